@@ -1,0 +1,2 @@
+//! Filters and expressions over events.
+#![no_std]

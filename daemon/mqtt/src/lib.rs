@@ -1,0 +1,2 @@
+//! MQTT as values.
+#![no_std]
