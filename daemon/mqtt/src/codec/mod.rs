@@ -1,0 +1,34 @@
+//! The packets of MQTT 3.1.1 and 5, in both roles.
+//!
+//! Decoding borrows: a [`Packet`] is a view of the bytes that it was read from, checked as a whole
+//! before it is handed out, so that later steps cannot fail. Nothing is allocated, and a packet
+//! above the given size is refused by its fixed header alone. Encoding appends to a `Vec`.
+//!
+//! What is checked here is what a packet may say in itself. What a peer may say at this moment
+//! (roles, order, quotas) is the session's business.
+
+pub mod ack;
+pub mod connack;
+pub mod connect;
+pub mod disconnect;
+pub mod malformed;
+pub mod property;
+pub mod publish;
+pub mod reason;
+pub mod subscribe;
+pub mod unsubscribe;
+
+mod packet;
+mod reader;
+mod writer;
+
+pub use packet::{Decoded, Packet, decode};
+
+/// The protocol that a connection speaks. MQTT 3.1 is spoken as 3.1.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1.1 (protocol level 4), and 3.1 (level 3).
+    V311,
+    /// MQTT 5.0 (protocol version 5).
+    V5,
+}

@@ -1,0 +1,147 @@
+//! PUBLISH (MQTT 5.0, 3.3): the packet that everything is about.
+
+use alloc::vec::Vec;
+use core::num::NonZeroU16;
+
+use tributary_core::record::Qos;
+use tributary_core::topic;
+
+use super::malformed::Malformed;
+use super::property::{Carrier, Properties};
+use super::reader::Reader;
+use super::reason::Reason;
+use super::{Version, writer};
+
+/// A message on its way, to or from the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// How it is delivered.
+    pub delivery: Delivery,
+    /// RETAIN.
+    pub retain: bool,
+    /// Without wildcards. Empty only in MQTT 5 and with a topic alias in the properties.
+    pub topic: &'a str,
+    /// Empty in 3.1.1.
+    pub properties: Properties<'a>,
+    /// What is said.
+    pub payload: &'a [u8],
+}
+
+/// Quality of service, with what only exists above QoS 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// QoS 0.
+    AtMostOnce,
+    /// QoS 1.
+    AtLeastOnce {
+        /// What the PUBACK will name.
+        packet_id: NonZeroU16,
+        /// It may have been sent before.
+        dup: bool,
+    },
+    /// QoS 2.
+    ExactlyOnce {
+        /// What the PUBREC will name.
+        packet_id: NonZeroU16,
+        /// It may have been sent before.
+        dup: bool,
+    },
+}
+
+impl Delivery {
+    /// The quality of service alone.
+    #[must_use]
+    pub const fn qos(self) -> Qos {
+        match self {
+            Self::AtMostOnce => Qos::AtMostOnce,
+            Self::AtLeastOnce { .. } => Qos::AtLeastOnce,
+            Self::ExactlyOnce { .. } => Qos::ExactlyOnce,
+        }
+    }
+
+    /// Present above QoS 0.
+    #[must_use]
+    pub const fn packet_id(self) -> Option<NonZeroU16> {
+        match self {
+            Self::AtMostOnce => None,
+            Self::AtLeastOnce { packet_id, .. } | Self::ExactlyOnce { packet_id, .. } => {
+                Some(packet_id)
+            }
+        }
+    }
+
+    /// The first byte of the packet.
+    const fn first_byte(self, retain: bool) -> u8 {
+        let (qos, dup) = match self {
+            Self::AtMostOnce => (0, false),
+            Self::AtLeastOnce { dup, .. } => (1, dup),
+            Self::ExactlyOnce { dup, .. } => (2, dup),
+        };
+        0x30 | (dup as u8) << 3 | qos << 1 | retain as u8
+    }
+}
+
+impl<'a> Publish<'a> {
+    /// Reads what follows the fixed header with `flags`.
+    pub(super) fn decode(flags: u8, body: &'a [u8], version: Version) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body);
+        let topic = reader.text()?;
+        let dup = flags & 0b1000 != 0;
+        let delivery = match (flags >> 1) & 0b11 {
+            0 if dup => return Err(Malformed::packet("MQTT-3.3.1-2")),
+            0 => Delivery::AtMostOnce,
+            1 => Delivery::AtLeastOnce { packet_id: reader.packet_id()?, dup },
+            2 => Delivery::ExactlyOnce { packet_id: reader.packet_id()?, dup },
+            _ => return Err(Malformed::packet("MQTT-3.3.1-4")),
+        };
+        let properties = match version {
+            Version::V311 => Properties::NONE,
+            Version::V5 => Properties::decode(Carrier::Publish, &mut reader)?,
+        };
+        check_topic(topic, properties)?;
+        Ok(Self { delivery, retain: flags & 1 != 0, topic, properties, payload: reader.rest() })
+    }
+
+    /// Appends the packet.
+    ///
+    /// # Panics
+    /// If the topic has more than 65,535 bytes or the packet more than MQTT can spell.
+    pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
+        let properties = self.properties.bytes().len();
+        let mut length = 2 + self.topic.len() + self.payload.len();
+        if self.delivery != Delivery::AtMostOnce {
+            length += 2;
+        }
+        if version == Version::V5 {
+            length += writer::variable_bytes(properties) + properties;
+        }
+        out.reserve(5 + length);
+        out.push(self.delivery.first_byte(self.retain));
+        writer::variable(out, length);
+        writer::binary(out, self.topic.as_bytes());
+        if let Some(packet_id) = self.delivery.packet_id() {
+            out.extend_from_slice(&packet_id.get().to_be_bytes());
+        }
+        if version == Version::V5 {
+            self.properties.encode(out);
+        }
+        out.extend_from_slice(self.payload);
+    }
+}
+
+/// A topic has no wildcards; it may be left out where an alias stands for it.
+fn check_topic(topic: &str, properties: Properties<'_>) -> Result<(), Malformed> {
+    if topic.is_empty() {
+        return match properties.topic_alias() {
+            Some(_) => Ok(()),
+            None => Err(Malformed::protocol("3.3.2.1")),
+        };
+    }
+    // Looks at every byte on purpose: without an early exit the compiler makes it wide.
+    let wildcard = |found, byte: u8| found | (byte == b'+') | (byte == b'#');
+    if topic.bytes().fold(false, wildcard) {
+        return Err(Malformed::new(Reason::TopicNameInvalid, "MQTT-3.3.2-2"));
+    }
+    debug_assert_eq!(topic::check_name(topic), Ok(()));
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! Limits of the MQTT side, each with its unit.
+
+use tributary_core::limits::{PAYLOAD_BYTES_MAX, RECORD_BYTES_MAX};
+
+/// The largest packet that MQTT can spell: five bytes of fixed header and a remaining length of
+/// four digits in base 128 (MQTT 5.0, 1.5.5).
+pub const PACKET_BYTES_MAX: u32 = 5 + 268_435_455;
+/// The largest packet that is accepted unless the settings say otherwise.
+pub const PACKET_BYTES_DEFAULT: u32 = 256 * 1024;
+/// Publishes of one client that may wait for their PUBACK, unless the settings say otherwise.
+pub const UNACKED_MAX_DEFAULT: u16 = 1024;
+/// QoS 1 messages under way to one client, unless the settings or the client say less.
+pub const IN_FLIGHT_MAX_DEFAULT: u16 = 128;
+/// Topic aliases that a client may set, unless the settings say otherwise.
+pub const TOPIC_ALIASES_DEFAULT: u16 = 16;
+/// All topics behind the aliases of one client together, in bytes.
+pub const TOPIC_ALIAS_BYTES_MAX: usize = 4096;
+/// From the opening of a connection to its CONNECT and the answer to it, in milliseconds.
+pub const CONNECT_TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// The smallest Maximum Packet Size of a client with which it can be served: every CONNACK fits.
+pub const CLIENT_PACKET_BYTES_MIN: u32 = 64;
+/// The longest client identifier that the driver may assign, in bytes.
+pub const ASSIGNED_ID_BYTES_MAX: usize = 23;
+/// Levels of one topic filter: the tree of subscriptions is as deep.
+pub const FILTER_LEVELS_MAX: usize = 128;
+
+const _: () = assert!((PACKET_BYTES_DEFAULT as usize) <= PAYLOAD_BYTES_MAX);
+const _: () = assert!((PACKET_BYTES_DEFAULT as usize) < RECORD_BYTES_MAX);
