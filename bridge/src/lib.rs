@@ -1,1 +1,32 @@
-//! The replicator.
+//! Replicates finished records into Apache Kafka, exactly once.
+//!
+//! The [`Replicator`] is a value: bytes from brokers, batches and time go in; bytes for brokers,
+//! wishes and the next deadline come out. There is no socket, clock, thread or random source here.
+//!
+//! The protocol is one transaction per batch: {`Produce` ‖ `TxnOffsetCommit`}, then, when every
+//! answer is good, `EndTxn`. The position travels in the transaction, so records and position are
+//! committed together or not at all. A new session fences its predecessor (`InitProducerId`) and
+//! asks Kafka for the position (`OffsetFetch` with `require_stable`, KIP-447); no other memory of
+//! the position counts while Kafka has one.
+//!
+//! It is crash-only: what is not answered, or answered with an error that leaves something open,
+//! ends the session. Nothing is resolved in place and `EndTxn(abort)` is never sent: the next
+//! session's `InitProducerId` aborts, and with the epoch it bumps nothing of the old session can
+//! arrive late (KIP-360, KIP-890).
+
+pub mod limits;
+
+mod batch;
+mod position;
+mod reconcile;
+mod replicator;
+mod settings;
+mod status;
+
+pub use batch::{BatchBuilder, Header, Partitioner, PushError, Record};
+pub use bytes::Bytes;
+pub use position::{Hint, Position};
+pub use reconcile::{Halt, Local, reconcile};
+pub use replicator::{ConnId, Output, Replicator};
+pub use settings::{BatchLimits, Creation, Settings};
+pub use status::{Counters, Refusal, State, Status};

@@ -1,0 +1,17 @@
+//! Limits of the bridge, each with its unit.
+
+/// The largest answer that we take from a broker, length field excluded.
+pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The most array elements that one answer may hold: bounds what decoding it may allocate.
+pub const ELEMENTS_MAX: usize = 65_536;
+/// Topics that one replicator ships to; more are forgotten and looked up again.
+pub const TOPICS_MAX: usize = 1024;
+/// Partitions of one topic that we address.
+pub const PARTITIONS_MAX: usize = 16_384;
+/// The longest account in a position: with the rest it stays below Kafka's
+/// `offset.metadata.max.bytes` (4096).
+pub const ACCOUNT_BYTES_MAX: usize = 4000;
+/// The most records of one transaction.
+pub const RECORDS_MAX: usize = 100_000;
+
+const _: () = assert!(ACCOUNT_BYTES_MAX + "v1,01234567,".len() < 4096, "metadata fits");

@@ -1,0 +1,182 @@
+//! Where a new session resumes: Kafka's answer against what the local log knows.
+//!
+//! Kafka's position wins wherever it has one. What cannot be decided from positions alone, or says
+//! that somebody else used this identity, halts the lane: going on would lose or double records.
+
+use core::fmt;
+
+use tributary_core::Offset;
+
+use crate::position::{Hint, Position};
+
+/// What the local log knows at the start of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// The log's current opening.
+    pub generation: u32,
+    /// Every opening that the log remembers, oldest first, with its first offset; the current one
+    /// last.
+    pub generations: Vec<(u32, Offset)>,
+    /// The lane's hint. A lane that begins now has one too, with `high` equal to `low`.
+    pub hint: Option<Hint>,
+    /// Whether the log has never held an event.
+    pub log_is_empty: bool,
+    /// The oldest offset that the log still holds.
+    pub oldest: Offset,
+    /// The offset after the newest durable event.
+    pub end: Offset,
+}
+
+/// Why a lane stands still until an operator decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// Kafka's position was committed by an opening that this log never had, or not by us at all:
+    /// a clone of this gateway, or a disk that was rolled back.
+    Identity {
+        /// What Kafka holds.
+        offset: Offset,
+        /// Its metadata, shortened.
+        metadata: String,
+    },
+    /// Kafka's position is beyond all that this log can have committed: as [`Halt::Identity`].
+    Ahead {
+        /// What Kafka holds.
+        offset: Offset,
+        /// The highest offset that may have been committed.
+        high: Offset,
+    },
+    /// Whether records were committed can only be told by reading the data partitions.
+    InDoubt {
+        /// What Kafka holds; `None` if it has forgotten or never knew the position.
+        kafka: Option<Offset>,
+        /// The hint, if there is one: (L, U).
+        hint: Option<(Offset, Offset)>,
+    },
+    /// The position stays unstable: Kafka lost the marker of a transaction (KAFKA-20734).
+    HangingTransaction {
+        /// How long it was waited for.
+        waited_ms: u64,
+    },
+}
+
+/// The position at which to resume, stated in terms of the current generation.
+///
+/// # Errors
+///
+/// The lane must halt; see [`Halt`].
+pub fn reconcile(kafka: Option<(Offset, &str)>, local: &Local) -> Result<Position, Halt> {
+    match kafka {
+        Some((offset, metadata)) => known_to_kafka(offset, metadata, local),
+        None => unknown_to_kafka(local),
+    }
+}
+
+fn known_to_kafka(offset: Offset, metadata: &str, local: &Local) -> Result<Position, Halt> {
+    let foreign = || Halt::Identity { offset, metadata: shortened(metadata) };
+    let position = Position::parse(offset, metadata).ok_or_else(foreign)?;
+    let rank = local.rank(position.generation).ok_or_else(foreign)?;
+    let Some(hint) = &local.hint else {
+        return local.resume(position);
+    };
+    let low_rank = local.rank(hint.low.generation).unwrap_or(0);
+    let in_doubt =
+        || Halt::InDoubt { kafka: Some(offset), hint: Some((hint.low.offset, hint.high)) };
+    // Kafka went back behind what it had acknowledged.
+    if (rank, offset) < (low_rank, hint.low.offset) {
+        return Err(in_doubt());
+    }
+    // A claim of a generation may have gone with that generation's tail.
+    if offset > hint.high && !local.tail_is_lost(&position) {
+        return Err(Halt::Ahead { offset, high: hint.high });
+    }
+    local.resume(position)
+}
+
+fn unknown_to_kafka(local: &Local) -> Result<Position, Halt> {
+    match &local.hint {
+        Some(hint) if hint.high <= hint.low.offset => local.resume(hint.low.clone()),
+        Some(hint) => Err(Halt::InDoubt { kafka: None, hint: Some((hint.low.offset, hint.high)) }),
+        None if local.log_is_empty => Ok(Position {
+            offset: local.oldest,
+            generation: local.generation,
+            account: String::new(),
+        }),
+        None => Err(Halt::InDoubt { kafka: None, hint: None }),
+    }
+}
+
+impl Local {
+    /// The age rank of an opening: higher is younger; `None` if this log never had it.
+    fn rank(&self, generation: u32) -> Option<usize> {
+        if generation == self.generation {
+            return Some(self.generations.len());
+        }
+        self.generations.iter().position(|&(known, _)| known == generation)
+    }
+
+    /// The offset at which the opening after `generation` began, if `generation` is an older one.
+    fn end_of(&self, generation: u32) -> Option<Offset> {
+        if generation == self.generation {
+            return None;
+        }
+        let index = self.generations.iter().position(|&(known, _)| known == generation)?;
+        self.generations.get(index + 1).map(|&(_, first)| first)
+    }
+
+    /// Whether `position` was reached by an older opening whose last events are gone.
+    fn tail_is_lost(&self, position: &Position) -> bool {
+        self.end_of(position.generation).is_some_and(|end| end < position.offset)
+    }
+
+    /// The given position, cut to what its generation left behind, as one of the current.
+    fn resume(&self, position: Position) -> Result<Position, Halt> {
+        let offset = match self.end_of(position.generation) {
+            Some(end) => position.offset.min(end),
+            None if position.offset > self.end => {
+                return Err(Halt::Ahead { offset: position.offset, high: self.end });
+            }
+            None => position.offset,
+        };
+        Ok(Position { offset, generation: self.generation, account: position.account })
+    }
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Identity { offset, metadata } => write!(
+                f,
+                "identity: Kafka's position {offset} (\"{metadata}\") was not committed by this \
+                 log: a clone of this gateway, or a disk that was rolled back"
+            ),
+            Self::Ahead { offset, high } => write!(
+                f,
+                "identity: Kafka's position {offset} is beyond {high}, the most that this log can \
+                 have committed: a clone of this gateway, or a disk that was rolled back"
+            ),
+            Self::InDoubt { kafka: Some(offset), hint: Some((low, _)) } => write!(
+                f,
+                "in doubt: Kafka's position {offset} is below {low}, which it had acknowledged"
+            ),
+            Self::InDoubt { hint: Some((low, high)), .. } => write!(
+                f,
+                "in doubt: Kafka has no position, and records from {low} to {high} may have been \
+                 committed"
+            ),
+            Self::InDoubt { .. } => {
+                f.write_str("in doubt: neither Kafka nor the local log knows the position")
+            }
+            Self::HangingTransaction { waited_ms } => write!(
+                f,
+                "hanging transaction: the position has been unstable for {} s, so Kafka has lost \
+                 a transaction marker (KAFKA-20734)",
+                waited_ms / 1000
+            ),
+        }
+    }
+}
+
+/// The beginning of a text that may be long and may be anything.
+fn shortened(text: &str) -> String {
+    text.chars().take(40).filter(|c| !c.is_control()).collect()
+}

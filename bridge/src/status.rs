@@ -1,0 +1,74 @@
+//! What people and metrics are told about a replicator.
+
+use tributary_core::Offset;
+use tributary_core::time::Instant;
+
+use crate::reconcile::Halt;
+
+/// A replicator's condition and its counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Where it stands.
+    pub state: State,
+    /// What last went wrong, in words; kept until the next thing goes wrong.
+    pub last_error: Option<String>,
+    /// What Kafka refuses: the lane waits until that is put right. `None` once it goes on.
+    pub refused: Option<Refusal>,
+    /// The cluster's finalized `transaction.version`, as of the last session.
+    pub transaction_version: Option<i16>,
+    /// What was done since the replicator was made.
+    pub counters: Counters,
+}
+
+/// Where a replicator stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// No broker could be reached, or none was tried yet, or the replicator was stopped.
+    #[default]
+    Offline,
+    /// Opening the first connection of a session.
+    Connecting,
+    /// A session is being set up.
+    Starting,
+    /// Transactions can run.
+    Live,
+    /// A session ended; the next one begins at `until`.
+    BackingOff {
+        /// When the next session begins.
+        until: Instant,
+        /// Why the last one ended.
+        reason: String,
+    },
+    /// Nothing happens before an operator decides and a new replicator is made.
+    Halted(Halt),
+}
+
+/// Something that Kafka refuses for good as things stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The topic concerned; for ids and groups their name.
+    pub subject: String,
+    /// The partition concerned, if it is about records.
+    pub partition: Option<i32>,
+    /// First and last offset of the local log in the refused batch, if it is about records.
+    pub offsets: Option<(Offset, Offset)>,
+    /// Kafka's name for the error, with its number.
+    pub error: String,
+}
+
+/// Cumulative counters of one replicator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Sessions that were begun.
+    pub sessions: u64,
+    /// Transactions that were committed.
+    pub transactions: u64,
+    /// Records in committed transactions.
+    pub records: u64,
+    /// Bytes handed to connections.
+    pub bytes_sent: u64,
+    /// Requests sent again after an answer that asked for it.
+    pub retries: u64,
+    /// Sessions ended because another one used the identity.
+    pub fenced: u64,
+}
