@@ -1,1 +1,29 @@
-//! A Kafka cluster as a value.
+//! A Kafka cluster as a value: brokers, partition logs, group offsets and the transaction
+//! coordinator of Apache Kafka 3.9.2 and 4.1.2, driven by bytes and by time.
+//!
+//! It takes Kafka's place in the simulated world, in ordinary tests and in the demo. Bytes of a
+//! connection go in with [`Cluster::handle_bytes`], answers come out of [`Cluster::poll_output`],
+//! and [`Cluster::poll_timeout`] names the next moment at which something happens by itself. Same
+//! seed, same input, same time: same answers. [`Served`] puts a cluster behind real sockets.
+//!
+//! What it answers in the corners follows Apache Kafka's source and what real brokers answered,
+//! not the clients it is used to test: it is an independent reading of the protocol.
+//!
+//! Deliberately absent: consumer groups with members (offsets need none), replication (a broker
+//! that goes away hands its partitions to the next), compression, security protocols, retention.
+
+pub mod limits;
+
+mod access;
+mod cluster;
+mod faults;
+mod read;
+mod served;
+mod settings;
+
+pub use access::Permission;
+pub use cluster::{Cluster, ConnId, Output};
+pub use faults::{Fault, FaultKind, FaultRates};
+pub use read::{Position, ReadRecord};
+pub use served::Served;
+pub use settings::{BrokerId, Kafka, Settings, TopicSettings, TransactionVersion};
