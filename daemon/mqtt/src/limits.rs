@@ -14,7 +14,7 @@ pub const IN_FLIGHT_MAX_DEFAULT: u16 = 128;
 /// Topic aliases that a client may set, unless the settings say otherwise.
 pub const TOPIC_ALIASES_DEFAULT: u16 = 16;
 /// All topics behind the aliases of one client together, in bytes.
-pub const TOPIC_ALIAS_BYTES_MAX: usize = 4096;
+pub const TOPIC_ALIAS_BYTES_MAX: usize = 16 * 1024;
 /// From the opening of a connection to its CONNECT and the answer to it, in milliseconds.
 pub const CONNECT_TIMEOUT_MS_DEFAULT: u64 = 10_000;
 /// The smallest Maximum Packet Size of a client with which it can be served: every CONNACK fits.
@@ -23,6 +23,11 @@ pub const CLIENT_PACKET_BYTES_MIN: u32 = 64;
 pub const ASSIGNED_ID_BYTES_MAX: usize = 23;
 /// Levels of one topic filter: the tree of subscriptions is as deep.
 pub const FILTER_LEVELS_MAX: usize = 128;
+/// All subscriptions of one client together, in bytes: the filters themselves, and for each of
+/// their levels [`SUBSCRIPTION_LEVEL_BYTES`].
+pub const SUBSCRIPTION_BYTES_MAX: usize = 1024 * 1024;
+/// About what a level of a filter takes in the tree, in bytes.
+pub const SUBSCRIPTION_LEVEL_BYTES: usize = 256;
 
 const _: () = assert!((PACKET_BYTES_DEFAULT as usize) <= PAYLOAD_BYTES_MAX);
 const _: () = assert!((PACKET_BYTES_DEFAULT as usize) < RECORD_BYTES_MAX);

@@ -7,7 +7,7 @@ use tributary_core::topic;
 
 use super::malformed::Malformed;
 use super::property::{Carrier, Properties};
-use super::reader::Reader;
+use super::reader::{Reader, variable};
 use super::reason::Reason;
 use super::{Version, writer};
 
@@ -52,3 +52,133 @@ const WILL: u8 = 0b0000_0100;
 const WILL_RETAIN: u8 = 0b0010_0000;
 const PASSWORD: u8 = 0b0100_0000;
 const USER_NAME: u8 = 0b1000_0000;
+
+impl<'a> Connect<'a> {
+    /// Reads what follows the fixed header.
+    pub(super) fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(body);
+        let version = version(&mut reader)?;
+        let flags = reader.byte()?;
+        check_flags(flags, version)?;
+        let keep_alive_s = reader.two_bytes()?;
+        let properties = Properties::decode(Carrier::Connect, version, &mut reader)?;
+        let client_id = reader.text()?;
+        let will = match flags & WILL {
+            0 => None,
+            _ => Some(LastWill::decode(flags, version, &mut reader)?),
+        };
+        let user_name = if flags & USER_NAME == 0 { None } else { Some(reader.text()?) };
+        let password = if flags & PASSWORD == 0 { None } else { Some(reader.binary()?) };
+        reader.end()?;
+        let clean_start = flags & CLEAN_START != 0;
+        Ok(Self {
+            version,
+            clean_start,
+            keep_alive_s,
+            properties,
+            client_id,
+            will,
+            user_name,
+            password,
+        })
+    }
+
+    /// Appends the packet.
+    ///
+    /// # Panics
+    /// If a string, the will's payload or the password has more than 65,535 bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        writer::packet(out, 0x10, |out| {
+            writer::binary(out, b"MQTT");
+            out.push(if self.version == Version::V5 { 5 } else { 4 });
+            out.push(self.flags());
+            out.extend_from_slice(&self.keep_alive_s.to_be_bytes());
+            self.properties.encode(self.version, out);
+            writer::binary(out, self.client_id.as_bytes());
+            if let Some(will) = &self.will {
+                will.properties.encode(self.version, out);
+                writer::binary(out, will.topic.as_bytes());
+                writer::binary(out, will.payload);
+            }
+            if let Some(user_name) = self.user_name {
+                writer::binary(out, user_name.as_bytes());
+            }
+            if let Some(password) = self.password {
+                writer::binary(out, password);
+            }
+        });
+    }
+
+    fn flags(&self) -> u8 {
+        let mut flags = if self.clean_start { CLEAN_START } else { 0 };
+        if let Some(will) = &self.will {
+            flags |= WILL | (will.qos as u8) << 3;
+            flags |= if will.retain { WILL_RETAIN } else { 0 };
+        }
+        flags |= if self.user_name.is_some() { USER_NAME } else { 0 };
+        flags | if self.password.is_some() { PASSWORD } else { 0 }
+    }
+}
+
+impl<'a> LastWill<'a> {
+    fn decode(flags: u8, version: Version, reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let properties = Properties::decode(Carrier::Will, version, reader)?;
+        let topic = reader.text()?;
+        topic::check_name(topic)
+            .map_err(|_| Malformed::new(Reason::TopicNameInvalid, "MQTT-4.7.0-1"))?;
+        let qos = match (flags >> 3) & 0b11 {
+            0 => Qos::AtMostOnce,
+            1 => Qos::AtLeastOnce,
+            2 => Qos::ExactlyOnce,
+            _ => return Err(Malformed::packet("MQTT-3.1.2-12")),
+        };
+        let payload = reader.binary()?;
+        Ok(Self { qos, retain: flags & WILL_RETAIN != 0, properties, topic, payload })
+    }
+}
+
+/// In which version a client reads a refusal, if the packet that `bytes` begin with is a CONNECT
+/// of MQTT at all. A version above ours is told so in the newest that we speak; a bridge of
+/// Mosquitto, which sets the highest bit, in 3.1.1.
+pub(crate) fn announced_version(bytes: &[u8]) -> Option<Version> {
+    let (_, after) = bytes.split_first()?;
+    let (_, digits) = variable(after).ok()??;
+    let mut reader = Reader::new(after.get(digits..)?);
+    let name = reader.binary().ok()?;
+    let level = reader.byte().ok()?;
+    match (name, level) {
+        (b"MQTT", 5..0x80) => Some(Version::V5),
+        (b"MQTT" | b"MQIsdp", _) => Some(Version::V311),
+        _ => None,
+    }
+}
+
+/// Protocol name and version, together as all that exist have them.
+fn version(reader: &mut Reader<'_>) -> Result<Version, Malformed> {
+    let name = reader.binary()?;
+    if name != b"MQTT" && name != b"MQIsdp" {
+        return Err(Malformed::new(Reason::UnsupportedProtocolVersion, "MQTT-3.1.2-1"));
+    }
+    match (name, reader.byte()?) {
+        (b"MQTT", 4) | (b"MQIsdp", 3) => Ok(Version::V311),
+        (b"MQTT", 5) => Ok(Version::V5),
+        _ => Err(Malformed::new(Reason::UnsupportedProtocolVersion, "MQTT-3.1.2-2")),
+    }
+}
+
+fn check_flags(flags: u8, version: Version) -> Result<(), Malformed> {
+    let will_qos = (flags >> 3) & 0b11;
+    if flags & 1 != 0 {
+        return Err(Malformed::packet("MQTT-3.1.2-3"));
+    }
+    if flags & WILL == 0 && will_qos != 0 {
+        return Err(Malformed::packet("MQTT-3.1.2-11"));
+    }
+    if flags & WILL == 0 && flags & WILL_RETAIN != 0 {
+        return Err(Malformed::packet("MQTT-3.1.2-13"));
+    }
+    if version == Version::V311 && flags & USER_NAME == 0 && flags & PASSWORD != 0 {
+        return Err(Malformed::packet("MQTT-3.1.2-22 (3.1.1)"));
+    }
+    Ok(())
+}

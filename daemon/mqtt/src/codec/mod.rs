@@ -20,7 +20,7 @@ pub mod unsubscribe;
 
 mod packet;
 mod reader;
-mod writer;
+pub(crate) mod writer;
 
 pub use packet::{Decoded, Packet, decode};
 

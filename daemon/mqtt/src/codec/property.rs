@@ -6,7 +6,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 use super::malformed::Malformed;
 use super::reader::Reader;
 use super::reason::Reason;
-use super::writer;
+use super::{Version, writer};
 
 /// One property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,19 +127,35 @@ impl<'a> Properties<'a> {
         Ok(Self { bytes, present })
     }
 
-    /// A length and as many bytes of properties.
-    pub(super) fn decode(carrier: Carrier, reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        let length = reader.variable()?;
-        if length == 0 {
+    /// A length and as many bytes of properties; 3.1.1 has none.
+    pub(super) fn decode(
+        carrier: Carrier,
+        version: Version,
+        reader: &mut Reader<'a>,
+    ) -> Result<Self, Malformed> {
+        if version == Version::V311 {
             return Ok(Self::NONE);
         }
-        Self::new(carrier, reader.take(length as usize)?)
+        match reader.variable()? {
+            0 => Ok(Self::NONE),
+            length => Self::new(carrier, reader.take(length as usize)?),
+        }
     }
 
-    /// Appends the length and the properties.
-    pub(super) fn encode(self, out: &mut Vec<u8>) {
-        writer::variable(out, self.bytes.len());
-        out.extend_from_slice(self.bytes);
+    /// Appends the length and the properties; for 3.1.1 nothing.
+    pub(super) fn encode(self, version: Version, out: &mut Vec<u8>) {
+        if version == Version::V5 {
+            writer::variable(out, self.bytes.len());
+            out.extend_from_slice(self.bytes);
+        }
+    }
+
+    /// Bytes that [`Properties::encode`] appends.
+    pub(super) const fn encoded_bytes(self, version: Version) -> usize {
+        match version {
+            Version::V311 => 0,
+            Version::V5 => writer::variable_bytes(self.bytes.len()) + self.bytes.len(),
+        }
     }
 
     /// As they are encoded.

@@ -71,7 +71,7 @@ impl Delivery {
     }
 
     /// The first byte of the packet.
-    const fn first_byte(self, retain: bool) -> u8 {
+    pub(crate) const fn first_byte(self, retain: bool) -> u8 {
         let (qos, dup) = match self {
             Self::AtMostOnce => (0, false),
             Self::AtLeastOnce { dup, .. } => (1, dup),
@@ -94,10 +94,7 @@ impl<'a> Publish<'a> {
             2 => Delivery::ExactlyOnce { packet_id: reader.packet_id()?, dup },
             _ => return Err(Malformed::packet("MQTT-3.3.1-4")),
         };
-        let properties = match version {
-            Version::V311 => Properties::NONE,
-            Version::V5 => Properties::decode(Carrier::Publish, &mut reader)?,
-        };
+        let properties = Properties::decode(Carrier::Publish, version, &mut reader)?;
         check_topic(topic, properties)?;
         Ok(Self { delivery, retain: flags & 1 != 0, topic, properties, payload: reader.rest() })
     }
@@ -107,24 +104,20 @@ impl<'a> Publish<'a> {
     /// # Panics
     /// If the topic has more than 65,535 bytes or the packet more than MQTT can spell.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
-        let properties = self.properties.bytes().len();
-        let mut length = 2 + self.topic.len() + self.payload.len();
-        if self.delivery != Delivery::AtMostOnce {
-            length += 2;
-        }
-        if version == Version::V5 {
-            length += writer::variable_bytes(properties) + properties;
-        }
+        let packet_id = self.delivery.packet_id();
+        let length = 2
+            + self.topic.len()
+            + packet_id.map_or(0, |_| 2)
+            + self.properties.encoded_bytes(version)
+            + self.payload.len();
         out.reserve(5 + length);
         out.push(self.delivery.first_byte(self.retain));
         writer::variable(out, length);
         writer::binary(out, self.topic.as_bytes());
-        if let Some(packet_id) = self.delivery.packet_id() {
-            out.extend_from_slice(&packet_id.get().to_be_bytes());
+        if let Some(packet_id) = packet_id {
+            writer::packet_id(out, packet_id);
         }
-        if version == Version::V5 {
-            self.properties.encode(out);
-        }
+        self.properties.encode(version, out);
         out.extend_from_slice(self.payload);
     }
 }

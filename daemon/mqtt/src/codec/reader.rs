@@ -10,8 +10,8 @@ pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }
 
-/// The packet ends before the field does.
-const SHORT: Malformed = Malformed::packet("4.13.1");
+/// The remaining length and the fields do not agree.
+const LENGTH: Malformed = Malformed::packet("2.1.4");
 
 impl<'a> Reader<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
@@ -22,25 +22,30 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    /// Nothing may be left.
+    pub(super) const fn end(self) -> Result<(), Malformed> {
+        if self.rest.is_empty() { Ok(()) } else { Err(LENGTH) }
+    }
+
     /// Everything that is left.
     pub(super) const fn rest(self) -> &'a [u8] {
         self.rest
     }
 
     pub(super) fn byte(&mut self) -> Result<u8, Malformed> {
-        let (&first, rest) = self.rest.split_first().ok_or(SHORT)?;
+        let (&first, rest) = self.rest.split_first().ok_or(LENGTH)?;
         self.rest = rest;
         Ok(first)
     }
 
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (head, rest) = self.rest.split_first_chunk().ok_or(SHORT)?;
+        let (head, rest) = self.rest.split_first_chunk().ok_or(LENGTH)?;
         self.rest = rest;
         Ok(*head)
     }
 
     pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (head, rest) = self.rest.split_at_checked(length).ok_or(SHORT)?;
+        let (head, rest) = self.rest.split_at_checked(length).ok_or(LENGTH)?;
         self.rest = rest;
         Ok(head)
     }
@@ -74,7 +79,7 @@ impl<'a> Reader<'a> {
                 self.take(used)?;
                 Ok(value)
             }
-            None => Err(SHORT),
+            None => Err(LENGTH),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Why: the reason codes of MQTT 5 (2.4), which serve inside for 3.1.1 too.
 
-/// A reason code. Which packet may carry which is [`Reason::decode`]'s business.
+/// A reason code. Each packet allows its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Reason {
@@ -90,4 +90,46 @@ pub enum Reason {
     SubscriptionIdsNotSupported = 0xA1,
     /// Wildcards in subscriptions are not supported.
     WildcardsNotSupported = 0xA2,
+}
+
+impl Reason {
+    /// Whether it says that something did not succeed.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        self as u8 >= 0x80
+    }
+
+    /// The reason code with this value, if it is one of `allowed`.
+    pub(super) fn decode(byte: u8, allowed: &[Self]) -> Option<Self> {
+        allowed.iter().copied().find(|reason| *reason as u8 == byte)
+    }
+}
+
+/// The checked reason codes of a SUBACK or UNSUBACK, as they are encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reasons<'a> {
+    bytes: &'a [u8],
+    allowed: &'static [Reason],
+}
+
+impl<'a> Reasons<'a> {
+    /// None: an UNSUBACK of 3.1.1.
+    pub const NONE: Self = Self { bytes: &[], allowed: &[] };
+
+    /// `None` if one of them is not allowed.
+    pub(super) fn new(bytes: &'a [u8], allowed: &'static [Reason]) -> Option<Self> {
+        let valid = bytes.iter().all(|&byte| Reason::decode(byte, allowed).is_some());
+        valid.then_some(Self { bytes, allowed })
+    }
+
+    /// As they are encoded.
+    #[must_use]
+    pub const fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// In order.
+    pub fn iter(self) -> impl Iterator<Item = Reason> + 'a {
+        self.bytes.iter().filter_map(move |&byte| Reason::decode(byte, self.allowed))
+    }
 }

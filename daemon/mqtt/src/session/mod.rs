@@ -29,9 +29,12 @@
 //! after the connection is closed, and no more than the allowed messages are under way to it.
 
 mod connecting;
+mod handling;
 mod inbound;
 mod outbound;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod will;
 
 pub use outbound::{Delivered, Message};
@@ -40,18 +43,27 @@ pub use will::Will;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::num::{NonZeroU16, NonZeroU32};
+use core::mem;
+use core::num::NonZeroU16;
 
 use tributary_core::Offset;
-use tributary_core::record::Event;
+use tributary_core::properties::Properties;
+use tributary_core::record::{Event, Origin};
 use tributary_core::time::{Instant, Timestamp};
 
+use crate::codec::ack::Ack;
 use crate::codec::connect::Connect;
+use crate::codec::disconnect::Disconnect;
 use crate::codec::publish::Publish;
 use crate::codec::reason::Reason;
 use crate::codec::subscribe::Subscribe;
 use crate::codec::unsubscribe::Unsubscribe;
+use crate::codec::{Packet, Version, property};
+use crate::limits;
 use crate::subscriptions::{Grant, Subscription};
+use connecting::Wishes;
+use inbound::{Aliases, Unacked};
+use outbound::Outbound;
 
 /// What became of the bytes handed in.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,14 +109,50 @@ pub struct Close {
 #[derive(Debug)]
 pub struct Session {
     settings: Settings,
+    stage: Stage,
+    version: Version,
     client_id: Box<str>,
+    /// What the CONNECT asked for; that and nothing else bounds what a DISCONNECT may ask for.
+    session_expiry_s: u32,
+    /// One and a half times the client's keep-alive; 0: none.
+    silence_ms_max: u64,
+    deadline: Option<Instant>,
+    will: Option<Box<Will>>,
+    unacked: Unacked,
+    aliases: Aliases,
+    outbound: Outbound,
+}
+
+/// How far a connection has come.
+#[derive(Debug)]
+enum Stage {
+    /// Nothing has come yet.
+    Opened,
+    /// The driver decides about the client.
+    Deciding(Box<Wishes>),
+    /// The client is welcome.
+    Connected,
+    /// Nothing more is read or sent.
+    Closed,
 }
 
 impl Session {
     /// A connection that was opened just now.
     #[must_use]
     pub fn new(now: Instant, settings: &Settings) -> Self {
-        todo!()
+        Self {
+            settings: *settings,
+            stage: Stage::Opened,
+            version: Version::V311,
+            client_id: Box::default(),
+            session_expiry_s: 0,
+            silence_ms_max: 0,
+            deadline: Some(now.plus_ms(settings.connect_timeout_ms)),
+            will: None,
+            unacked: Unacked::default(),
+            aliases: Aliases::default(),
+            outbound: Outbound::new(settings.in_flight_max),
+        }
     }
 
     /// Whether the next packet may be handled. `false` leaves bytes unread, so that a slow disk
@@ -113,52 +161,93 @@ impl Session {
     /// limit, and breaks the protocol by exceeding it.)
     #[must_use]
     pub fn wants_packet(&self) -> bool {
-        todo!()
+        match self.stage {
+            Stage::Opened => true,
+            Stage::Connected => self.version == Version::V5 || !self.is_unacked_full(),
+            Stage::Deciding(_) | Stage::Closed => false,
+        }
     }
 
     /// Handles the next packet of `bytes`.
     ///
-    /// The driver calls only while `wants_packet`, and while `out` is small: answers to a client
-    /// that does not read are bounded by not reading from it.
+    /// The driver calls only while `out` is small: answers to a client that does not read them are
+    /// bounded by not reading from it.
+    ///
+    /// # Panics
+    /// If the session does not [want a packet](Session::wants_packet).
     pub fn handle_bytes<'a>(
         &mut self,
         now: Instant,
         bytes: &'a [u8],
         out: &mut Vec<u8>,
     ) -> Step<'a> {
-        todo!()
+        assert!(self.wants_packet(), "bytes are left unread while the session wants no packet");
+        self.handle_next(now, bytes, out)
     }
 
-    /// The client is welcome. `assigned` is its identifier if it came without one: at most 23
-    /// bytes, unique among the clients.
+    /// The client is welcome. `assigned` is its identifier if it came without one, unique among the
+    /// clients and of at most [`limits::ASSIGNED_ID_BYTES_MAX`] bytes.
     ///
     /// # Panics
-    /// If no CONNECT waits, or the client has no identifier.
+    /// If no CONNECT waits, if a client without identifier gets none or one that is too long, or if
+    /// a client with one gets another.
     pub fn accept(&mut self, now: Instant, assigned: Option<&str>, out: &mut Vec<u8>) {
-        todo!()
+        let Stage::Deciding(wishes) = mem::replace(&mut self.stage, Stage::Connected) else {
+            panic!("no CONNECT waits");
+        };
+        assert_eq!(assigned.is_some(), self.client_id.is_empty(), "a client has one identifier");
+        if let Some(client_id) = assigned {
+            assert!((1..=limits::ASSIGNED_ID_BYTES_MAX).contains(&client_id.len()));
+            self.client_id = client_id.into();
+        }
+        wishes.encode_welcome(&self.settings, assigned, out);
+        if let Some(maximum) = wishes.receive_maximum {
+            self.outbound.limit(maximum);
+        }
+        self.outbound.packet_bytes_max = wishes.packet_bytes_max;
+        self.session_expiry_s = wishes.session_expiry_s;
+        self.silence_ms_max = u64::from(wishes.granted_keep_alive_s(&self.settings)) * 1500;
+        self.will = wishes.will;
+        self.handle_unread(now);
     }
 
-    /// The client is turned away: CONNACK with `reason`, then the driver closes.
+    /// The client is turned away: the driver closes the connection, and no will is published.
     ///
     /// # Panics
-    /// If no CONNECT waits.
+    /// If no CONNECT waits, or `reason` is no failure.
     pub fn refuse(&mut self, reason: Reason, out: &mut Vec<u8>) {
-        todo!()
+        assert!(matches!(self.stage, Stage::Deciding(_)), "no CONNECT waits");
+        assert!(reason.is_failure(), "a refusal has a reason");
+        connecting::encode_refusal(self.version, reason, out);
+        self.stage = Stage::Closed;
     }
 
-    /// The event of a publish that [`Effect::Publish`] brought, with its topic alias resolved.
+    /// The event of a publish that [`Effect::Publish`] has just brought. The topic behind an alias
+    /// is found as long as no later packet is handled.
     #[must_use]
     pub fn event<'a>(&'a self, publish: &Publish<'a>, time: Timestamp) -> Event<'a> {
-        todo!()
+        let alias = if publish.topic.is_empty() { publish.properties.topic_alias() } else { None };
+        let topic = alias.and_then(|alias| self.aliases.resolve(alias)).unwrap_or(publish.topic);
+        Event {
+            topic,
+            payload: publish.payload,
+            client: &self.client_id,
+            time,
+            qos: publish.delivery.qos(),
+            retain: publish.retain,
+            origin: Origin::Device,
+            properties: Properties(publish.properties.bytes()),
+        }
     }
 
     /// The oldest publish above QoS 0 that was not answered yet is in the log at `offset`. Its
-    /// PUBACK waits for [`Session::handle_durable`].
+    /// PUBACK waits for the next [`Session::handle_durable`] beyond it, even if it is durable
+    /// already.
     ///
     /// # Panics
     /// If that publish has another packet identifier.
     pub fn handle_appended(&mut self, offset: Offset, packet_id: NonZeroU16) {
-        todo!()
+        self.unacked.handle_appended(packet_id, offset);
     }
 
     /// The oldest publish above QoS 0 that was not answered yet cannot be taken. MQTT 5 has a
@@ -166,20 +255,33 @@ impl Session {
     /// ends.
     ///
     /// # Panics
-    /// If that publish has another packet identifier.
+    /// If that publish has another packet identifier, or `reason` is no failure.
     pub fn handle_refused(
         &mut self,
         packet_id: NonZeroU16,
         reason: Reason,
         out: &mut Vec<u8>,
     ) -> Effect<'static> {
-        todo!()
+        assert!(reason.is_failure(), "a refusal has a reason");
+        self.unacked.handle_refused(packet_id, reason);
+        if self.version == Version::V311 {
+            self.stage = Stage::Closed;
+            return Effect::Close(Close { reason, statement: "MQTT-4.8.0-2 (3.1.1)" });
+        }
+        self.handle_durable(Offset(0), out);
+        Effect::None
     }
 
     /// Everything below `end` survives a power cut: the PUBACKs that waited for it are encoded.
     /// May be called at any time and with any `end`, on a closed session too.
     pub fn handle_durable(&mut self, end: Offset, out: &mut Vec<u8>) {
-        todo!()
+        if !self.is_connected() {
+            return;
+        }
+        while let Some((packet_id, reason)) = self.unacked.poll_acknowledgement(end) {
+            let properties = property::Properties::NONE;
+            Packet::PubAck(Ack { packet_id, reason, properties }).encode(self.version, out);
+        }
     }
 
     /// Answers a SUBSCRIBE. `enter` is called for each filter that can be granted, in order, and
@@ -188,9 +290,18 @@ impl Session {
         &mut self,
         subscribe: &Subscribe<'_>,
         out: &mut Vec<u8>,
-        enter: impl FnMut(&str, Subscription) -> Result<(), Reason>,
+        mut enter: impl FnMut(&str, Subscription) -> Result<(), Reason>,
     ) {
-        todo!()
+        let version = self.version;
+        let identifier = subscribe.properties.subscription_identifier();
+        let answers = subscribe.requests.iter().map(|request| {
+            let answer = handling::grant(&request, identifier)
+                .and_then(|granted| enter(request.filter, granted).map(|()| granted));
+            handling::suback_reason(answer, version)
+        });
+        if self.is_connected() {
+            subscribe.encode_answer(version, answers, out);
+        }
     }
 
     /// Answers an UNSUBSCRIBE. `remove` is called for each filter, in order, and says whether
@@ -199,62 +310,131 @@ impl Session {
         &mut self,
         unsubscribe: &Unsubscribe<'_>,
         out: &mut Vec<u8>,
-        remove: impl FnMut(&str) -> bool,
+        mut remove: impl FnMut(&str) -> bool,
     ) {
-        todo!()
+        let answers = unsubscribe.filters.iter().map(|filter| match remove(filter) {
+            true => Reason::Success,
+            false => Reason::NoSubscriptionExisted,
+        });
+        if self.is_connected() {
+            unsubscribe.encode_answer(self.version, answers, out);
+        }
     }
 
-    /// Sends a message to the client.
+    /// Sends a message to the client, at the lower of its and the granted quality of service.
     pub fn deliver(
         &mut self,
         message: &Message<'_>,
         grant: Grant<'_>,
         out: &mut Vec<u8>,
     ) -> Delivered {
-        todo!()
+        if !self.is_connected() {
+            return Delivered::NotConnected;
+        }
+        self.outbound.deliver(message, grant, self.version, out)
     }
 
-    /// Whether a message above QoS 0 would be `Busy`.
+    /// Whether a message above QoS 0 would find the client [busy](Delivered::Busy).
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        todo!()
+        self.outbound.is_busy()
     }
 
     /// When to call [`Session::handle_timeout`]. `None`: not at all, for now.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        match self.stage {
+            Stage::Closed => None,
+            _ => self.deadline,
+        }
     }
 
     /// The deadline of [`Session::poll_timeout`] may have passed.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Vec<u8>) -> Effect<'static> {
-        todo!()
+        if self.poll_timeout().is_none_or(|deadline| now < deadline) {
+            return Effect::None;
+        }
+        match self.stage {
+            Stage::Connected if self.wants_packet() => {
+                self.close(Reason::KeepAliveTimeout, "MQTT-3.1.2-22", out)
+            }
+            // The client's silence is ours: it is not read.
+            Stage::Connected => {
+                self.handle_unread(now);
+                Effect::None
+            }
+            Stage::Deciding(_) => {
+                self.refuse(Reason::ServerUnavailable, out);
+                Effect::Close(Close { reason: Reason::ServerUnavailable, statement: "3.1.4" })
+            }
+            Stage::Opened | Stage::Closed => self.close(Reason::KeepAliveTimeout, "3.1.4", out),
+        }
     }
 
-    /// The driver itself left bytes unread until `now`: the client's silence is ours, and the
-    /// keep-alive begins anew.
+    /// The driver left bytes unread until `now`: the client's silence is ours, and the keep-alive
+    /// begins anew.
     pub fn handle_unread(&mut self, now: Instant) {
-        todo!()
+        if self.is_connected() {
+            let is_limited = self.silence_ms_max != 0;
+            self.deadline = is_limited.then(|| now.plus_ms(self.silence_ms_max));
+        }
     }
 
-    /// Another connection has the same client identifier (MQTT-3.1.4-3): the driver closes this one.
-    pub fn take_over(&mut self, out: &mut Vec<u8>) {
-        todo!()
+    /// Another connection has come with the same client identifier (MQTT-3.1.4-3): the driver
+    /// closes this one.
+    pub fn take_over(&mut self, out: &mut Vec<u8>) -> Effect<'static> {
+        self.close(Reason::SessionTakenOver, "MQTT-3.1.4-3", out)
     }
 
     /// The server stops: the driver closes the connection.
-    pub fn shut_down(&mut self, out: &mut Vec<u8>) {
-        todo!()
+    pub fn shut_down(&mut self, out: &mut Vec<u8>) -> Effect<'static> {
+        self.close(Reason::ServerShuttingDown, "4.13.1", out)
     }
 
-    /// What to publish now that the connection has ended, once.
+    /// What to publish now that the connection has ended, however it did; once.
     pub fn take_will(&mut self) -> Option<Will> {
-        todo!()
+        self.stage = Stage::Closed;
+        self.will.take().map(|will| will.of(&self.client_id))
     }
 
-    /// Empty until the CONNECT is accepted.
+    /// Empty while a client without one of its own is not accepted yet.
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.client_id
+    }
+
+    /// What the client speaks; of meaning once its CONNECT was handled.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Publishes that wait for their PUBACK.
+    #[must_use]
+    pub fn unacked(&self) -> usize {
+        self.unacked.len()
+    }
+
+    const fn is_connected(&self) -> bool {
+        matches!(self.stage, Stage::Connected)
+    }
+
+    fn is_unacked_full(&self) -> bool {
+        self.unacked.len() >= usize::from(self.settings.unacked_max.get())
+    }
+
+    /// Ends the connection. An MQTT 5 client that was welcomed is told why (MQTT-3.14.0-1).
+    fn close(
+        &mut self,
+        reason: Reason,
+        statement: &'static str,
+        out: &mut Vec<u8>,
+    ) -> Effect<'static> {
+        if self.is_connected() && self.version == Version::V5 {
+            let properties = property::Properties::NONE;
+            Disconnect { reason, properties }.encode(self.version, out);
+        }
+        self.stage = Stage::Closed;
+        Effect::Close(Close { reason, statement })
     }
 }

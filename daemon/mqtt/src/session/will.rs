@@ -1,18 +1,20 @@
 //! The message that a client leaves behind.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use tributary_core::properties::Properties;
 use tributary_core::record::{Event, Origin, Qos};
 use tributary_core::time::Timestamp;
 
-/// What to publish when a connection has ended without DISCONNECT.
+use crate::codec::connect::LastWill;
+use crate::codec::property::Property;
+
+/// What to publish when a connection has ended without DISCONNECT (MQTT-3.1.2-8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Will {
-    /// The client that left it.
-    pub client: Box<str>,
-    /// Seconds to wait (MQTT-3.1.3-9); never longer than the session lasts.
-    pub delay_s: u32,
+    client: Box<str>,
+    delay_s: u32,
     topic: Box<str>,
     payload: Box<[u8]>,
     properties: Box<[u8]>,
@@ -21,6 +23,40 @@ pub struct Will {
 }
 
 impl Will {
+    /// Keeps the will of a CONNECT.
+    pub(super) fn new(will: &LastWill<'_>) -> Self {
+        let mut delay_s = 0;
+        let mut properties = Vec::new();
+        for property in will.properties.iter() {
+            match property {
+                Property::WillDelay(seconds) => delay_s = seconds,
+                other => other.encode(&mut properties),
+            }
+        }
+        Self {
+            client: Box::default(),
+            delay_s,
+            topic: will.topic.into(),
+            payload: will.payload.into(),
+            properties: properties.into(),
+            qos: will.qos,
+            retain: will.retain,
+        }
+    }
+
+    /// The will of the client with this identifier.
+    pub(super) fn of(mut self, client: &str) -> Self {
+        self.client = client.into();
+        self
+    }
+
+    /// Seconds that the client wants it held back (MQTT-3.1.3-9). They end with the session at the
+    /// latest, and a session of this server ends with its connection.
+    #[must_use]
+    pub const fn delay_s(&self) -> u32 {
+        self.delay_s
+    }
+
     /// The event to append.
     #[must_use]
     pub fn event(&self, time: Timestamp) -> Event<'_> {

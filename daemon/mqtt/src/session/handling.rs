@@ -1,0 +1,243 @@
+//! What a packet means at this moment: the rules about order, roles and quotas.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::num::NonZeroU32;
+
+use tributary_core::limits::{PAYLOAD_BYTES_MAX, PROPERTIES_BYTES_MAX};
+use tributary_core::record::Qos;
+use tributary_core::time::Instant;
+
+use super::connecting::{self, Wishes};
+use super::{Close, Effect, Session, Stage, Step, inbound};
+use crate::codec::ack::Ack;
+use crate::codec::connect::{self, Connect};
+use crate::codec::disconnect::Disconnect;
+use crate::codec::malformed::Malformed;
+use crate::codec::property::{Properties, Property};
+use crate::codec::publish::Publish;
+use crate::codec::reason::Reason;
+use crate::codec::subscribe::{Options, Request};
+use crate::codec::{Decoded, Packet, Version, decode};
+use crate::subscriptions::Subscription;
+
+impl Session {
+    /// Handles the packet that `bytes` begin with.
+    pub(super) fn handle_next<'a>(
+        &mut self,
+        now: Instant,
+        bytes: &'a [u8],
+        out: &mut Vec<u8>,
+    ) -> Step<'a> {
+        let version = self.is_connected().then_some(self.version);
+        let (packet, used) = match decode(bytes, version, self.settings.packet_bytes_max) {
+            Ok(Decoded::Incomplete) => return Step { used: 0, effect: Effect::Incomplete },
+            Ok(Decoded::Packet(packet, used)) => (packet, used),
+            Err(malformed) => {
+                let effect = self.handle_malformed(malformed, bytes, out);
+                return Step { used: bytes.len(), effect };
+            }
+        };
+        self.handle_unread(now);
+        let effect = match self.handle_packet(packet, out) {
+            Ok(effect) => effect,
+            Err(malformed) => self.close(malformed.reason, malformed.statement, out),
+        };
+        Step { used, effect }
+    }
+
+    /// Before its CONNECT is answered a client is told in a CONNACK, if it understands one
+    /// (MQTT-3.1.4-1, MQTT-3.1.2-2); 3.1.1 has one only for the version.
+    fn handle_malformed(
+        &mut self,
+        malformed: Malformed,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Effect<'static> {
+        if matches!(self.stage, Stage::Opened) {
+            let is_version = malformed.reason == Reason::UnsupportedProtocolVersion;
+            match connect::announced_version(bytes) {
+                Some(Version::V5) => {
+                    connecting::encode_refusal(Version::V5, malformed.reason, out);
+                }
+                Some(Version::V311) if is_version => {
+                    connecting::encode_refusal(Version::V311, malformed.reason, out);
+                }
+                Some(Version::V311) | None => {}
+            }
+        }
+        self.close(malformed.reason, malformed.statement, out)
+    }
+
+    fn handle_packet<'a>(
+        &mut self,
+        packet: Packet<'a>,
+        out: &mut Vec<u8>,
+    ) -> Result<Effect<'a>, Malformed> {
+        match packet {
+            Packet::Publish(publish) => self.handle_publish(publish),
+            Packet::PubAck(ack) if self.outbound.handle_puback(ack.packet_id) => {
+                Ok(Effect::Acknowledged)
+            }
+            Packet::PubAck(_) => Ok(Effect::None),
+            Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) => {
+                self.handle_exactly_once(packet, out)
+            }
+            Packet::Subscribe(subscribe) => {
+                self.check_answer(subscribe.requests.iter().count())?;
+                Ok(Effect::Subscribe(subscribe))
+            }
+            Packet::Unsubscribe(unsubscribe) => {
+                self.check_answer(unsubscribe.filters.iter().count())?;
+                Ok(Effect::Unsubscribe(unsubscribe))
+            }
+            Packet::PingReq => {
+                // A client that pings is idle.
+                self.unacked.shrink();
+                self.outbound.shrink();
+                Packet::PingResp.encode(self.version, out);
+                Ok(Effect::None)
+            }
+            Packet::Disconnect(disconnect) => self.handle_disconnect(disconnect),
+            Packet::Connect(_) if self.is_connected() => Err(Malformed::protocol("MQTT-3.1.0-2")),
+            Packet::Connect(connect) => Ok(self.handle_connect(connect, out)),
+            Packet::Auth(_) => Err(Malformed::protocol("4.12.1")),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                Err(Malformed::protocol("2.1.2"))
+            }
+        }
+    }
+
+    fn handle_connect<'a>(&mut self, connect: Connect<'a>, out: &mut Vec<u8>) -> Effect<'a> {
+        self.version = connect.version;
+        match Wishes::new(&connect) {
+            Ok(wishes) => {
+                self.client_id = connect.client_id.into();
+                self.stage = Stage::Deciding(Box::new(wishes));
+                Effect::Connect(connect)
+            }
+            Err(Malformed { reason, statement }) => {
+                connecting::encode_refusal(self.version, reason, out);
+                self.stage = Stage::Closed;
+                Effect::Close(Close { reason, statement })
+            }
+        }
+    }
+
+    fn handle_publish<'a>(&mut self, publish: Publish<'a>) -> Result<Effect<'a>, Malformed> {
+        if publish.delivery.qos() == Qos::ExactlyOnce {
+            return Err(Malformed::new(Reason::QosNotSupported, "MQTT-3.2.2-11"));
+        }
+        if self.version == Version::V5 {
+            self.check_publish(&publish)?;
+        }
+        if publish.payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(Malformed::new(Reason::PacketTooLarge, "MQTT-3.2.2-15"));
+        }
+        if let Some(packet_id) = publish.delivery.packet_id() {
+            if self.is_unacked_full() {
+                return Err(Malformed::new(Reason::ReceiveMaximumExceeded, "MQTT-3.3.4-7"));
+            }
+            self.unacked.handle_published(packet_id);
+        }
+        Ok(Effect::Publish(publish))
+    }
+
+    /// What only MQTT 5 can say, and what it was told in the CONNACK.
+    fn check_publish(&mut self, publish: &Publish<'_>) -> Result<(), Malformed> {
+        if publish.retain {
+            return Err(Malformed::new(Reason::RetainNotSupported, "MQTT-3.2.2-14"));
+        }
+        if publish.properties.bytes().len() > PROPERTIES_BYTES_MAX {
+            return Err(Malformed::new(Reason::PacketTooLarge, "MQTT-3.2.2-15"));
+        }
+        if publish.properties.subscription_identifier().is_some() {
+            return Err(Malformed::protocol("MQTT-3.3.4-6"));
+        }
+        let Some(alias) = publish.properties.topic_alias() else { return Ok(()) };
+        inbound::check(alias, self.settings.topic_alias_max)?;
+        if !publish.topic.is_empty() {
+            return self.aliases.set(alias, publish.topic);
+        }
+        match self.aliases.resolve(alias) {
+            Some(_) => Ok(()),
+            None => Err(Malformed::protocol("3.3.2.3.4")),
+        }
+    }
+
+    /// Steps of a QoS 2 delivery that this server never began: MQTT 5 says that it does not know
+    /// the identifier, 3.1.1 cannot.
+    fn handle_exactly_once(
+        &self,
+        packet: Packet<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Effect<'static>, Malformed> {
+        if self.version == Version::V311 {
+            return Err(Malformed::new(Reason::QosNotSupported, "4.3.3"));
+        }
+        let (reason, properties) = (Reason::PacketIdNotFound, Properties::NONE);
+        match packet {
+            Packet::PubRel(Ack { packet_id, .. }) => {
+                Packet::PubComp(Ack { packet_id, reason, properties }).encode(self.version, out);
+            }
+            Packet::PubRec(Ack { packet_id, .. }) => {
+                Packet::PubRel(Ack { packet_id, reason, properties }).encode(self.version, out);
+            }
+            _ => {}
+        }
+        Ok(Effect::None)
+    }
+
+    fn handle_disconnect(
+        &mut self,
+        disconnect: Disconnect<'_>,
+    ) -> Result<Effect<'static>, Malformed> {
+        for property in disconnect.properties.iter() {
+            match property {
+                Property::SessionExpiry(seconds) if seconds != 0 && self.session_expiry_s == 0 => {
+                    return Err(Malformed::protocol("3.14.2.2.2"));
+                }
+                Property::ServerReference(_) => return Err(Malformed::protocol("3.14.2.2.5")),
+                _ => {}
+            }
+        }
+        if disconnect.reason == Reason::Success {
+            self.will = None;
+        }
+        self.stage = Stage::Closed;
+        Ok(Effect::Close(Close { reason: disconnect.reason, statement: "MQTT-3.14.4-3" }))
+    }
+
+    /// A SUBACK or UNSUBACK with `count` reason codes must not be larger than the client takes.
+    fn check_answer(&self, count: usize) -> Result<(), Malformed> {
+        // Fixed header, packet identifier, property length.
+        const AROUND_BYTES_MAX: usize = 5 + 2 + 1;
+        if AROUND_BYTES_MAX + count > self.outbound.packet_bytes_max as usize {
+            return Err(Malformed::new(Reason::PacketTooLarge, "MQTT-3.1.2-24"));
+        }
+        Ok(())
+    }
+}
+
+/// What can be granted for a request: at most QoS 1, and no shared subscriptions.
+pub(super) fn grant(
+    request: &Request<'_>,
+    identifier: Option<NonZeroU32>,
+) -> Result<Subscription, Reason> {
+    if request.is_shared() {
+        return Err(Reason::SharedSubscriptionsNotSupported);
+    }
+    let qos = request.options.qos.min(Qos::AtLeastOnce);
+    Ok(Subscription { options: Options { qos, ..request.options }, identifier })
+}
+
+/// 3.1.1 has one code for every failure.
+pub(super) fn suback_reason(answer: Result<Subscription, Reason>, version: Version) -> Reason {
+    match answer.map(|granted| granted.options.qos) {
+        Ok(Qos::AtMostOnce) => Reason::Success,
+        Ok(Qos::AtLeastOnce) => Reason::GrantedQos1,
+        Ok(Qos::ExactlyOnce) => Reason::GrantedQos2,
+        Err(reason) if version == Version::V5 => reason,
+        Err(_) => Reason::Unspecified,
+    }
+}

@@ -1,0 +1,1 @@
+//! The tree against plain matching of every filter.
