@@ -16,12 +16,19 @@
 
 pub mod limits;
 
+mod backoff;
 mod batch;
+mod failure;
+mod links;
 mod position;
 mod reconcile;
 mod replicator;
+mod session;
 mod settings;
 mod status;
+mod task;
+mod transaction;
+mod wire;
 
 pub use batch::{BatchBuilder, Header, Partitioner, PushError, Record};
 pub use bytes::Bytes;

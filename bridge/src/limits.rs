@@ -6,6 +6,8 @@ pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const ELEMENTS_MAX: usize = 65_536;
 /// Topics that one replicator ships to; more are forgotten and looked up again.
 pub const TOPICS_MAX: usize = 1024;
+/// The longest name that Kafka gives a topic.
+pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// Partitions of one topic that we address.
 pub const PARTITIONS_MAX: usize = 16_384;
 /// The longest account in a position: with the rest it stays below Kafka's

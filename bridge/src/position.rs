@@ -31,8 +31,19 @@ pub struct Hint {
 impl Position {
     /// The metadata that goes with the committed offset.
     pub(crate) fn metadata(&self) -> String {
-        debug_assert!(self.account.len() <= ACCOUNT_BYTES_MAX);
         format!("v1,{:08x},{}", self.generation, self.account)
+    }
+
+    /// Checks what the daemon hands in to follow `last`.
+    ///
+    /// # Panics
+    ///
+    /// Committing it would break the position: that is a bug of the daemon.
+    pub(crate) fn check(&self, last: &Self) {
+        assert!(self.offset > last.offset, "a batch moves the position on");
+        assert!(i64::try_from(self.offset.0).is_ok(), "Kafka takes a negative offset as none");
+        assert_eq!(self.generation, last.generation, "a session runs under one generation");
+        assert!(self.account.len() <= ACCOUNT_BYTES_MAX, "an account is limited");
     }
 
     /// Reads a committed offset and its metadata; `None` if they are not in our form.

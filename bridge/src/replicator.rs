@@ -1,16 +1,23 @@
 //! The replicator: one lane's sessions with a Kafka cluster, as a value.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tributary_core::Offset;
 use tributary_core::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::batch::BatchBuilder;
+use crate::failure::Failure;
+use crate::links::Links;
 use crate::position::Position;
 use crate::reconcile::Local;
+use crate::session::{Context, Session};
 use crate::settings::Settings;
-use crate::status::Status;
+use crate::status::{State, Status};
+use crate::transaction::{Pace, Transaction};
+use crate::wire::{Address, Ids};
 
 /// Names one connection. Never used twice by one replicator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,69 +66,135 @@ pub enum Output {
 pub struct Replicator {
     settings: Settings,
     status: Status,
-    outputs: VecDeque<Output>,
+    links: Links,
+    session: Option<Session>,
+    /// When the next session begins; `None` while there is one, and for good after a halt.
+    next_session: Option<Instant>,
+    /// Topics that were written to: looked up at the start of a session.
+    names: BTreeSet<String>,
+    pace: Pace,
+    backoff: Backoff,
 }
 
 impl Replicator {
     /// A replicator that begins its first session at once: call `poll_output`. `seed` spreads the
     /// back-off of many gateways; it decides nothing else.
+    ///
+    /// # Panics
+    ///
+    /// If there is no broker to ask first.
     #[must_use]
-    pub fn new(_now: Instant, settings: Settings, _seed: u64) -> Self {
-        Self { settings, status: Status::default(), outputs: VecDeque::new() }
+    pub fn new(now: Instant, settings: Settings, seed: u64) -> Self {
+        assert!(!settings.bootstrap.is_empty(), "there must be a broker to ask first");
+        let mut replicator = Self {
+            status: Status::default(),
+            links: Links::new(Ids::new(&settings), settings.request_timeout_ms),
+            session: None,
+            next_session: Some(now),
+            names: BTreeSet::new(),
+            pace: Pace::new(&settings),
+            backoff: Backoff::new(seed),
+            settings,
+        };
+        replicator.advance(now);
+        replicator
     }
 
     /// The answer to [`Output::NeedLocal`], as of now.
-    pub fn handle_local(&mut self, _now: Instant, _local: &Local) {}
+    pub fn handle_local(&mut self, now: Instant, local: &Local) {
+        self.with_session(now, |session, cx| session.handle_local(cx, local));
+    }
 
     /// A connection is open.
-    pub fn handle_connected(&mut self, _now: Instant, _conn: ConnId) {}
+    pub fn handle_connected(&mut self, now: Instant, conn: ConnId) {
+        self.links.handle_connected(now, conn);
+        self.advance(now);
+    }
 
     /// Bytes came in.
-    pub fn handle_bytes(&mut self, _now: Instant, _conn: ConnId, _bytes: &[u8]) {}
+    pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        self.links.receive(conn, bytes);
+        loop {
+            let next = self.links.next_reply(conn);
+            let (ask, reply) = match next {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
+                Err(failure) => {
+                    self.end_session(now, failure);
+                    break;
+                }
+            };
+            self.with_session(now, |session, cx| session.handle_reply(cx, conn, (ask, reply)));
+        }
+        self.advance(now);
+    }
 
     /// A connection is closed, or could not be opened. `why` is for people.
-    pub fn handle_closed(&mut self, _now: Instant, _conn: ConnId, _why: &str) {}
+    pub fn handle_closed(&mut self, now: Instant, conn: ConnId, why: &str) {
+        if let Err(failure) = self.links.handle_closed(conn, why) {
+            self.end_session(now, failure);
+        }
+        self.advance(now);
+    }
 
     /// A deadline of `poll_timeout` has come.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Err(failure) = self.links.handle_timeout(now) {
+            self.end_session(now, failure);
+        }
+        self.with_session(now, |session, cx| session.handle_timeout(cx.now));
+    }
 
     /// When `handle_timeout` is to be called, if nothing else comes first.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        let session = self.session.as_ref().and_then(Session::poll_timeout);
+        [self.next_session, self.links.poll_timeout(), session].into_iter().flatten().min()
     }
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.links.outputs.pop_front()
     }
 
     /// An empty batch that knows the topics and their partitions. Valid until the next
     /// [`Output::Resumed`].
     #[must_use]
     pub fn begin_batch(&self) -> BatchBuilder {
-        BatchBuilder::new()
+        let limits = self.pace.limits();
+        match &self.session {
+            Some(session) => session.begin_batch(limits),
+            None => BatchBuilder::new(Arc::default(), limits),
+        }
     }
 
     /// The records from the last position up to `next`, which is where the following batch begins.
     /// Only after [`Output::WantBatch`], once for each. Empty only if a push was answered
-    /// [`crate::PushError::UnknownTopic`]; then `next` is not used. An unasked batch is ignored: a
-    /// new session resumes elsewhere.
-    pub fn handle_batch(&mut self, _now: Instant, batch: BatchBuilder, _next: Position) {
-        if batch.missing().is_some() {
-            self.outputs.push_back(Output::WantBatch);
-        }
+    /// [`crate::PushError::UnknownTopic`]; then `next` is not used. A batch that was not asked for
+    /// is ignored: a new session resumes elsewhere.
+    ///
+    /// # Panics
+    ///
+    /// If `next` is not beyond the last position, or not of its generation, or its account is
+    /// longer than [`crate::limits::ACCOUNT_BYTES_MAX`].
+    pub fn handle_batch(&mut self, now: Instant, batch: BatchBuilder, next: Position) {
+        self.with_session(now, |session, cx| session.handle_batch(cx, batch, next));
     }
 
     /// A hint that claims everything below `high` is durable. To lower a claim while idle, call
     /// this *before* the lower hint is appended, so that nothing is committed on the strength of
     /// the old one.
-    pub fn handle_claimed(&mut self, _now: Instant, _high: Offset) {}
+    pub fn handle_claimed(&mut self, now: Instant, high: Offset) {
+        self.with_session(now, |session, cx| {
+            session.handle_claimed(cx, high);
+            Ok(())
+        });
+    }
 
     /// Whether no transaction is outstanding.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        true
+        self.session.as_ref().is_none_or(|session| session.transaction().is_none())
     }
 
     /// The condition, in words and numbers.
@@ -133,7 +206,124 @@ impl Replicator {
     /// Closes every connection for good. A transaction that is open is aborted by the next
     /// session, of whatever process.
     pub fn stop(&mut self) {
-        self.outputs.push_back(Output::Changed);
-        self.settings.bootstrap.clear();
+        self.session = None;
+        self.next_session = None;
+        self.links.close_all();
+        self.set_state(State::Offline);
+    }
+
+    /// Lets the session do something, and then all that follows from it.
+    fn with_session(
+        &mut self,
+        now: Instant,
+        act: impl FnOnce(&mut Session, &mut Context<'_>) -> Result<(), Failure>,
+    ) {
+        let outcome = self.in_session(now, act);
+        if let Some(Err(failure)) = outcome {
+            self.end_session(now, failure);
+        }
+        self.advance(now);
+    }
+
+    fn in_session<T>(
+        &mut self,
+        now: Instant,
+        act: impl FnOnce(&mut Session, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let session = self.session.as_mut()?;
+        let measure = session.transaction().map(Transaction::measure);
+        let committed = self.status.counters.transactions;
+        let mut context = Context {
+            now,
+            links: &mut self.links,
+            settings: &self.settings,
+            counters: &mut self.status.counters,
+        };
+        let result = act(session, &mut context);
+        if self.status.counters.transactions > committed {
+            self.backoff.reset();
+            self.status.refused = None;
+            if let Some(measure) = measure {
+                self.pace.committed(now, measure);
+            }
+        }
+        Some(result)
+    }
+
+    /// Begins a session if it is time, and lets it send what can be sent.
+    fn advance(&mut self, now: Instant) {
+        if self.next_session.is_some_and(|at| at <= now) {
+            self.begin_session(now);
+        }
+        if let Some(Err(failure)) = self.in_session(now, Session::advance) {
+            self.end_session(now, failure);
+        }
+        self.status.counters.bytes_sent = self.links.bytes_sent;
+        if let Some(session) = &self.session {
+            let version = session.transaction_version();
+            self.status.transaction_version = version.or(self.status.transaction_version);
+            let state = match session {
+                session if session.is_live() => State::Live,
+                _ if version.is_some() => State::Starting,
+                _ => State::Connecting,
+            };
+            self.set_state(state);
+        }
+    }
+
+    /// Bootstrap brokers take turns.
+    fn begin_session(&mut self, now: Instant) {
+        self.next_session = None;
+        let serial = self.status.counters.sessions + 1;
+        self.status.counters.sessions = serial;
+        let turn = (serial - 1) % self.settings.bootstrap.len() as u64;
+        let (host, port) =
+            &self.settings.bootstrap[usize::try_from(turn).expect("below the list's length")];
+        let address = Address { host: host.clone(), port: *port };
+        let names = core::mem::take(&mut self.names);
+        self.session = Some(Session::new(now, serial, address, names));
+    }
+
+    /// Drops everything of a session. What it had begun is settled by the next one.
+    fn end_session(&mut self, now: Instant, failure: Failure) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        let reached = session.transaction_version().is_some();
+        if session.transaction().is_some() && matches!(failure, Failure::Ended(_)) {
+            self.pace.lost();
+        }
+        self.names = session.into_names();
+        self.links.close_all();
+        let reason = failure.to_string();
+        let until = self.backoff.next(now, &failure);
+        self.next_session = Some(until);
+        let state = match failure {
+            Failure::Unreachable(_) if !reached => State::Offline,
+            Failure::Halt(halt) => {
+                self.next_session = None;
+                State::Halted(halt)
+            }
+            Failure::Fenced(_) => {
+                self.status.counters.fenced += 1;
+                State::BackingOff { until, reason: reason.clone() }
+            }
+            Failure::Refused(refusal) => {
+                self.status.refused = Some(refusal);
+                State::BackingOff { until, reason: reason.clone() }
+            }
+            Failure::Unreachable(_) | Failure::Ended(_) | Failure::Alarm(_) => {
+                State::BackingOff { until, reason: reason.clone() }
+            }
+        };
+        self.status.last_error = Some(reason);
+        self.set_state(state);
+    }
+
+    fn set_state(&mut self, state: State) {
+        if self.status.state != state {
+            self.status.state = state;
+            self.links.outputs.push_back(Output::Changed);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What people and metrics are told about a replicator.
 
+use core::fmt;
+
 use tributary_core::Offset;
 use tributary_core::time::Instant;
 
@@ -71,4 +73,30 @@ pub struct Counters {
     pub retries: u64,
     /// Sessions ended because another one used the identity.
     pub fenced: u64,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kafka refuses {}", self.subject)?;
+        if let Some(partition) = self.partition {
+            write!(f, "-{partition}")?;
+        }
+        if let Some((first, last)) = self.offsets {
+            write!(f, ", offsets {first} to {last}")?;
+        }
+        write!(f, ": {}", self.error)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Offline => f.write_str("offline"),
+            Self::Connecting => f.write_str("connecting"),
+            Self::Starting => f.write_str("starting"),
+            Self::Live => f.write_str("live"),
+            Self::BackingOff { reason, .. } => write!(f, "backing off: {reason}"),
+            Self::Halted(halt) => write!(f, "halted: {halt}"),
+        }
+    }
 }

@@ -3,10 +3,21 @@
 //! A [`BatchBuilder`] holds open record batches (format v2), one per topic and partition, and seals
 //! one when it is full. A payload is copied once, into its batch.
 
+mod encode;
+mod murmur2;
+mod varint;
+
 use core::fmt;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tributary_core::Offset;
 use tributary_core::time::Timestamp;
+
+pub(crate) use encode::{Producer, SealedBatch, sequence_after};
+
+use crate::settings::BatchLimits;
+use encode::OpenBatch;
 
 /// One finished record. Everything is borrowed; [`BatchBuilder::push`] copies it into its batch.
 #[derive(Clone, Copy, Debug)]
@@ -63,12 +74,61 @@ pub enum PushError {
 /// Collects the records of one transaction. Made by [`crate::Replicator::begin_batch`].
 #[derive(Debug)]
 pub struct BatchBuilder {
+    origin: Arc<Origin>,
+    limits: BatchLimits,
+    chains: Vec<OpenChain>,
+    /// Where the chain of a topic (by its index in the origin) and partition is.
+    index: BTreeMap<(usize, u32), usize>,
+    records: usize,
+    bytes: usize,
     missing: Option<String>,
 }
 
+/// What the batches of one session have in common.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    /// Which session; a batch of another one is not taken.
+    pub(crate) session: u64,
+    pub(crate) log_id: u64,
+    pub(crate) generation: u32,
+    pub(crate) gateway_hash: u32,
+    /// Topics that can be written to, by name, with their partitions.
+    pub(crate) topics: Vec<(Arc<str>, u32)>,
+}
+
+/// All records of one topic and partition, in order.
+#[derive(Debug)]
+struct OpenChain {
+    topic: Arc<str>,
+    partition: u32,
+    full: Vec<OpenBatch>,
+    open: OpenBatch,
+}
+
+/// The finished batches of one topic and partition, in the order in which they must arrive.
+#[derive(Debug)]
+pub(crate) struct SealedChain {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) batches: Vec<SealedBatch>,
+}
+
+/// The hash by which a gateway's records find their partition.
+pub(crate) fn gateway_hash(gateway: &str) -> u32 {
+    murmur2::murmur2(gateway.as_bytes())
+}
+
 impl BatchBuilder {
-    pub(crate) fn new() -> Self {
-        Self { missing: None }
+    pub(crate) fn new(origin: Arc<Origin>, limits: BatchLimits) -> Self {
+        Self {
+            origin,
+            limits,
+            chains: Vec::new(),
+            index: BTreeMap::new(),
+            records: 0,
+            bytes: 0,
+            missing: None,
+        }
     }
 
     /// Takes a record. Records of one topic and partition arrive in Kafka in the order pushed.
@@ -77,30 +137,122 @@ impl BatchBuilder {
     ///
     /// The record was not taken; see [`PushError`].
     pub fn push(&mut self, record: &Record<'_>) -> Result<(), PushError> {
-        self.missing = Some(record.topic.to_owned());
-        Err(PushError::UnknownTopic)
+        let Ok(topic) = self.origin.topics.binary_search_by(|(name, _)| (**name).cmp(record.topic))
+        else {
+            self.missing = Some(record.topic.to_owned());
+            return Err(PushError::UnknownTopic);
+        };
+        let partition = self.partition(record, self.origin.topics[topic].1);
+        let known = self.index.get(&(topic, partition)).copied();
+        if let Some(chain) = known {
+            let open = &self.chains[chain].open;
+            let bytes = open.bytes_of(record, None);
+            if open.bytes() + bytes <= self.limits.batch_bytes {
+                self.room_for(bytes)?;
+                self.chains[chain].open.put(record, None);
+                self.took(bytes);
+                return Ok(());
+            }
+        }
+        self.push_first(record, (topic, partition), known)
     }
 
     /// Records taken.
     #[must_use]
     pub fn len(&self) -> usize {
-        0
+        self.records
     }
 
     /// Bytes of all batches.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        0
+        self.bytes
     }
 
     /// Whether no record was taken.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.records == 0
     }
 
-    pub(crate) fn missing(&self) -> Option<&str> {
-        self.missing.as_deref()
+    pub(crate) fn session(&self) -> u64 {
+        self.origin.session
+    }
+
+    pub(crate) fn take_missing(&mut self) -> Option<String> {
+        self.missing.take()
+    }
+
+    /// Stamps every batch; `sequence` gives the next sequence number of a topic and partition and
+    /// moves it on by the count it is told.
+    pub(crate) fn seal(
+        self,
+        producer: Producer,
+        mut sequence: impl FnMut(&str, i32, i32) -> i32,
+    ) -> Vec<SealedChain> {
+        let seal_chain = |chain: OpenChain| {
+            let topic = chain.topic;
+            let partition = i32::try_from(chain.partition).expect("below PARTITIONS_MAX");
+            let batches = chain.full.into_iter().chain([chain.open]);
+            let batches = batches
+                .map(|batch| {
+                    let first = sequence(&topic, partition, batch.count());
+                    batch.seal(producer, first)
+                })
+                .collect();
+            SealedChain { topic, partition, batches }
+        };
+        self.chains.into_iter().map(seal_chain).collect()
+    }
+
+    /// Takes the first record of a batch, which carries the evidence of where the batch is from.
+    fn push_first(
+        &mut self,
+        record: &Record<'_>,
+        place: (usize, u32),
+        known: Option<usize>,
+    ) -> Result<(), PushError> {
+        let Origin { log_id, generation, .. } = *self.origin;
+        let evidence = format!("{log_id:016x},{generation:08x},{}", record.offset);
+        let evidence = Header { prefix: "tributary.", name: "batch", value: evidence.as_bytes() };
+        let mut batch = OpenBatch::new(record);
+        let bytes = batch.bytes() + batch.bytes_of(record, Some(&evidence));
+        if bytes > self.limits.batch_bytes {
+            return Err(PushError::TooLarge);
+        }
+        self.room_for(bytes)?;
+        batch.put(record, Some(&evidence));
+        if let Some(chain) = known {
+            let chain = &mut self.chains[chain];
+            let full = core::mem::replace(&mut chain.open, batch);
+            chain.full.push(full);
+        } else {
+            self.index.insert(place, self.chains.len());
+            let (topic, partition) = (Arc::clone(&self.origin.topics[place.0].0), place.1);
+            self.chains.push(OpenChain { topic, partition, full: Vec::new(), open: batch });
+        }
+        self.took(bytes);
+        Ok(())
+    }
+
+    fn partition(&self, record: &Record<'_>, partitions: u32) -> u32 {
+        let hash = match (record.partition, record.key) {
+            (Partitioner::Key, Some(key)) => murmur2::murmur2(key),
+            (Partitioner::Key, None) | (Partitioner::Gateway, _) => self.origin.gateway_hash,
+        };
+        murmur2::partition(hash, partitions)
+    }
+
+    /// A first record always has room: else a small budget could stop the lane for ever.
+    fn room_for(&self, bytes: usize) -> Result<(), PushError> {
+        let full = self.records >= self.limits.records
+            || self.bytes + bytes > self.limits.transaction_bytes;
+        if full && self.records > 0 { Err(PushError::Full) } else { Ok(()) }
+    }
+
+    fn took(&mut self, bytes: usize) {
+        self.records += 1;
+        self.bytes += bytes;
     }
 }
 

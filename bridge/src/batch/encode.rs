@@ -1,0 +1,167 @@
+//! Record batches, format v2 (`DefaultRecordBatch` of Apache Kafka).
+//!
+//! ```text
+//!  0 base offset i64 | 8 length i32 | 12 leader epoch i32 | 16 magic i8 | 17 CRC-32C u32
+//! 21 attributes i16 | 23 last offset delta i32 | 27 base timestamp i64 | 35 max timestamp i64
+//! 43 producer id i64 | 51 producer epoch i16 | 53 base sequence i32 | 57 count i32 | 61 records
+//! ```
+//!
+//! The CRC covers everything from the attributes on. Producer and sequence are stamped when the
+//! batch is sealed, once: a batch that is sent again is sent with the same bytes.
+
+use bytes::Bytes;
+use tributary_core::Offset;
+
+use super::{Header, Record, varint};
+
+pub(super) const HEADER_BYTES: usize = 61;
+const MAGIC: u8 = 2;
+/// No compression, the producer's timestamps, transactional.
+const ATTRIBUTES: i16 = 0x10;
+
+/// A batch that still takes records.
+#[derive(Debug)]
+pub(super) struct OpenBatch {
+    buffer: Vec<u8>,
+    count: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    first: Offset,
+    last: Offset,
+}
+
+/// A finished batch: these bytes are what Kafka gets, however often they are sent.
+#[derive(Clone, Debug)]
+pub(crate) struct SealedBatch {
+    pub(crate) bytes: Bytes,
+    /// First and last offset of the local log in it.
+    pub(crate) offsets: (Offset, Offset),
+}
+
+/// The producer whose stamp a batch bears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Producer {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+}
+
+impl OpenBatch {
+    /// An empty batch whose first record will be `record`.
+    pub(super) fn new(record: &Record<'_>) -> Self {
+        Self {
+            buffer: vec![0; HEADER_BYTES],
+            count: 0,
+            base_timestamp: record.timestamp.0,
+            max_timestamp: record.timestamp.0,
+            first: record.offset,
+            last: record.offset,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Bytes that [`Self::put`] would append.
+    pub(super) fn bytes_of(&self, record: &Record<'_>, extra: Option<&Header<'_>>) -> usize {
+        varint::len_with(self.body_bytes(record, extra))
+    }
+
+    /// Appends a record; `extra` is a header before its own.
+    pub(super) fn put(&mut self, record: &Record<'_>, extra: Option<&Header<'_>>) {
+        let body = self.body_bytes(record, extra);
+        let delta = self.timestamp_delta(record);
+        let buffer = &mut self.buffer;
+        varint::put_len(buffer, body);
+        buffer.push(0);
+        varint::put(buffer, delta);
+        varint::put(buffer, i64::from(self.count));
+        match record.key {
+            None => varint::put(buffer, -1),
+            Some(key) => put_bytes(buffer, key),
+        }
+        put_bytes(buffer, record.value);
+        varint::put_len(buffer, record.headers.len() + usize::from(extra.is_some()));
+        for header in extra.into_iter().chain(record.headers) {
+            varint::put_len(buffer, header.prefix.len() + header.name.len());
+            buffer.extend_from_slice(header.prefix.as_bytes());
+            buffer.extend_from_slice(header.name.as_bytes());
+            put_bytes(buffer, header.value);
+        }
+        self.count += 1;
+        self.max_timestamp = self.max_timestamp.max(record.timestamp.0);
+        self.last = record.offset;
+    }
+
+    /// Stamps the batch and computes its CRC.
+    pub(super) fn seal(self, producer: Producer, sequence: i32) -> SealedBatch {
+        assert!(self.count > 0, "a batch is opened for a record");
+        let Self { mut buffer, count, base_timestamp, max_timestamp, first, last } = self;
+        let length = i32::try_from(buffer.len() - 12).expect("a batch is limited to far below");
+        let mut head = Head { buffer: &mut buffer, at: 0 };
+        head.put(0_i64.to_be_bytes());
+        head.put(length.to_be_bytes());
+        head.put((-1_i32).to_be_bytes());
+        head.put([MAGIC]);
+        head.put([0; 4]);
+        head.put(ATTRIBUTES.to_be_bytes());
+        head.put((count - 1).to_be_bytes());
+        head.put(base_timestamp.to_be_bytes());
+        head.put(max_timestamp.to_be_bytes());
+        head.put(producer.id.to_be_bytes());
+        head.put(producer.epoch.to_be_bytes());
+        head.put(sequence.to_be_bytes());
+        head.put(count.to_be_bytes());
+        assert_eq!(head.at, HEADER_BYTES);
+        let crc = crc32c::crc32c(&buffer[21..]);
+        buffer[17..21].copy_from_slice(&crc.to_be_bytes());
+        SealedBatch { bytes: Bytes::from(buffer), offsets: (first, last) }
+    }
+
+    pub(super) fn count(&self) -> i32 {
+        self.count
+    }
+
+    fn timestamp_delta(&self, record: &Record<'_>) -> i64 {
+        record.timestamp.0.wrapping_sub(self.base_timestamp)
+    }
+
+    fn body_bytes(&self, record: &Record<'_>, extra: Option<&Header<'_>>) -> usize {
+        let headers = record.headers.len() + usize::from(extra.is_some());
+        1 + varint::len(self.timestamp_delta(record))
+            + varint::len(i64::from(self.count))
+            + record.key.map_or(1, |key| varint::len_with(key.len()))
+            + varint::len_with(record.value.len())
+            + varint::len_of(headers)
+            + extra.into_iter().chain(record.headers).map(header_bytes).sum::<usize>()
+    }
+}
+
+fn header_bytes(header: &Header<'_>) -> usize {
+    varint::len_with(header.prefix.len() + header.name.len()) + varint::len_with(header.value.len())
+}
+
+fn put_bytes(buffer: &mut Vec<u8>, bytes: &[u8]) {
+    varint::put_len(buffer, bytes.len());
+    buffer.extend_from_slice(bytes);
+}
+
+/// Writes the batch header field by field.
+struct Head<'a> {
+    buffer: &'a mut [u8],
+    at: usize,
+}
+
+impl Head<'_> {
+    fn put<const N: usize>(&mut self, field: [u8; N]) {
+        self.buffer[self.at..self.at + N].copy_from_slice(&field);
+        self.at += N;
+    }
+}
+
+/// The sequence number `count` records further on: it wraps to 0 after `i32::MAX`.
+pub(crate) fn sequence_after(sequence: i32, count: i32) -> i32 {
+    const MODULUS: i64 = 1 << 31;
+    let next = (i64::from(sequence) + i64::from(count)) % MODULUS;
+    i32::try_from(next).expect("a remainder of 2^31")
+}

@@ -1,0 +1,373 @@
+//! One session: from the first connection to the failure that ends it.
+//!
+//! Driven by level, not by edge: whatever happens, [`Session::advance`] looks at what is known and
+//! sends what can be sent. So the steps need no order of their own beyond what each one needs:
+//!
+//! ```text
+//! ApiVersions ─► coordinators, topics ─► InitProducerId (fences) ─► OffsetFetch (stable)
+//!     ─► reconcile with the local log ─► transactions
+//! ```
+
+mod coordinator;
+mod start;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tributary_core::Offset;
+use tributary_core::time::Instant;
+
+use crate::batch::{BatchBuilder, Origin, Producer, gateway_hash, sequence_after};
+use crate::failure::Failure;
+use crate::links::{Ask, Links, Role};
+use crate::position::Position;
+use crate::reconcile::{Local, reconcile};
+use crate::replicator::{ConnId, Output};
+use crate::settings::{BatchLimits, Settings};
+use crate::status::Counters;
+use crate::task::Task;
+use crate::transaction::{Order, Transaction};
+use crate::wire::{Address, Api, Dialect, Outcome, Reply, Versions, read};
+
+pub(crate) use coordinator::Coordinator;
+pub(crate) use topics::Topics;
+
+/// How long answers may ask for another try before the session gives up.
+pub(crate) const PATIENCE_MS: u64 = 30_000;
+
+/// What a session works with, and on whose behalf.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) now: Instant,
+    pub(crate) links: &'a mut Links,
+    pub(crate) settings: &'a Settings,
+    pub(crate) counters: &'a mut Counters,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    serial: u64,
+    bootstrap: Address,
+    /// Known from the first broker's answer.
+    transaction_version: Option<i16>,
+    stage: Stage,
+    init: Task,
+    fetch: Task,
+    parts: Parts,
+    transaction: Option<Transaction>,
+    origin: Arc<Origin>,
+}
+
+/// What transactions need of a session.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) transactions: Coordinator,
+    pub(crate) group: Coordinator,
+    pub(crate) topics: Topics,
+    pub(crate) producer: Option<Producer>,
+    /// The next sequence number of each topic and partition under the producer's epoch.
+    sequences: BTreeMap<(String, i32), i32>,
+    /// The hint up to which commits are durable as possible.
+    pub(crate) claimed: Option<Offset>,
+}
+
+/// How far a session is.
+#[derive(Debug)]
+enum Stage {
+    /// Until Kafka's position is known.
+    Starting,
+    /// The local log is being asked; with Kafka's position.
+    Reconciling(Option<(Offset, String)>),
+    /// Transactions can run from here; whether a batch has been asked for.
+    Live { position: Position, asked: bool },
+}
+
+impl Session {
+    pub(crate) fn new(
+        now: Instant,
+        serial: u64,
+        bootstrap: Address,
+        names: BTreeSet<String>,
+    ) -> Self {
+        Self {
+            serial,
+            bootstrap,
+            transaction_version: None,
+            stage: Stage::Starting,
+            init: Task::default(),
+            fetch: Task::default(),
+            parts: Parts {
+                transactions: Coordinator::new(Role::Transactions),
+                group: Coordinator::new(Role::Group),
+                topics: Topics::new(now, names),
+                producer: None,
+                sequences: BTreeMap::new(),
+                claimed: None,
+            },
+            transaction: None,
+            origin: Arc::default(),
+        }
+    }
+
+    /// The cluster's, as soon as a broker has said it.
+    pub(crate) fn transaction_version(&self) -> Option<i16> {
+        self.transaction_version
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.stage, Stage::Live { .. })
+    }
+
+    pub(crate) fn transaction(&self) -> Option<&Transaction> {
+        self.transaction.as_ref()
+    }
+
+    pub(crate) fn into_names(self) -> BTreeSet<String> {
+        self.parts.topics.into_names()
+    }
+
+    pub(crate) fn begin_batch(&self, limits: BatchLimits) -> BatchBuilder {
+        BatchBuilder::new(Arc::clone(&self.origin), limits)
+    }
+
+    /// Sends everything that can be sent.
+    pub(crate) fn advance(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        self.look_up(cx)?;
+        let Some(dialect) = self.dialect() else {
+            return Ok(());
+        };
+        self.start(cx, dialect)?;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.advance(cx, &mut self.parts, dialect)?;
+        }
+        if let Stage::Live { asked, .. } = &mut self.stage
+            && !*asked
+            && self.transaction.is_none()
+            && self.parts.topics.is_settled()
+        {
+            *asked = true;
+            cx.links.outputs.push_back(Output::WantBatch);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn handle_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        (ask, reply): (Ask, Reply),
+    ) -> Result<(), Failure> {
+        let api = reply.api;
+        let malformed = |_| Failure::malformed(api);
+        match ask {
+            Ask::Versions => {
+                let versions = read::versions(reply).map_err(malformed)?;
+                self.handle_versions(cx, conn, versions)
+            }
+            Ask::Coordinator(role) => {
+                let found = read::coordinator(reply).map_err(malformed)?;
+                match role {
+                    Role::Transactions => self.parts.transactions.handle_answer(cx, found),
+                    Role::Group => self.parts.group.handle_answer(cx, found),
+                }
+            }
+            Ask::Metadata => {
+                let cluster = read::metadata(reply).map_err(malformed)?;
+                self.parts.topics.handle_metadata(cx, cluster)?;
+                self.renew_origin(cx.settings);
+                Ok(())
+            }
+            Ask::CreateTopic => {
+                let code = read::created(reply).map_err(malformed)?;
+                self.parts.topics.handle_created(cx, code)
+            }
+            Ask::Producer => {
+                let producer = read::new_producer(reply).map_err(malformed)?;
+                self.handle_producer(cx, producer)
+            }
+            Ask::Position => {
+                let position = read::position(reply).map_err(malformed)?;
+                self.handle_position(cx, position)
+            }
+            Ask::AddPartitions
+            | Ask::AddOffsets
+            | Ask::Produce(_)
+            | Ask::CommitPosition
+            | Ask::End => self.handle_transaction_reply(cx, (ask, reply)),
+        }
+    }
+
+    /// What the local log knows; only when asked for.
+    pub(crate) fn handle_local(
+        &mut self,
+        cx: &mut Context<'_>,
+        local: &Local,
+    ) -> Result<(), Failure> {
+        let Stage::Reconciling(kafka) = &self.stage else {
+            return Ok(());
+        };
+        let kafka = kafka.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str()));
+        let position = reconcile(kafka, local).map_err(Failure::Halt)?;
+        self.parts.claimed = local.hint.as_ref().map(|hint| hint.high);
+        cx.links.outputs.push_back(Output::Resumed(position.clone()));
+        self.stage = Stage::Live { position, asked: false };
+        self.renew_origin(cx.settings);
+        Ok(())
+    }
+
+    /// A batch that was asked for in this session.
+    pub(crate) fn handle_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut batch: BatchBuilder,
+        next: Position,
+    ) -> Result<(), Failure> {
+        let (Stage::Live { position, asked }, Some(producer)) =
+            (&mut self.stage, self.parts.producer)
+        else {
+            return Ok(());
+        };
+        if !*asked || batch.session() != self.serial || self.transaction.is_some() {
+            return Ok(());
+        }
+        *asked = false;
+        if let Some(topic) = batch.take_missing() {
+            self.parts.topics.want(topic)?;
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        next.check(position);
+        self.parts.topics.refresh_if_old(cx.now);
+        let size = (batch.len(), batch.bytes());
+        let sequences = &mut self.parts.sequences;
+        let chains = batch.seal(producer, |topic, partition, count| {
+            let next = sequences.entry((topic.to_owned(), partition)).or_default();
+            core::mem::replace(next, sequence_after(*next, count))
+        });
+        let order = Order { next, chains, size };
+        self.transaction = Some(Transaction::new(cx, order, self.parts.claimed));
+        Ok(())
+    }
+
+    /// A claim is durable, or is about to be lowered.
+    pub(crate) fn handle_claimed(&mut self, cx: &mut Context<'_>, high: Offset) {
+        self.parts.claimed = Some(high);
+        if let Some(transaction) = &self.transaction {
+            transaction.claim(cx, Some(high));
+        }
+    }
+
+    pub(crate) fn handle_timeout(&self, now: Instant) -> Result<(), Failure> {
+        self.transaction.as_ref().map_or(Ok(()), |transaction| transaction.handle_timeout(now))
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let parts = &self.parts;
+        [
+            self.init.poll_timeout(),
+            self.fetch.poll_timeout(),
+            parts.transactions.poll_timeout(),
+            parts.group.poll_timeout(),
+            parts.topics.poll_timeout(),
+            self.transaction.as_ref().and_then(Transaction::poll_timeout),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Sends what any broker can answer. The connection is opened only when it is needed: a session
+    /// does not depend on the broker that it began with.
+    fn look_up(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        let dialect = self.dialect();
+        let parts = &mut self.parts;
+        let now = cx.now;
+        if !(parts.transactions.is_due(now) || parts.group.is_due(now) || parts.topics.is_due(now))
+        {
+            return Ok(());
+        }
+        let Some(conn) = cx.links.reach(now, &self.bootstrap) else {
+            return Ok(());
+        };
+        let Some(dialect) = dialect else {
+            return Ok(());
+        };
+        parts.transactions.advance(cx, conn, dialect)?;
+        parts.group.advance(cx, conn, dialect)?;
+        parts.topics.advance(cx, conn, dialect)
+    }
+
+    /// Every broker must be of the session's dialect: the requests that transaction version 2
+    /// implies would block the transactional id at one that does not know of it yet.
+    fn handle_versions(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: ConnId,
+        versions: Outcome<Versions>,
+    ) -> Result<(), Failure> {
+        let Ok(versions) = versions else {
+            return Err(cx.links.lacks(conn, Api::ApiVersions, Dialect::Explicit));
+        };
+        let offered = Dialect::of(versions.transaction_version);
+        let level = *self.transaction_version.get_or_insert(versions.transaction_version);
+        let dialect = Dialect::of(level);
+        cx.links.greeted(conn, versions);
+        if dialect == Dialect::Implicit && offered == Dialect::Explicit {
+            return Err(Failure::Ended("brokers disagree about transaction.version".to_owned()));
+        }
+        for api in Api::required(dialect) {
+            cx.links.version(conn, *api, dialect)?;
+        }
+        Ok(())
+    }
+
+    fn dialect(&self) -> Option<Dialect> {
+        self.transaction_version.map(Dialect::of)
+    }
+
+    fn handle_transaction_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        reply: (Ask, Reply),
+    ) -> Result<(), Failure> {
+        let Some(transaction) = &mut self.transaction else {
+            return Ok(());
+        };
+        let Some(ended) = transaction.handle_reply(cx, &mut self.parts, reply)? else {
+            return Ok(());
+        };
+        // Kafka numbers batches anew under a new epoch.
+        if let Some(producer) = ended.producer
+            && self.parts.producer != Some(producer)
+        {
+            self.parts.producer = Some(producer);
+            self.parts.sequences.clear();
+        }
+        self.transaction = None;
+        cx.counters.transactions += 1;
+        cx.counters.records += ended.records;
+        cx.links.outputs.push_back(Output::Committed(ended.position.clone()));
+        if let Stage::Live { position, .. } = &mut self.stage {
+            *position = ended.position;
+        }
+        Ok(())
+    }
+
+    /// What builders know is a copy: they outlive changes.
+    fn renew_origin(&mut self, settings: &Settings) {
+        let Stage::Live { position, .. } = &self.stage else {
+            return;
+        };
+        self.origin = Arc::new(Origin {
+            session: self.serial,
+            log_id: settings.log_id,
+            generation: position.generation,
+            gateway_hash: gateway_hash(&settings.gateway),
+            topics: self.parts.topics.writable(),
+        });
+    }
+}

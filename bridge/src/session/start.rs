@@ -1,0 +1,143 @@
+//! The two steps that make a session safe: fencing its predecessor, and asking for the position.
+
+use tributary_core::Offset;
+
+use super::{Context, PATIENCE_MS, Session, Stage};
+use crate::batch::Producer;
+use crate::failure::Failure;
+use crate::links::Ask;
+use crate::reconcile::Halt;
+use crate::replicator::Output;
+use crate::task::{BUSY, MOVING, UNSTABLE};
+use crate::wire::{Api, Class, Code, Dialect, Outcome, ask};
+
+/// Markers of a transaction that timed out are there so long after its time-out, at the latest.
+const MARKERS_MS: u64 = 30_000;
+
+impl Session {
+    /// Sends what is due: first `InitProducerId`, then, when that has fenced, `OffsetFetch`.
+    pub(super) fn start(&mut self, cx: &mut Context<'_>, dialect: Dialect) -> Result<(), Failure> {
+        if self.parts.producer.is_none() {
+            return self.ask_producer(cx, dialect);
+        }
+        if matches!(self.stage, Stage::Starting) && self.parts.topics.is_settled() {
+            return self.ask_position(cx, dialect);
+        }
+        Ok(())
+    }
+
+    fn ask_producer(&mut self, cx: &mut Context<'_>, dialect: Dialect) -> Result<(), Failure> {
+        let Some(address) = self.parts.transactions.address() else {
+            return Ok(());
+        };
+        let Some(conn) = cx.links.reach(cx.now, address) else {
+            return Ok(());
+        };
+        if self.init.is_due(cx.now) {
+            let version = cx.links.version(conn, Api::InitProducerId, dialect)?;
+            let request = ask::new_producer(&cx.links.ids, cx.settings.transaction_timeout_ms);
+            cx.links.send(cx.now, (conn, Api::InitProducerId, version), Ask::Producer, &request);
+            self.init.asked();
+        }
+        Ok(())
+    }
+
+    fn ask_position(&mut self, cx: &mut Context<'_>, dialect: Dialect) -> Result<(), Failure> {
+        let Some(address) = self.parts.group.address() else {
+            return Ok(());
+        };
+        let Some(conn) = cx.links.reach(cx.now, address) else {
+            return Ok(());
+        };
+        if self.fetch.is_due(cx.now) {
+            let version = cx.links.version(conn, Api::OffsetFetch, dialect)?;
+            let request = ask::committed_position(&cx.links.ids, version);
+            cx.links.send(cx.now, (conn, Api::OffsetFetch, version), Ask::Position, &request);
+            self.fetch.asked();
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_producer(
+        &mut self,
+        cx: &mut Context<'_>,
+        producer: Outcome<Producer>,
+    ) -> Result<(), Failure> {
+        const API: Api = Api::InitProducerId;
+        let code = match producer {
+            Ok(producer) => {
+                self.parts.producer = Some(producer);
+                self.init.done();
+                return Ok(());
+            }
+            Err(code) => code,
+        };
+        cx.counters.retries += 1;
+        let (waited, patience) = match code.class() {
+            // The predecessor's transaction is being aborted.
+            Class::Busy => (self.init.again(cx.now, BUSY), markers_ms(cx)),
+            Class::Loading => (self.init.again(cx.now, MOVING), PATIENCE_MS),
+            Class::Moved => {
+                self.parts.transactions.moved();
+                (self.init.again(cx.now, MOVING), PATIENCE_MS)
+            }
+            Class::Refused => return Err(refused(cx, code)),
+            _ => return Err(Failure::answered(API, code)),
+        };
+        match code.class() {
+            _ if waited <= patience => Ok(()),
+            Class::Busy => Err(Failure::Alarm(format!(
+                "the transactional id stays blocked: {API:?} was answered {code} for {} s; a \
+                 restart of its coordinator helps",
+                waited / 1000
+            ))),
+            _ => Err(Failure::answered(API, code)),
+        }
+    }
+
+    pub(super) fn handle_position(
+        &mut self,
+        cx: &mut Context<'_>,
+        position: Outcome<Option<(u64, String)>>,
+    ) -> Result<(), Failure> {
+        const API: Api = Api::OffsetFetch;
+        let code = match position {
+            Ok(position) => {
+                let position = position.map(|(offset, metadata)| (Offset(offset), metadata));
+                self.stage = Stage::Reconciling(position);
+                self.fetch.done();
+                cx.links.outputs.push_back(Output::NeedLocal);
+                return Ok(());
+            }
+            Err(code) => code,
+        };
+        cx.counters.retries += 1;
+        match code.class() {
+            Class::Unstable => {
+                let waited_ms = self.fetch.again(cx.now, UNSTABLE);
+                if waited_ms > markers_ms(cx) {
+                    return Err(Failure::Halt(Halt::HangingTransaction { waited_ms }));
+                }
+                return Ok(());
+            }
+            Class::Loading => {}
+            Class::Moved => self.parts.group.moved(),
+            Class::Refused => return Err(refused(cx, code)),
+            _ => return Err(Failure::answered(API, code)),
+        }
+        if self.fetch.again(cx.now, MOVING) > PATIENCE_MS {
+            return Err(Failure::answered(API, code));
+        }
+        Ok(())
+    }
+}
+
+/// How long the predecessor's transaction may take to be over.
+fn markers_ms(cx: &Context<'_>) -> u64 {
+    u64::from(cx.settings.transaction_timeout_ms) + MARKERS_MS
+}
+
+/// The right to the identity is missing, or a setting does not suit the cluster.
+fn refused(cx: &Context<'_>, code: Code) -> Failure {
+    Failure::refused(&cx.links.ids.identity, code)
+}

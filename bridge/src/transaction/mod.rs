@@ -1,0 +1,406 @@
+//! One transaction: {`Produce` ‖ `TxnOffsetCommit`}, then `EndTxn` when every answer is good and
+//! the claim that covers it is durable.
+//!
+//! Before transaction version 2 the partitions and the group are added to it first. Answers that
+//! ask for it are followed by the same bytes again; anything else ends the session.
+
+mod chain;
+mod pace;
+
+use std::collections::BTreeSet;
+
+use tributary_core::Offset;
+use tributary_core::time::Instant;
+
+use crate::batch::{Producer, SealedChain};
+use crate::failure::Failure;
+use crate::links::Ask;
+use crate::position::Position;
+use crate::replicator::{ConnId, Output};
+use crate::session::{Context, Parts, Topics};
+use crate::status::Refusal;
+use crate::task::{BUSY, MOVING, Task};
+use crate::wire::{Address, Api, Class, Code, Dialect, Reply, ask, read};
+
+use chain::{Chain, Verdict};
+pub(crate) use pace::Pace;
+
+/// What a transaction is to do.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// The position that it commits.
+    pub(crate) next: Position,
+    pub(crate) chains: Vec<SealedChain>,
+    /// Records and bytes in it.
+    pub(crate) size: (usize, usize),
+}
+
+/// A transaction that is under way.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    next: Position,
+    records: usize,
+    bytes: usize,
+    begun: Instant,
+    deadline: Instant,
+    chains: Vec<Chain>,
+    add_partitions: Task,
+    add_offsets: Task,
+    commit: Task,
+    end: Task,
+}
+
+/// A transaction that Kafka has committed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) position: Position,
+    pub(crate) records: u64,
+    /// The producer of the next one, where Kafka names it.
+    pub(crate) producer: Option<Producer>,
+}
+
+impl Transaction {
+    pub(crate) fn new(cx: &mut Context<'_>, order: Order, claimed: Option<Offset>) -> Self {
+        let Order { next, chains, size } = order;
+        let transaction = Self {
+            next,
+            records: size.0,
+            bytes: size.1,
+            begun: cx.now,
+            deadline: cx.now.plus_ms(u64::from(cx.settings.transaction_timeout_ms)),
+            chains: chains.into_iter().map(Chain::new).collect(),
+            add_partitions: Task::default(),
+            add_offsets: Task::default(),
+            commit: Task::default(),
+            end: Task::default(),
+        };
+        transaction.claim(cx, claimed);
+        transaction
+    }
+
+    /// When it began, and its bytes: the measure of the link.
+    pub(crate) fn measure(&self) -> (Instant, usize) {
+        (self.begun, self.bytes)
+    }
+
+    /// Asks for a claim that covers this transaction, unless there is one.
+    pub(crate) fn claim(&self, cx: &mut Context<'_>, claimed: Option<Offset>) {
+        if !self.is_claimed(claimed) {
+            cx.links.outputs.push_back(Output::Claim(self.next.offset));
+        }
+    }
+
+    /// Sends what can be sent.
+    pub(crate) fn advance(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &mut Parts,
+        dialect: Dialect,
+    ) -> Result<(), Failure> {
+        let Some(producer) = parts.producer else {
+            return Ok(());
+        };
+        if dialect == Dialect::Explicit {
+            self.send_additions(cx, parts, producer)?;
+            if !(self.add_partitions.is_done() && self.add_offsets.is_done()) {
+                return Ok(());
+            }
+        }
+        self.send_batches(cx, parts, dialect)?;
+        self.send_position(cx, parts, (dialect, producer))?;
+        let all_good = self.chains.iter().all(Chain::is_done) && self.commit.is_done();
+        if all_good && self.is_claimed(parts.claimed) {
+            self.send_end(cx, parts, (dialect, producer))?;
+        }
+        Ok(())
+    }
+
+    /// Takes an answer; the transaction is over when it says so.
+    pub(crate) fn handle_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &mut Parts,
+        (ask, reply): (Ask, Reply),
+    ) -> Result<Option<Ended>, Failure> {
+        let api = reply.api;
+        let malformed = |_| Failure::malformed(api);
+        match ask {
+            Ask::AddPartitions => {
+                let (code, topic) = read::partitions_added(reply).map_err(malformed)?;
+                let subject = topic.map(|topic| format!("topic {topic}"));
+                let moved = settle(cx, &mut self.add_partitions, (api, code, subject))?;
+                follow(moved, parts, Api::AddPartitionsToTxn);
+            }
+            Ask::AddOffsets => {
+                let code = read::plain(reply).map_err(malformed)?;
+                let moved = settle(cx, &mut self.add_offsets, (api, code, None))?;
+                follow(moved, parts, api);
+            }
+            Ask::CommitPosition => {
+                let code = read::position_committed(reply).map_err(malformed)?;
+                let moved = settle(cx, &mut self.commit, (api, code, None))?;
+                follow(moved, parts, api);
+            }
+            Ask::Produce(places) => {
+                let answers = read::produced(reply).map_err(malformed)?;
+                for place in places {
+                    self.handle_produced(cx, parts, place, &answers)?;
+                }
+            }
+            Ask::End => match read::ended(reply).map_err(malformed)? {
+                Ok(producer) => return Ok(Some(self.ended(producer))),
+                Err(code) => {
+                    let moved = settle(cx, &mut self.end, (api, code, None))?;
+                    follow(moved, parts, api);
+                }
+            },
+            Ask::Versions
+            | Ask::Coordinator(_)
+            | Ask::Metadata
+            | Ask::CreateTopic
+            | Ask::Producer
+            | Ask::Position => {}
+        }
+        Ok(None)
+    }
+
+    /// The broker gives up a transaction after its time-out; so do we.
+    pub(crate) fn handle_timeout(&self, now: Instant) -> Result<(), Failure> {
+        if now < self.deadline {
+            return Ok(());
+        }
+        Err(Failure::Ended(format!(
+            "the transaction up to {} took longer than {} ms",
+            self.next.offset,
+            self.deadline.ms_since(self.begun)
+        )))
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let tasks = [&self.add_partitions, &self.add_offsets, &self.commit, &self.end];
+        let tasks = tasks.into_iter().filter_map(Task::poll_timeout);
+        let chains = self.chains.iter().filter_map(Chain::poll_timeout);
+        tasks.chain(chains).chain([self.deadline]).min()
+    }
+
+    fn is_claimed(&self, claimed: Option<Offset>) -> bool {
+        claimed.is_some_and(|claimed| claimed >= self.next.offset)
+    }
+
+    fn ended(&mut self, producer: Option<Producer>) -> Ended {
+        Ended { position: core::mem::take(&mut self.next), records: self.records as u64, producer }
+    }
+
+    /// `AddPartitionsToTxn` and `AddOffsetsToTxn`, pipelined.
+    fn send_additions(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &Parts,
+        producer: Producer,
+    ) -> Result<(), Failure> {
+        let to = parts.transactions.address();
+        let dialect = Dialect::Explicit;
+        if let Some(to) = due(cx, &mut self.add_partitions, (to, Api::AddPartitionsToTxn, dialect))?
+        {
+            let partitions = self.chains.iter().map(|chain| (&*chain.topic, chain.partition));
+            let request = ask::add_partitions(&cx.links.ids, producer, partitions);
+            cx.links.send(cx.now, to, Ask::AddPartitions, &request);
+        }
+        if let Some(to) = due(cx, &mut self.add_offsets, (to, Api::AddOffsetsToTxn, dialect))? {
+            let request = ask::add_offsets(&cx.links.ids, producer);
+            cx.links.send(cx.now, to, Ask::AddOffsets, &request);
+        }
+        Ok(())
+    }
+
+    /// `TxnOffsetCommit`.
+    fn send_position(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &Parts,
+        (dialect, producer): (Dialect, Producer),
+    ) -> Result<(), Failure> {
+        let to = (parts.group.address(), Api::TxnOffsetCommit, dialect);
+        if let Some(to) = due(cx, &mut self.commit, to)? {
+            let request = ask::commit_position(&cx.links.ids, producer, &self.next);
+            cx.links.send(cx.now, to, Ask::CommitPosition, &request);
+        }
+        Ok(())
+    }
+
+    /// `EndTxn`: the one request that makes a difference.
+    fn send_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &Parts,
+        (dialect, producer): (Dialect, Producer),
+    ) -> Result<(), Failure> {
+        let to = (parts.transactions.address(), Api::EndTxn, dialect);
+        if let Some(to) = due(cx, &mut self.end, to)? {
+            let request = ask::end_transaction(&cx.links.ids, producer);
+            cx.links.send(cx.now, to, Ask::End, &request);
+        }
+        Ok(())
+    }
+
+    /// `Produce`: in each request one batch of every partition that the broker leads.
+    fn send_batches(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &mut Parts,
+        dialect: Dialect,
+    ) -> Result<(), Failure> {
+        let timeout_ms = cx.settings.request_timeout_ms;
+        for address in self.leaders(cx.now, &mut parts.topics) {
+            let Some(conn) = cx.links.reach(cx.now, &address) else {
+                continue;
+            };
+            let version = cx.links.version(conn, Api::Produce, dialect)?;
+            loop {
+                let mut places = Vec::new();
+                for (index, chain) in self.chains.iter_mut().enumerate() {
+                    if parts.topics.leader(&chain.topic, chain.partition) == Some(&address)
+                        && let Some(batch) = chain.next(cx.now)
+                    {
+                        places.push((index, batch));
+                        chain.sent();
+                    }
+                }
+                if places.is_empty() {
+                    break;
+                }
+                let batches = places.iter().map(|&(index, batch)| {
+                    let chain = &self.chains[index];
+                    (&*chain.topic, chain.partition, chain.batch(batch).bytes.clone())
+                });
+                let request = ask::produce(&cx.links.ids, timeout_ms, batches);
+                let to = (conn, Api::Produce, version);
+                cx.links.send(cx.now, to, Ask::Produce(places), &request);
+            }
+        }
+        Ok(())
+    }
+
+    /// The leaders of all chains that have something to send now.
+    fn leaders(&mut self, now: Instant, topics: &mut Topics) -> BTreeSet<Address> {
+        let mut leaders = BTreeSet::new();
+        for chain in &mut self.chains {
+            if chain.next(now).is_none() {
+                continue;
+            }
+            if let Some(address) = topics.leader(&chain.topic, chain.partition) {
+                leaders.insert(address.clone());
+            } else {
+                chain.wait(now);
+                topics.refresh();
+            }
+        }
+        leaders
+    }
+
+    fn handle_produced(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &mut Parts,
+        (index, batch): (usize, usize),
+        answers: &[read::Produced],
+    ) -> Result<(), Failure> {
+        let chain = &mut self.chains[index];
+        let here = |answer: &&read::Produced| {
+            answer.topic == *chain.topic && answer.partition == chain.partition
+        };
+        let Some(answer) = answers.iter().find(here) else {
+            return Err(Failure::Ended(format!("no answer for {}", chain.topic)));
+        };
+        let code = answer.code;
+        let again = u64::from(code != Code::GOOD);
+        match chain.answered(cx.now, batch, code) {
+            Verdict::Fine => {
+                cx.counters.retries += again;
+                Ok(())
+            }
+            Verdict::Moved => {
+                cx.counters.retries += again;
+                parts.topics.refresh();
+                Ok(())
+            }
+            Verdict::Final if code == Code::GOOD => {
+                Err(Failure::Ended(format!("batches of {} were taken out of order", chain.topic)))
+            }
+            Verdict::Final if code.class() == Class::Refused => {
+                let words = answer.message.as_ref().map(|words| format!(": {words}"));
+                Err(Failure::Refused(Refusal {
+                    subject: format!("topic {}", chain.topic),
+                    partition: Some(chain.partition),
+                    offsets: Some(chain.batch(batch).offsets),
+                    error: format!("{code}{}", words.unwrap_or_default()),
+                }))
+            }
+            Verdict::Final => Err(Failure::answered(Api::Produce, code)),
+        }
+    }
+}
+
+/// Who has to be looked for before another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moved {
+    Nobody,
+    Coordinator,
+    Leader,
+}
+
+/// Where a request goes if it is due; it is then on its way.
+fn due(
+    cx: &mut Context<'_>,
+    task: &mut Task,
+    (address, api, dialect): (Option<&Address>, Api, Dialect),
+) -> Result<Option<(ConnId, Api, i16)>, Failure> {
+    let Some(address) = address.filter(|_| task.is_due(cx.now)) else {
+        return Ok(None);
+    };
+    let Some(conn) = cx.links.reach(cx.now, address) else {
+        return Ok(None);
+    };
+    let version = cx.links.version(conn, api, dialect)?;
+    task.asked();
+    Ok(Some((conn, api, version)))
+}
+
+/// Does with a request what its answer asks for.
+fn settle(
+    cx: &mut Context<'_>,
+    task: &mut Task,
+    (api, code, subject): (Api, Code, Option<String>),
+) -> Result<Moved, Failure> {
+    let (pause, moved) = match code.class() {
+        Class::Good => {
+            task.done();
+            return Ok(Moved::Nobody);
+        }
+        Class::Busy => (BUSY, Moved::Nobody),
+        Class::Loading => (MOVING, Moved::Nobody),
+        Class::Moved => (MOVING, Moved::Coordinator),
+        Class::Leader => (MOVING, Moved::Leader),
+        Class::Refused => {
+            let identity = cx.links.ids.identity.to_string();
+            return Err(Failure::refused(&subject.unwrap_or(identity), code));
+        }
+        Class::Unstable | Class::Dialect | Class::Fenced | Class::OutOfOrder | Class::Final => {
+            return Err(Failure::answered(api, code));
+        }
+    };
+    cx.counters.retries += 1;
+    // The deadline of the transaction bounds the tries.
+    task.again(cx.now, pause);
+    Ok(moved)
+}
+
+/// Looks for who has moved; `api` tells which coordinator was asked.
+fn follow(moved: Moved, parts: &mut Parts, api: Api) {
+    match (moved, api) {
+        (Moved::Nobody, _) => {}
+        (Moved::Coordinator, Api::TxnOffsetCommit) => parts.group.moved(),
+        (Moved::Coordinator, _) => parts.transactions.moved(),
+        (Moved::Leader, _) => parts.topics.refresh(),
+    }
+}

@@ -1,0 +1,99 @@
+//! How much a transaction may carry, by the measured rate of the link.
+//!
+//! An open transaction holds up the readers of its partitions, and one that outlives its time-out
+//! is lost: a slow link gets small ones, a fast one gets full ones.
+
+use tributary_core::time::Instant;
+
+use crate::settings::{BatchLimits, Settings};
+
+/// The smallest budget; and a first record may always exceed it.
+const LEAST_BYTES: usize = 16 * 1024;
+/// The budget before anything was measured: 5 s at 400 kbit/s.
+const FIRST_BYTES: usize = 256 * 1024;
+
+/// The budget of the next transaction.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    limits: BatchLimits,
+    /// How long a transaction should take: a third of its time-out.
+    target_ms: u64,
+    bytes: usize,
+}
+
+impl Pace {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let limits = settings.batch;
+        Self {
+            limits,
+            target_ms: u64::from(settings.transaction_timeout_ms / 3),
+            bytes: FIRST_BYTES.min(limits.transaction_bytes),
+        }
+    }
+
+    /// The limits of the next batch.
+    pub(crate) fn limits(&self) -> BatchLimits {
+        BatchLimits { transaction_bytes: self.bytes, ..self.limits }
+    }
+
+    /// A transaction of so many bytes took from `begun` until `now`.
+    pub(crate) fn committed(&mut self, now: Instant, (begun, bytes): (Instant, usize)) {
+        let elapsed_ms = now.ms_since(begun).max(1);
+        let in_target = bytes as u64 * self.target_ms / elapsed_ms;
+        let in_target = usize::try_from(in_target).unwrap_or(usize::MAX);
+        // A small transaction measures round trips, not the link: it is no reason to shrink.
+        let floor = if elapsed_ms <= self.target_ms { self.bytes } else { LEAST_BYTES };
+        let grown = in_target.clamp(floor, self.bytes.saturating_mul(2));
+        self.bytes = self.capped(grown);
+    }
+
+    /// A transaction was lost.
+    pub(crate) fn lost(&mut self) {
+        self.bytes = self.capped(self.bytes / 2);
+    }
+
+    fn capped(&self, bytes: usize) -> usize {
+        bytes.max(LEAST_BYTES).min(self.limits.transaction_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace() -> Pace {
+        Pace::new(&Settings::new("gw", 1, vec![("kafka".to_owned(), 9092)]))
+    }
+
+    #[test]
+    fn a_fast_link_soon_has_full_transactions() {
+        let mut pace = pace();
+        for turn in 0..5 {
+            let begun = Instant(turn * 1000);
+            let bytes = pace.limits().transaction_bytes;
+            pace.committed(begun.plus_ms(100), (begun, bytes));
+        }
+        assert_eq!(pace.limits().transaction_bytes, 4 * 1024 * 1024);
+    }
+
+    #[test]
+    fn a_slow_link_has_what_it_carries_in_the_target_time() {
+        let mut pace = pace();
+        // 10,000 bytes a second: 50,000 in 5 s.
+        pace.committed(Instant(26_000), (Instant(0), 260_000));
+        assert_eq!(pace.limits().transaction_bytes, 50_000);
+        pace.lost();
+        assert_eq!(pace.limits().transaction_bytes, 25_000);
+        for _ in 0..9 {
+            pace.lost();
+        }
+        assert_eq!(pace.limits().transaction_bytes, LEAST_BYTES);
+    }
+
+    #[test]
+    fn a_small_transaction_says_nothing_about_the_link() {
+        let mut pace = pace();
+        pace.committed(Instant(400), (Instant(0), 200));
+        assert_eq!(pace.limits().transaction_bytes, FIRST_BYTES);
+    }
+}

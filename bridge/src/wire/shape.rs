@@ -1,0 +1,327 @@
+//! Measures an answer before it is decoded.
+//!
+//! The codec allocates what a count on the wire says, before it looks at the elements: eight bytes
+//! can ask for gigabytes. So every answer is first walked along its schema, without allocation: it
+//! must fill its frame exactly, and its elements and tagged fields together stay below
+//! [`ELEMENTS_MAX`]. What the walk accepts, the codec may decode.
+
+use super::{Api, Malformed};
+use crate::limits::ELEMENTS_MAX;
+
+/// The schema of one field.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field {
+    kind: Kind,
+    /// First and last version that has the field.
+    versions: (i16, i16),
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// So many bytes.
+    Fixed(usize),
+    /// A string, nullable or not.
+    Text,
+    /// An array of structures.
+    Array(&'static [Field]),
+    /// An array of 32-bit integers.
+    Integers,
+    /// The tagged fields of a structure that the codec decodes, by tag.
+    Tagged(&'static [(u32, Field)]),
+    /// A structure as the value of a tagged field.
+    Struct(&'static [Field]),
+}
+
+const fn always(kind: Kind) -> Field {
+    Field { kind, versions: (0, i16::MAX) }
+}
+
+const fn since(version: i16, kind: Kind) -> Field {
+    Field { kind, versions: (version, i16::MAX) }
+}
+
+const fn until(version: i16, kind: Kind) -> Field {
+    Field { kind, versions: (0, version) }
+}
+
+const INT8: Kind = Kind::Fixed(1);
+const INT16: Kind = Kind::Fixed(2);
+const INT32: Kind = Kind::Fixed(4);
+const INT64: Kind = Kind::Fixed(8);
+const UUID: Kind = Kind::Fixed(16);
+const TEXT: Kind = Kind::Text;
+/// The end of every structure: no tag that the codec looks into.
+const TAGS: Field = always(Kind::Tagged(&[]));
+
+/// A name and two 16-bit numbers.
+const FEATURE: &[Field] = &[always(TEXT), always(INT16), always(INT16), TAGS];
+/// A partition's index and its error.
+const OUTCOME: &[Field] = &[always(INT32), always(INT16), TAGS];
+/// A topic's name and the outcome for each of its partitions.
+const OUTCOMES: &[Field] = &[always(TEXT), always(Kind::Array(OUTCOME)), TAGS];
+
+const API_VERSIONS: &[Field] = &[
+    always(INT16),
+    always(Kind::Array(&[always(INT16), always(INT16), always(INT16), TAGS])),
+    always(INT32),
+    always(Kind::Tagged(&[
+        (0, always(Kind::Array(FEATURE))),
+        (1, always(INT64)),
+        (2, always(Kind::Array(FEATURE))),
+        (3, always(INT8)),
+    ])),
+];
+
+const METADATA: &[Field] = &[
+    always(INT32),
+    always(Kind::Array(&[always(INT32), always(TEXT), always(INT32), always(TEXT), TAGS])),
+    always(TEXT),
+    always(INT32),
+    always(Kind::Array(&[
+        always(INT16),
+        always(TEXT),
+        since(10, UUID),
+        always(INT8),
+        always(Kind::Array(&[
+            always(INT16),
+            always(INT32),
+            always(INT32),
+            always(INT32),
+            always(Kind::Integers),
+            always(Kind::Integers),
+            always(Kind::Integers),
+            TAGS,
+        ])),
+        since(8, INT32),
+        TAGS,
+    ])),
+    Field { kind: INT32, versions: (8, 10) },
+    TAGS,
+];
+
+const FIND_COORDINATOR: &[Field] = &[
+    always(INT32),
+    until(3, INT16),
+    until(3, TEXT),
+    until(3, INT32),
+    until(3, TEXT),
+    until(3, INT32),
+    since(
+        4,
+        Kind::Array(&[
+            always(TEXT),
+            always(INT32),
+            always(TEXT),
+            always(INT32),
+            always(INT16),
+            always(TEXT),
+            TAGS,
+        ]),
+    ),
+    TAGS,
+];
+
+const PRODUCE: &[Field] = &[
+    always(Kind::Array(&[
+        always(TEXT),
+        always(Kind::Array(&[
+            always(INT32),
+            always(INT16),
+            always(INT64),
+            always(INT64),
+            always(INT64),
+            since(8, Kind::Array(&[always(INT32), always(TEXT), TAGS])),
+            since(8, TEXT),
+            always(Kind::Tagged(&[(
+                0,
+                since(10, Kind::Struct(&[always(INT32), always(INT32), TAGS])),
+            )])),
+        ])),
+        TAGS,
+    ])),
+    always(INT32),
+    always(Kind::Tagged(&[(
+        0,
+        since(10, Kind::Array(&[always(INT32), always(TEXT), always(INT32), always(TEXT), TAGS])),
+    )])),
+];
+
+/// A partition, its committed offset, leader epoch, metadata and error.
+const COMMITTED: &[Field] =
+    &[always(INT32), always(INT64), always(INT32), always(TEXT), always(INT16), TAGS];
+const COMMITTED_TOPIC: &[Field] = &[always(TEXT), always(Kind::Array(COMMITTED)), TAGS];
+const OFFSET_FETCH: &[Field] = &[
+    always(INT32),
+    until(7, Kind::Array(COMMITTED_TOPIC)),
+    until(7, INT16),
+    since(
+        8,
+        Kind::Array(&[always(TEXT), always(Kind::Array(COMMITTED_TOPIC)), always(INT16), TAGS]),
+    ),
+    TAGS,
+];
+
+const CREATE_TOPICS: &[Field] = &[
+    always(INT32),
+    always(Kind::Array(&[
+        always(TEXT),
+        always(INT16),
+        always(TEXT),
+        since(5, INT32),
+        since(5, INT16),
+        since(
+            5,
+            Kind::Array(&[
+                always(TEXT),
+                always(TEXT),
+                always(INT8),
+                always(INT8),
+                always(INT8),
+                TAGS,
+            ]),
+        ),
+        always(Kind::Tagged(&[(0, always(INT16))])),
+    ])),
+    TAGS,
+];
+
+/// Throttle time and the outcome for each partition.
+const PER_PARTITION: &[Field] = &[always(INT32), always(Kind::Array(OUTCOMES)), TAGS];
+/// Throttle time and an error.
+const PLAIN: &[Field] = &[always(INT32), always(INT16), TAGS];
+/// Throttle time, an error and a producer.
+const PRODUCER: &[Field] = &[always(INT32), always(INT16), always(INT64), always(INT16), TAGS];
+/// As `PRODUCER`, where older versions have no producer.
+const PRODUCER_SINCE_5: &[Field] =
+    &[always(INT32), always(INT16), since(5, INT64), since(5, INT16), TAGS];
+
+/// The schema of an answer's body, in the versions that [`Api::versions`] allows.
+const fn schema(api: Api) -> &'static [Field] {
+    match api {
+        Api::ApiVersions => API_VERSIONS,
+        Api::Metadata => METADATA,
+        Api::FindCoordinator => FIND_COORDINATOR,
+        Api::Produce => PRODUCE,
+        Api::OffsetFetch => OFFSET_FETCH,
+        Api::CreateTopics => CREATE_TOPICS,
+        Api::AddPartitionsToTxn | Api::TxnOffsetCommit => PER_PARTITION,
+        Api::AddOffsetsToTxn => PLAIN,
+        Api::InitProducerId => PRODUCER,
+        Api::EndTxn => PRODUCER_SINCE_5,
+    }
+}
+
+/// Checks an answer's body.
+pub(super) fn check(api: Api, version: i16, body: &[u8]) -> Result<(), Malformed> {
+    let mut walk =
+        Walk { rest: body, version, flexible: version >= api.flexible_since(), elements: 0 };
+    walk.fields(schema(api))?;
+    if walk.rest.is_empty() { Ok(()) } else { Err(Malformed) }
+}
+
+/// The bytes after the tagged fields of a response header.
+pub(super) fn after_tags(bytes: &[u8]) -> Result<&[u8], Malformed> {
+    let mut walk = Walk { rest: bytes, version: 0, flexible: true, elements: 0 };
+    walk.tagged(&[])?;
+    Ok(walk.rest)
+}
+
+struct Walk<'a> {
+    rest: &'a [u8],
+    version: i16,
+    flexible: bool,
+    elements: usize,
+}
+
+impl Walk<'_> {
+    /// Schemas are constants of small depth, so the recursion is bounded.
+    fn fields(&mut self, fields: &[Field]) -> Result<(), Malformed> {
+        fields.iter().try_for_each(|field| self.field(field))
+    }
+
+    fn field(&mut self, field: &Field) -> Result<(), Malformed> {
+        let (from, to) = field.versions;
+        if !(from..=to).contains(&self.version) {
+            return Ok(());
+        }
+        match field.kind {
+            Kind::Fixed(bytes) => self.skip(bytes),
+            Kind::Text => {
+                let bytes = if self.flexible {
+                    self.varint()?.saturating_sub(1)
+                } else {
+                    u32::try_from(i16::from_be_bytes(self.array()?)).unwrap_or(0)
+                };
+                self.skip(bytes as usize)
+            }
+            Kind::Integers => {
+                let count = self.count()?;
+                self.skip(count.checked_mul(4).ok_or(Malformed)?)
+            }
+            Kind::Array(fields) => (0..self.count()?).try_for_each(|_| self.fields(fields)),
+            Kind::Struct(fields) => self.fields(fields),
+            Kind::Tagged(known) if self.flexible => self.tagged(known),
+            Kind::Tagged(_) => Ok(()),
+        }
+    }
+
+    fn tagged(&mut self, known: &[(u32, Field)]) -> Result<(), Malformed> {
+        let tags = self.varint()? as usize;
+        self.spend(tags)?;
+        for _ in 0..tags {
+            let tag = self.varint()?;
+            let bytes = self.varint()? as usize;
+            let (value, after) = self.rest.split_at_checked(bytes).ok_or(Malformed)?;
+            if let Some((_, field)) = known.iter().find(|(name, _)| *name == tag) {
+                self.rest = value;
+                self.field(field)?;
+                if !self.rest.is_empty() {
+                    return Err(Malformed);
+                }
+            }
+            self.rest = after;
+        }
+        Ok(())
+    }
+
+    /// The count of an array; a null array has none.
+    fn count(&mut self) -> Result<usize, Malformed> {
+        let count = if self.flexible {
+            self.varint()?.saturating_sub(1)
+        } else {
+            u32::try_from(i32::from_be_bytes(self.array()?)).unwrap_or(0)
+        };
+        self.spend(count as usize)?;
+        Ok(count as usize)
+    }
+
+    fn spend(&mut self, elements: usize) -> Result<(), Malformed> {
+        self.elements = self.elements.saturating_add(elements);
+        if self.elements > ELEMENTS_MAX { Err(Malformed) } else { Ok(()) }
+    }
+
+    fn skip(&mut self, bytes: usize) -> Result<(), Malformed> {
+        self.rest = self.rest.get(bytes..).ok_or(Malformed)?;
+        Ok(())
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(*head)
+    }
+
+    /// An unsigned varint of at most 32 bits.
+    fn varint(&mut self) -> Result<u32, Malformed> {
+        let mut value = 0_u64;
+        for shift in (0..35).step_by(7) {
+            let [byte] = self.array()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return u32::try_from(value).map_err(|_| Malformed);
+            }
+        }
+        Err(Malformed)
+    }
+}
