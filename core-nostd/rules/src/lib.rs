@@ -23,10 +23,14 @@ pub mod limits;
 
 #[cfg(feature = "compile")]
 mod lang;
+mod scan;
 mod set;
 mod truth;
+mod value;
+mod vm;
 
 #[cfg(feature = "compile")]
-pub use lang::{Diagnostic, Error, Part, Source, check_key, check_predicate, compile};
-pub use set::{Evaluation, Scratch, Set, VerifyError};
+pub use lang::{Diagnostic, Error, Listing, Part, Source, check_key, check_predicate, compile};
+pub use set::{Fault, Set, VerifyError};
 pub use truth::{Truth, Why};
+pub use vm::{Evaluation, Scratch};

@@ -1,0 +1,137 @@
+//! One pass over a JSON payload that fills the slots of all fields that a set of programs asks for.
+//!
+//! Strict: what it accepts is what RFC 8259 allows, nested at most `JSON_DEPTH_MAX` deep. Of equal
+//! keys in one object the last one counts, with all below it, as in most JSON libraries.
+
+mod lexer;
+
+use lexer::{Lexer, NotJson, Numeral, Quoted};
+
+use crate::limits::{FIELDS_MAX, JSON_DEPTH_MAX};
+use crate::set::{Node, View};
+use crate::value::{Place, Span, Text, Value};
+
+/// Of each field its value; `None` if the payload does not have it.
+pub(crate) type Slots = [Option<Value>; FIELDS_MAX];
+
+/// Fills the slots. Answers whether the payload is JSON; if not, no slot has a value.
+pub(crate) fn scan(view: &View<'_>, payload: &[u8], slots: &mut Slots) -> bool {
+    let wanted = slots.get_mut(..usize::from(view.slots)).unwrap_or_default();
+    wanted.fill(None);
+    if core::str::from_utf8(payload).is_err() {
+        return false;
+    }
+    let mut walk = Walk { view, lexer: Lexer::new(payload), slots: wanted };
+    let done = view.node(0).ok_or(NotJson).and_then(|root| walk.value(&root, 0));
+    if done.is_ok() && walk.lexer.end().is_ok() {
+        return true;
+    }
+    wanted.fill(None);
+    false
+}
+
+/// Goes along the payload and the tree of wanted places together. Recursion is as deep as the tree,
+/// at most `PATH_LEVELS_MAX`; what nobody wants is skipped without any.
+struct Walk<'w> {
+    view: &'w View<'w>,
+    lexer: Lexer<'w>,
+    slots: &'w mut [Option<Value>],
+}
+
+impl Walk<'_> {
+    fn value(&mut self, node: &Node, depth: u32) -> Result<(), NotJson> {
+        let value = match self.lexer.peek_token()? {
+            b'{' if node.key_count > 0 => {
+                self.object(node, depth)?;
+                Value::Composite
+            }
+            b'[' if node.index_count > 0 => {
+                self.array(node, depth)?;
+                Value::Composite
+            }
+            b'{' | b'[' => {
+                self.lexer.skip_value(depth)?;
+                Value::Composite
+            }
+            _ => self.scalar()?,
+        };
+        if let Some(slot) = node.slot().and_then(|slot| self.slots.get_mut(slot)) {
+            *slot = Some(value);
+        }
+        Ok(())
+    }
+
+    fn scalar(&mut self) -> Result<Value, NotJson> {
+        let start = self.lexer.at();
+        Ok(match self.lexer.peek_token()? {
+            b'"' => {
+                self.lexer.expect(b'"')?;
+                let Quoted { start, end, escaped } = self.lexer.string()?;
+                let span = Span::plain(Place::Payload, start, end - start).ok_or(NotJson)?;
+                Value::Text(Span { escaped, ..span })
+            }
+            b't' => self.lexer.literal(b"true").map(|()| Value::Bool(true))?,
+            b'f' => self.lexer.literal(b"false").map(|()| Value::Bool(false))?,
+            b'n' => self.lexer.literal(b"null").map(|()| Value::Null)?,
+            _ => match self.lexer.number()? {
+                Numeral::Int(value) => Value::Int(value),
+                Numeral::Float(value) => {
+                    let len = self.lexer.at() - start;
+                    let span = Span::plain(Place::Payload, start, len).ok_or(NotJson)?;
+                    Value::Float { value, start: span.start, len: span.len }
+                }
+            },
+        })
+    }
+
+    fn object(&mut self, node: &Node, depth: u32) -> Result<(), NotJson> {
+        let depth = deeper(depth)?;
+        self.lexer.expect(b'{')?;
+        if self.lexer.take(b'}')? {
+            return Ok(());
+        }
+        loop {
+            self.lexer.expect(b'"')?;
+            let Quoted { start, end, escaped } = self.lexer.string()?;
+            self.lexer.expect(b':')?;
+            let key = Text { bytes: self.lexer.text(start, end), escaped };
+            self.child(self.view.key_child(node, key), depth)?;
+            match self.lexer.token()? {
+                b',' => {}
+                b'}' => return Ok(()),
+                _ => return Err(NotJson),
+            }
+        }
+    }
+
+    fn array(&mut self, node: &Node, depth: u32) -> Result<(), NotJson> {
+        let depth = deeper(depth)?;
+        self.lexer.expect(b'[')?;
+        if self.lexer.take(b']')? {
+            return Ok(());
+        }
+        for index in 0.. {
+            self.child(self.view.index_child(node, index), depth)?;
+            match self.lexer.token()? {
+                b',' => {}
+                b']' => break,
+                _ => return Err(NotJson),
+            }
+        }
+        Ok(())
+    }
+
+    fn child(&mut self, child: Option<u16>, depth: u32) -> Result<(), NotJson> {
+        let Some(child) = child.and_then(|child| self.view.node(child)) else {
+            return self.lexer.skip_value(depth);
+        };
+        // An equal key may have been here before.
+        self.slots.get_mut(child.slots()).unwrap_or_default().fill(None);
+        self.value(&child, depth)
+    }
+}
+
+/// The depth inside one container more.
+fn deeper(depth: u32) -> Result<u32, NotJson> {
+    if depth < JSON_DEPTH_MAX { Ok(depth + 1) } else { Err(NotJson) }
+}
