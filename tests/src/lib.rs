@@ -1,1 +1,4 @@
 //! Shared parts of the test suites.
+
+#[cfg(feature = "real")]
+pub mod real;

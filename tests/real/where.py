@@ -1,0 +1,5 @@
+"""Prints where the input files lie."""
+
+import readings
+
+print(readings.folder())

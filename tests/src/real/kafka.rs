@@ -1,0 +1,253 @@
+//! A Kafka cluster of one broker: formatted, started, killed and started again on the same ports.
+
+use core::time::Duration;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, ensure};
+
+use super::cache::{self, Release};
+use super::process::{self, Process};
+use super::{ports, wait};
+
+/// How long a broker may take to answer; after a kill it waits for its own old registration to end.
+const START_MAX: Duration = Duration::from_secs(60);
+const STOP_MAX: Duration = Duration::from_secs(30);
+/// Any valid id will do: no two clusters ever meet.
+const CLUSTER_ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
+
+/// The broker.
+#[derive(Debug)]
+pub struct Kafka {
+    release: Release,
+    dir: PathBuf,
+    port: u16,
+    broker: Option<Process>,
+}
+
+/// Where clients reach the broker.
+#[derive(Clone, Copy, Debug)]
+pub struct Listeners {
+    /// The port that it listens on for readers and tools.
+    pub direct: u16,
+    /// A second one, which it announces as the proxy's: (own port, announced port).
+    pub proxied: Option<(u16, u16)>,
+}
+
+impl Listeners {
+    /// One listener on a free port.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn direct() -> Result<Self> {
+        Ok(Self { direct: ports::free()?, proxied: None })
+    }
+}
+
+impl Kafka {
+    /// Formats a cluster under `dir` and starts it.
+    ///
+    /// # Errors
+    /// It does not answer; with the end of its log.
+    pub fn start(release: Release, dir: &Path, listeners: Listeners) -> Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let mut kafka =
+            Self { release, dir: dir.to_owned(), port: listeners.direct, broker: None };
+        std::fs::write(kafka.properties(), server_properties(dir, listeners, ports::free()?))?;
+        let mut format = kafka.java("kafka.tools.StorageTool")?;
+        format.args(["format", "-t", CLUSTER_ID, "-c"]).arg(kafka.properties());
+        process::output(format)?;
+        kafka.restart()?;
+        Ok(kafka)
+    }
+
+    /// Starts the broker again, on the same ports and data.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn restart(&mut self) -> Result<()> {
+        let mut command = Command::new("java");
+        command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        let archive = class_archive(self.release)?;
+        command.arg(format!("-XX:SharedArchiveFile={}", archive.display()));
+        command.arg("-cp").arg(cache::class_path(self.release)?);
+        command.arg("kafka.Kafka").arg(self.properties());
+        let broker = Process::start("kafka", command, &self.dir.join("broker.log"))?;
+        let broker = self.broker.insert(broker);
+        wait_until_serving(self.port, broker)
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn kill(&mut self) -> Result<()> {
+        self.broker.take().context("the broker is not running")?.kill()
+    }
+
+    /// Host and port for readers and tools.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The release that runs.
+    #[must_use]
+    pub fn release(&self) -> Release {
+        self.release
+    }
+
+    /// A Java tool of this release, to be given its arguments.
+    ///
+    /// # Errors
+    /// The release is not in the cache.
+    pub fn java(&self, class: &str) -> Result<Command> {
+        let mut command = Command::new("java");
+        command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]);
+        command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=error");
+        command.arg("-cp").arg(cache::class_path(self.release)?).arg(class);
+        Ok(command)
+    }
+
+    /// Creates a topic.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn create_topic(&self, topic: &str, partitions: u16) -> Result<()> {
+        let mut command = self.java("org.apache.kafka.tools.TopicCommand")?;
+        command.args(["--bootstrap-server", &self.address(), "--create", "--topic", topic]);
+        command.args(["--partitions", &partitions.to_string()]);
+        process::output(command).map(drop)
+    }
+
+    /// Lowers the feature `transaction.version` while the cluster runs, as an operator would.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn set_transaction_version(&self, level: u16) -> Result<()> {
+        let mut command = self.java("org.apache.kafka.tools.FeatureCommand")?;
+        command.args(["--bootstrap-server", &self.address(), "downgrade"]);
+        command.args(["--feature", &format!("transaction.version={level}")]);
+        process::output(command).map(drop)
+    }
+
+    /// The finalized level of `transaction.version`; 0 where the release does not know it.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub fn transaction_version(&self) -> Result<u16> {
+        let mut command = self.java("org.apache.kafka.tools.FeatureCommand")?;
+        command.args(["--bootstrap-server", &self.address(), "describe"]);
+        let text = process::output(command)?;
+        let line = text.lines().find(|line| line.contains("transaction.version"));
+        let Some(line) = line else { return Ok(0) };
+        let level = line.split("FinalizedVersionLevel:").nth(1).unwrap_or_default();
+        let level = level.split_whitespace().next().unwrap_or_default();
+        level.parse().with_context(|| line.to_owned())
+    }
+
+    fn properties(&self) -> PathBuf {
+        self.dir.join("server.properties")
+    }
+}
+
+fn server_properties(dir: &Path, listeners: Listeners, controller: u16) -> String {
+    let mut listen = format!("PLAINTEXT://127.0.0.1:{}", listeners.direct);
+    let mut announce = listen.clone();
+    if let Some((own, announced)) = listeners.proxied {
+        listen += &format!(",PROXIED://127.0.0.1:{own}");
+        announce += &format!(",PROXIED://127.0.0.1:{announced}");
+    }
+    let data = dir.join("data");
+    // The last two let a killed broker come back in seconds: its controller waits for the old
+    // registration to end.
+    format!(
+        "process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners={listen},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={announce}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={}
+num.partitions=1
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+group.initial.rebalance.delay.ms=0
+num.network.threads=1
+num.io.threads=2
+log.cleaner.dedupe.buffer.size=2097152
+broker.heartbeat.interval.ms=200
+broker.session.timeout.ms=1000
+",
+        data.display()
+    )
+}
+
+/// An `ApiVersions` request, version 0: the first thing that a broker answers when it serves.
+const API_VERSIONS: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
+
+fn wait_until_serving(port: u16, broker: &mut Process) -> Result<()> {
+    wait::until("the broker's first answer", START_MAX, || {
+        broker.check_running()?;
+        Ok(serves(port).ok())
+    })
+}
+
+fn serves(port: u16) -> Result<()> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(&API_VERSIONS)?;
+    let mut head = [0; 10];
+    stream.read_exact(&mut head)?;
+    ensure!(head[4..] == [0, 0, 0, 1, 0, 0], "not the answer to ApiVersions");
+    Ok(())
+}
+
+/// Classes of a release in the form that Java maps instead of parsing: a broker starts in a third
+/// of the time. Made once by a broker of its own.
+fn class_archive(release: Release) -> Result<PathBuf> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let making = MAKING.lock().map_err(|_| anyhow::anyhow!("the archive could not be made"))?;
+    let folder = cache::kafka(release);
+    let archive = folder.join("broker.jsa");
+    if !archive.exists() {
+        let unfinished = folder.join("unfinished.jsa");
+        make_class_archive(release, &unfinished)?;
+        std::fs::rename(unfinished, &archive)?;
+    }
+    drop(making);
+    Ok(archive)
+}
+
+fn make_class_archive(release: Release, archive: &Path) -> Result<()> {
+    let dir = cache::kafka(release).join("archived-broker");
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir)?;
+    }
+    std::fs::create_dir_all(&dir)?;
+    let listeners = Listeners::direct()?;
+    let kafka = Kafka { release, dir: dir.clone(), port: listeners.direct, broker: None };
+    std::fs::write(kafka.properties(), server_properties(&dir, listeners, ports::free()?))?;
+    let mut format = kafka.java("kafka.tools.StorageTool")?;
+    format.args(["format", "-t", CLUSTER_ID, "-c"]).arg(kafka.properties());
+    process::output(format)?;
+    let mut command = Command::new("java");
+    command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+    command.arg(format!("-XX:ArchiveClassesAtExit={}", archive.display()));
+    command.arg("-cp").arg(cache::class_path(release)?);
+    command.arg("kafka.Kafka").arg(kafka.properties());
+    let mut broker = Process::start("kafka", command, &dir.join("broker.log"))?;
+    wait_until_serving(listeners.direct, &mut broker)?;
+    broker.terminate(STOP_MAX)?;
+    std::fs::remove_dir_all(dir)?;
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! A TCP proxy between the gateway and Kafka that cuts connections at random byte positions.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result};
+
+/// Bytes that are passed on at once.
+const PIECE: usize = 16 << 10;
+/// Within the first requests of a session.
+const REQUESTS: usize = 1_500;
+/// Anywhere in some transactions' records.
+const RECORDS: usize = 150_000;
+/// Within the answers of a session and its first transactions.
+const ANSWERS: usize = 2_500;
+
+/// The proxy; it serves until it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+    port: u16,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    backend: u16,
+    ended: AtomicBool,
+    cutting: AtomicBool,
+    cuts: AtomicU64,
+    random: Mutex<fastrand::Rng>,
+}
+
+impl Shared {
+    fn random(&self) -> MutexGuard<'_, fastrand::Rng> {
+        self.random.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Proxy {
+    /// Listens on `port` and passes everything on to `backend`.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub fn start(port: u16, backend: u16, random: fastrand::Rng) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("the proxy's port")?;
+        let shared = Arc::new(Shared {
+            backend,
+            ended: AtomicBool::new(false),
+            cutting: AtomicBool::new(true),
+            cuts: AtomicU64::new(0),
+            random: Mutex::new(random),
+        });
+        let theirs = Arc::clone(&shared);
+        let acceptor = std::thread::spawn(move || {
+            for client in listener.incoming() {
+                if theirs.ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                // A backend that is away refuses: the client sees its connection end.
+                if let Ok(client) = client {
+                    connect(&theirs, client).ok();
+                }
+            }
+        });
+        Ok(Self { shared, port, acceptor: Some(acceptor) })
+    }
+
+    /// How many connections were cut.
+    #[must_use]
+    pub fn cuts(&self) -> u64 {
+        self.shared.cuts.load(Ordering::Relaxed)
+    }
+
+    /// New connections live as long as their ends want.
+    pub fn stop_cutting(&self) {
+        self.shared.cutting.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Relaxed);
+        // Wakes the acceptor; whether it still listens does not matter.
+        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok();
+        if let Some(acceptor) = self.acceptor.take() {
+            acceptor.join().ok();
+        }
+    }
+}
+
+fn connect(shared: &Arc<Shared>, client: TcpStream) -> Result<()> {
+    let backend = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.backend))?;
+    let limits = shared.cutting.load(Ordering::Relaxed).then(|| {
+        // One direction is cut: the request is torn, or it arrives and its answer is torn.
+        let mut random = shared.random();
+        match random.u8(..3) {
+            0 => (random.usize(1..REQUESTS), usize::MAX),
+            1 => (random.usize(1..RECORDS), usize::MAX),
+            _ => (usize::MAX, random.usize(1..ANSWERS)),
+        }
+    });
+    let (up, down) = limits.unwrap_or((usize::MAX, usize::MAX));
+    pump(shared, client.try_clone()?, backend.try_clone()?, up);
+    pump(shared, backend, client, down);
+    Ok(())
+}
+
+/// Copies one direction until it ends or `left` bytes have passed; then both directions end.
+fn pump(shared: &Arc<Shared>, mut from: TcpStream, mut to: TcpStream, mut left: usize) {
+    let shared = Arc::clone(shared);
+    std::thread::spawn(move || {
+        let mut piece = vec![0; PIECE];
+        while let Ok(length @ 1..) = from.read(&mut piece) {
+            let passed = length.min(left);
+            if to.write_all(&piece[..passed]).is_err() {
+                break;
+            }
+            left -= passed;
+            if left == 0 {
+                shared.cuts.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+        }
+        // The other end may have closed already.
+        from.shutdown(Shutdown::Both).ok();
+        to.shutdown(Shutdown::Both).ok();
+    });
+}

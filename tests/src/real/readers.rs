@@ -1,0 +1,65 @@
+//! Two readers of a topic that are not ours: Kafka's console consumer and librdkafka, both with
+//! `read_committed`. Each writes what it saw to a file; `check.py` demands that they agree.
+
+use core::time::Duration;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::kafka::Kafka;
+use super::process;
+use super::{cache, wait};
+
+/// The console consumer has no way to ask whether a topic has ended: it waits this long for more.
+const END_OF_TOPIC_MS: &str = "3000";
+const READ_MAX: Duration = Duration::from_secs(120);
+
+/// Reads a topic with both; answers with the names of the files, as `check.py` wants them.
+///
+/// # Errors
+/// A reader fails, for example because the topic is not there.
+pub fn read(kafka: &Kafka, topic: &str, dir: &Path) -> Result<Value> {
+    let librdkafka = with_librdkafka(kafka, topic, dir)?;
+    let console = with_console(kafka, topic, dir)?;
+    Ok(json!({ "librdkafka": librdkafka, "console": console }))
+}
+
+fn with_librdkafka(kafka: &Kafka, topic: &str, dir: &Path) -> Result<PathBuf> {
+    let out = dir.join(format!("{topic}.jsonl"));
+    let mut command = cache::python("consume.py");
+    command.args(["--brokers", &kafka.address(), "--topic", topic, "--out"]).arg(&out);
+    process::output(command)?;
+    Ok(out)
+}
+
+fn with_console(kafka: &Kafka, topic: &str, dir: &Path) -> Result<PathBuf> {
+    let out = dir.join(format!("{topic}.console"));
+    let mut command = kafka.java("org.apache.kafka.tools.consumer.ConsoleConsumer")?;
+    command.args(["--bootstrap-server", &kafka.address(), "--topic", topic]);
+    command.args(["--isolation-level", "read_committed", "--from-beginning"]);
+    command.args(["--timeout-ms", END_OF_TOPIC_MS]);
+    let properties = [
+        "print.timestamp=false",
+        "print.partition=true",
+        "print.offset=true",
+        "print.headers=true",
+        "print.key=true",
+        "key.separator=\u{1f}",
+        "headers.separator=\u{1d}",
+        "line.separator=\u{1e}\n",
+    ];
+    for property in properties {
+        command.args(["--property", property]);
+    }
+    let errors = File::create(dir.join(format!("{topic}.console.log")))?;
+    let mut child = command.stdout(File::create(&out)?).stderr(errors).spawn()?;
+    // Its exit code does not tell an ordinary end by time-out from a failure; the comparison does.
+    let ended = wait::until("the console consumer", READ_MAX, || Ok(child.try_wait()?));
+    if ended.is_err() {
+        child.kill()?;
+    }
+    ended?;
+    Ok(out)
+}
