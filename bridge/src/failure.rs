@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::reconcile::Halt;
+use crate::settings::POSITIONS_TOPIC;
 use crate::status::Refusal;
 use crate::wire::{Api, Class, Code};
 
@@ -41,6 +42,16 @@ impl Failure {
             )),
             _ => Self::Ended(format!("{api:?} was answered {code}")),
         }
+    }
+
+    /// A refusal of the right, or of a setting, that the identity needs.
+    pub(crate) fn refused_identity(identity: &str, code: Code) -> Self {
+        let subject = match code {
+            Code(17 | 29) => format!("topic {POSITIONS_TOPIC}"),
+            Code(24 | 30) => format!("group {identity}"),
+            _ => format!("transactional id {identity}"),
+        };
+        Self::refused(&subject, code)
     }
 
     /// A refusal that is not about records.

@@ -7,6 +7,9 @@ mod encode;
 mod murmur2;
 mod varint;
 
+#[cfg(test)]
+mod tests;
+
 use core::fmt;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -47,7 +47,9 @@ mod tests {
     fn the_predicted_length_is_the_written_one() {
         let mut buffer = Vec::new();
         for shift in 0..64 {
-            for value in [1_i64 << shift, (1_i64 << shift).wrapping_neg(), (1_i64 << shift) - 1] {
+            for value in
+                [1_i64 << shift, (1_i64 << shift).wrapping_neg(), (1_i64 << shift).wrapping_sub(1)]
+            {
                 buffer.clear();
                 put(&mut buffer, value);
                 assert_eq!(buffer.len(), len(value), "{value}");

@@ -74,7 +74,7 @@ impl Coordinator {
                 }
                 Ok(())
             }
-            Class::Refused => Err(Failure::refused(&cx.links.ids.identity, code)),
+            Class::Refused => Err(Failure::refused_identity(&cx.links.ids.identity, code)),
             _ => Err(Failure::answered(Api::FindCoordinator, code)),
         }
     }

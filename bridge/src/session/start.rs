@@ -139,5 +139,5 @@ fn markers_ms(cx: &Context<'_>) -> u64 {
 
 /// The right to the identity is missing, or a setting does not suit the cluster.
 fn refused(cx: &Context<'_>, code: Code) -> Failure {
-    Failure::refused(&cx.links.ids.identity, code)
+    Failure::refused_identity(&cx.links.ids.identity, code)
 }

@@ -118,9 +118,9 @@ impl Topics {
         }
         if self.metadata.is_due(cx.now) {
             let version = cx.links.version(conn, Api::Metadata, dialect)?;
-            let names: BTreeSet<&str> =
-                self.names.iter().chain(&self.wanted).map(String::as_str).collect();
-            let names = names.into_iter().chain([POSITIONS_TOPIC]);
+            let names = self.names.iter().chain(&self.wanted).map(String::as_str);
+            let names: BTreeSet<&str> = names.chain([POSITIONS_TOPIC]).collect();
+            let names = names.into_iter();
             let to = (conn, Api::Metadata, version);
             cx.links.send(cx.now, to, Ask::Metadata, &ask::metadata(names));
             self.metadata.asked();

@@ -6,8 +6,7 @@
 
 mod chain;
 mod pace;
-
-use std::collections::BTreeSet;
+mod produce;
 
 use tributary_core::Offset;
 use tributary_core::time::Instant;
@@ -17,12 +16,11 @@ use crate::failure::Failure;
 use crate::links::Ask;
 use crate::position::Position;
 use crate::replicator::{ConnId, Output};
-use crate::session::{Context, Parts, Topics};
-use crate::status::Refusal;
+use crate::session::{Context, Parts};
 use crate::task::{BUSY, MOVING, Task};
 use crate::wire::{Address, Api, Class, Code, Dialect, Reply, ask, read};
 
-use chain::{Chain, Verdict};
+use chain::Chain;
 pub(crate) use pace::Pace;
 
 /// What a transaction is to do.
@@ -242,103 +240,6 @@ impl Transaction {
         }
         Ok(())
     }
-
-    /// `Produce`: in each request one batch of every partition that the broker leads.
-    fn send_batches(
-        &mut self,
-        cx: &mut Context<'_>,
-        parts: &mut Parts,
-        dialect: Dialect,
-    ) -> Result<(), Failure> {
-        let timeout_ms = cx.settings.request_timeout_ms;
-        for address in self.leaders(cx.now, &mut parts.topics) {
-            let Some(conn) = cx.links.reach(cx.now, &address) else {
-                continue;
-            };
-            let version = cx.links.version(conn, Api::Produce, dialect)?;
-            loop {
-                let mut places = Vec::new();
-                for (index, chain) in self.chains.iter_mut().enumerate() {
-                    if parts.topics.leader(&chain.topic, chain.partition) == Some(&address)
-                        && let Some(batch) = chain.next(cx.now)
-                    {
-                        places.push((index, batch));
-                        chain.sent();
-                    }
-                }
-                if places.is_empty() {
-                    break;
-                }
-                let batches = places.iter().map(|&(index, batch)| {
-                    let chain = &self.chains[index];
-                    (&*chain.topic, chain.partition, chain.batch(batch).bytes.clone())
-                });
-                let request = ask::produce(&cx.links.ids, timeout_ms, batches);
-                let to = (conn, Api::Produce, version);
-                cx.links.send(cx.now, to, Ask::Produce(places), &request);
-            }
-        }
-        Ok(())
-    }
-
-    /// The leaders of all chains that have something to send now.
-    fn leaders(&mut self, now: Instant, topics: &mut Topics) -> BTreeSet<Address> {
-        let mut leaders = BTreeSet::new();
-        for chain in &mut self.chains {
-            if chain.next(now).is_none() {
-                continue;
-            }
-            if let Some(address) = topics.leader(&chain.topic, chain.partition) {
-                leaders.insert(address.clone());
-            } else {
-                chain.wait(now);
-                topics.refresh();
-            }
-        }
-        leaders
-    }
-
-    fn handle_produced(
-        &mut self,
-        cx: &mut Context<'_>,
-        parts: &mut Parts,
-        (index, batch): (usize, usize),
-        answers: &[read::Produced],
-    ) -> Result<(), Failure> {
-        let chain = &mut self.chains[index];
-        let here = |answer: &&read::Produced| {
-            answer.topic == *chain.topic && answer.partition == chain.partition
-        };
-        let Some(answer) = answers.iter().find(here) else {
-            return Err(Failure::Ended(format!("no answer for {}", chain.topic)));
-        };
-        let code = answer.code;
-        let again = u64::from(code != Code::GOOD);
-        match chain.answered(cx.now, batch, code) {
-            Verdict::Fine => {
-                cx.counters.retries += again;
-                Ok(())
-            }
-            Verdict::Moved => {
-                cx.counters.retries += again;
-                parts.topics.refresh();
-                Ok(())
-            }
-            Verdict::Final if code == Code::GOOD => {
-                Err(Failure::Ended(format!("batches of {} were taken out of order", chain.topic)))
-            }
-            Verdict::Final if code.class() == Class::Refused => {
-                let words = answer.message.as_ref().map(|words| format!(": {words}"));
-                Err(Failure::Refused(Refusal {
-                    subject: format!("topic {}", chain.topic),
-                    partition: Some(chain.partition),
-                    offsets: Some(chain.batch(batch).offsets),
-                    error: format!("{code}{}", words.unwrap_or_default()),
-                }))
-            }
-            Verdict::Final => Err(Failure::answered(Api::Produce, code)),
-        }
-    }
 }
 
 /// Who has to be looked for before another try.
@@ -382,8 +283,10 @@ fn settle(
         Class::Moved => (MOVING, Moved::Coordinator),
         Class::Leader => (MOVING, Moved::Leader),
         Class::Refused => {
-            let identity = cx.links.ids.identity.to_string();
-            return Err(Failure::refused(&subject.unwrap_or(identity), code));
+            return Err(match subject {
+                Some(subject) => Failure::refused(&subject, code),
+                None => Failure::refused_identity(&cx.links.ids.identity, code),
+            });
         }
         Class::Unstable | Class::Dialect | Class::Fenced | Class::OutOfOrder | Class::Final => {
             return Err(Failure::answered(api, code));

@@ -8,6 +8,9 @@ mod frame;
 mod requests;
 mod shape;
 
+#[cfg(test)]
+mod tests;
+
 use core::fmt;
 use std::collections::BTreeMap;
 
