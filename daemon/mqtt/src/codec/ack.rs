@@ -23,25 +23,29 @@ pub struct Ack<'a> {
 /// The four packets that are built alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    PubAck,
-    PubRec,
-    PubRel,
-    PubComp,
+    /// PUBACK.
+    Acknowledged,
+    /// PUBREC.
+    Received,
+    /// PUBREL.
+    Release,
+    /// PUBCOMP.
+    Complete,
 }
 
 impl Kind {
     const fn first_byte(self) -> u8 {
         match self {
-            Self::PubAck => 0x40,
-            Self::PubRec => 0x50,
-            Self::PubRel => 0x62,
-            Self::PubComp => 0x70,
+            Self::Acknowledged => 0x40,
+            Self::Received => 0x50,
+            Self::Release => 0x62,
+            Self::Complete => 0x70,
         }
     }
 
     const fn allowed(self) -> &'static [Reason] {
         match self {
-            Self::PubAck | Self::PubRec => &[
+            Self::Acknowledged | Self::Received => &[
                 Reason::Success,
                 Reason::NoMatchingSubscribers,
                 Reason::Unspecified,
@@ -52,16 +56,16 @@ impl Kind {
                 Reason::QuotaExceeded,
                 Reason::PayloadFormatInvalid,
             ],
-            Self::PubRel | Self::PubComp => &[Reason::Success, Reason::PacketIdNotFound],
+            Self::Release | Self::Complete => &[Reason::Success, Reason::PacketIdNotFound],
         }
     }
 
     const fn statement(self) -> &'static str {
         match self {
-            Self::PubAck => "MQTT-3.4.2-1",
-            Self::PubRec => "MQTT-3.5.2-1",
-            Self::PubRel => "MQTT-3.6.2-1",
-            Self::PubComp => "MQTT-3.7.2-1",
+            Self::Acknowledged => "MQTT-3.4.2-1",
+            Self::Received => "MQTT-3.5.2-1",
+            Self::Release => "MQTT-3.6.2-1",
+            Self::Complete => "MQTT-3.7.2-1",
         }
     }
 }
@@ -90,8 +94,12 @@ impl<'a> Ack<'a> {
         Ok(ack)
     }
 
-    /// Appends the packet, as short as it can be. 3.1.1 cannot spell a failure.
+    /// Appends the packet, as short as it can be.
+    ///
+    /// # Panics
+    /// On a failure in 3.1.1, which cannot spell it: it would say that all went well.
     pub(super) fn encode(&self, kind: Kind, version: Version, out: &mut Vec<u8>) {
+        assert!(version == Version::V5 || !self.reason.is_failure(), "3.1.1 has no failures");
         let [high, low] = self.packet_id.get().to_be_bytes();
         let first_byte = kind.first_byte();
         if version == Version::V311 || self.is_plain() {

@@ -141,7 +141,10 @@ impl<'a> LastWill<'a> {
 /// of MQTT at all. A version above ours is told so in the newest that we speak; a bridge of
 /// Mosquitto, which sets the highest bit, in 3.1.1.
 pub(crate) fn announced_version(bytes: &[u8]) -> Option<Version> {
-    let (_, after) = bytes.split_first()?;
+    let (first, after) = bytes.split_first()?;
+    if *first != 0x10 {
+        return None;
+    }
     let (_, digits) = variable(after).ok()??;
     let mut reader = Reader::new(after.get(digits..)?);
     let name = reader.binary().ok()?;

@@ -20,6 +20,8 @@ pub mod unsubscribe;
 
 mod packet;
 mod reader;
+#[cfg(test)]
+pub(crate) mod tests;
 pub(crate) mod writer;
 
 pub use packet::{Decoded, Packet, decode};

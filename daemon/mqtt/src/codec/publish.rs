@@ -8,7 +8,7 @@ use tributary_core::topic;
 
 use super::malformed::Malformed;
 use super::property::{Carrier, Properties};
-use super::reader::Reader;
+use super::reader::{Reader, has};
 use super::reason::Reason;
 use super::{Version, writer};
 
@@ -130,9 +130,7 @@ fn check_topic(topic: &str, properties: Properties<'_>) -> Result<(), Malformed>
             None => Err(Malformed::protocol("3.3.2.1")),
         };
     }
-    // Looks at every byte on purpose: without an early exit the compiler makes it wide.
-    let wildcard = |found, byte: u8| found | (byte == b'+') | (byte == b'#');
-    if topic.bytes().fold(false, wildcard) {
+    if has(topic.as_bytes(), |byte| byte == b'+' || byte == b'#') {
         return Err(Malformed::new(Reason::TopicNameInvalid, "MQTT-3.3.2-2"));
     }
     debug_assert_eq!(topic::check_name(topic), Ok(()));

@@ -87,11 +87,16 @@ impl<'a> Reader<'a> {
 /// Well-formed UTF-8 without U+0000 (MQTT-1.5.4-1, MQTT-1.5.4-2).
 fn text(bytes: &[u8]) -> Result<&str, Malformed> {
     let text = core::str::from_utf8(bytes).map_err(|_| Malformed::packet("MQTT-1.5.4-1"))?;
-    // Looks at every byte on purpose: without an early exit the compiler makes it wide.
-    if bytes.iter().fold(false, |found, &byte| found | (byte == 0)) {
+    if has(bytes, |byte| byte == 0) {
         return Err(Malformed::packet("MQTT-1.5.4-2"));
     }
     Ok(text)
+}
+
+/// Whether a byte is what is looked for. Looks at all of them on purpose: a loop without an early
+/// exit is made wide by the compiler.
+pub(super) fn has(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(0, |found, &byte| found | u8::from(is(byte))) != 0
 }
 
 /// A variable byte integer at the front of `bytes`, and its length; `None` while it is not all

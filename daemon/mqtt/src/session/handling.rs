@@ -11,7 +11,7 @@ use tributary_core::time::Instant;
 use super::connecting::{self, Wishes};
 use super::{Close, Effect, Session, Stage, Step, inbound};
 use crate::codec::ack::Ack;
-use crate::codec::connect::{self, Connect};
+use crate::codec::connect::{Connect, announced_version};
 use crate::codec::disconnect::Disconnect;
 use crate::codec::malformed::Malformed;
 use crate::codec::property::{Properties, Property};
@@ -20,6 +20,8 @@ use crate::codec::reason::Reason;
 use crate::codec::subscribe::{Options, Request};
 use crate::codec::{Decoded, Packet, Version, decode};
 use crate::subscriptions::Subscription;
+
+const SECOND_CONNECT: Malformed = Malformed::protocol("MQTT-3.1.0-2");
 
 impl Session {
     /// Handles the packet that `bytes` begin with.
@@ -34,6 +36,9 @@ impl Session {
             Ok(Decoded::Incomplete) => return Step { used: 0, effect: Effect::Incomplete },
             Ok(Decoded::Packet(packet, used)) => (packet, used),
             Err(malformed) => {
+                // A second CONNECT is one too many, whatever else is wrong with it.
+                let is_second = self.is_connected() && announced_version(bytes).is_some();
+                let malformed = if is_second { SECOND_CONNECT } else { malformed };
                 let effect = self.handle_malformed(malformed, bytes, out);
                 return Step { used: bytes.len(), effect };
             }
@@ -54,16 +59,13 @@ impl Session {
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Effect<'static> {
-        if matches!(self.stage, Stage::Opened) {
+        if matches!(self.stage, Stage::Opened)
+            && let Some(version) = announced_version(bytes)
+        {
+            self.version = version;
             let is_version = malformed.reason == Reason::UnsupportedProtocolVersion;
-            match connect::announced_version(bytes) {
-                Some(Version::V5) => {
-                    connecting::encode_refusal(Version::V5, malformed.reason, out);
-                }
-                Some(Version::V311) if is_version => {
-                    connecting::encode_refusal(Version::V311, malformed.reason, out);
-                }
-                Some(Version::V311) | None => {}
+            if version == Version::V5 || is_version {
+                connecting::encode_refusal(version, malformed.reason, out);
             }
         }
         self.close(malformed.reason, malformed.statement, out)
@@ -99,7 +101,7 @@ impl Session {
                 Ok(Effect::None)
             }
             Packet::Disconnect(disconnect) => self.handle_disconnect(disconnect),
-            Packet::Connect(_) if self.is_connected() => Err(Malformed::protocol("MQTT-3.1.0-2")),
+            Packet::Connect(_) if self.is_connected() => Err(SECOND_CONNECT),
             Packet::Connect(connect) => Ok(self.handle_connect(connect, out)),
             Packet::Auth(_) => Err(Malformed::protocol("4.12.1")),
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
@@ -194,7 +196,7 @@ impl Session {
     ) -> Result<Effect<'static>, Malformed> {
         for property in disconnect.properties.iter() {
             match property {
-                Property::SessionExpiry(seconds) if seconds != 0 && self.session_expiry_s == 0 => {
+                Property::SessionExpiry(seconds) if seconds != 0 && self.expiry_asked_s == 0 => {
                     return Err(Malformed::protocol("3.14.2.2.2"));
                 }
                 Property::ServerReference(_) => return Err(Malformed::protocol("3.14.2.2.5")),

@@ -29,6 +29,7 @@
 //! after the connection is closed, and no more than the allowed messages are under way to it.
 
 mod connecting;
+mod ending;
 mod handling;
 mod inbound;
 mod outbound;
@@ -37,6 +38,7 @@ mod settings;
 mod tests;
 mod will;
 
+pub use ending::Close;
 pub use outbound::{Delivered, Message};
 pub use settings::Settings;
 pub use will::Will;
@@ -53,7 +55,6 @@ use tributary_core::time::{Instant, Timestamp};
 
 use crate::codec::ack::Ack;
 use crate::codec::connect::Connect;
-use crate::codec::disconnect::Disconnect;
 use crate::codec::publish::Publish;
 use crate::codec::reason::Reason;
 use crate::codec::subscribe::Subscribe;
@@ -96,15 +97,6 @@ pub enum Effect<'a> {
     Close(Close),
 }
 
-/// Why a connection ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Close {
-    /// Why. `Success` and `DisconnectWithWill`: the client has taken its leave.
-    pub reason: Reason,
-    /// The normative statement of MQTT 5.0, or the section where there is none.
-    pub statement: &'static str,
-}
-
 /// A connection.
 #[derive(Debug)]
 pub struct Session {
@@ -113,7 +105,7 @@ pub struct Session {
     version: Version,
     client_id: Box<str>,
     /// What the CONNECT asked for; that and nothing else bounds what a DISCONNECT may ask for.
-    session_expiry_s: u32,
+    expiry_asked_s: u32,
     /// One and a half times the client's keep-alive; 0: none.
     silence_ms_max: u64,
     deadline: Option<Instant>,
@@ -145,7 +137,7 @@ impl Session {
             stage: Stage::Opened,
             version: Version::V311,
             client_id: Box::default(),
-            session_expiry_s: 0,
+            expiry_asked_s: 0,
             silence_ms_max: 0,
             deadline: Some(now.plus_ms(settings.connect_timeout_ms)),
             will: None,
@@ -205,7 +197,7 @@ impl Session {
             self.outbound.limit(maximum);
         }
         self.outbound.packet_bytes_max = wishes.packet_bytes_max;
-        self.session_expiry_s = wishes.session_expiry_s;
+        self.expiry_asked_s = wishes.session_expiry_s;
         self.silence_ms_max = u64::from(wishes.granted_keep_alive_s(&self.settings)) * 1500;
         self.will = wishes.will;
         self.handle_unread(now);
@@ -312,9 +304,8 @@ impl Session {
         out: &mut Vec<u8>,
         mut remove: impl FnMut(&str) -> bool,
     ) {
-        let answers = unsubscribe.filters.iter().map(|filter| match remove(filter) {
-            true => Reason::Success,
-            false => Reason::NoSubscriptionExisted,
+        let answers = unsubscribe.filters.iter().map(|filter| {
+            if remove(filter) { Reason::Success } else { Reason::NoSubscriptionExisted }
         });
         if self.is_connected() {
             unsubscribe.encode_answer(self.version, answers, out);
@@ -338,63 +329,6 @@ impl Session {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         self.outbound.is_busy()
-    }
-
-    /// When to call [`Session::handle_timeout`]. `None`: not at all, for now.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Closed => None,
-            _ => self.deadline,
-        }
-    }
-
-    /// The deadline of [`Session::poll_timeout`] may have passed.
-    pub fn handle_timeout(&mut self, now: Instant, out: &mut Vec<u8>) -> Effect<'static> {
-        if self.poll_timeout().is_none_or(|deadline| now < deadline) {
-            return Effect::None;
-        }
-        match self.stage {
-            Stage::Connected if self.wants_packet() => {
-                self.close(Reason::KeepAliveTimeout, "MQTT-3.1.2-22", out)
-            }
-            // The client's silence is ours: it is not read.
-            Stage::Connected => {
-                self.handle_unread(now);
-                Effect::None
-            }
-            Stage::Deciding(_) => {
-                self.refuse(Reason::ServerUnavailable, out);
-                Effect::Close(Close { reason: Reason::ServerUnavailable, statement: "3.1.4" })
-            }
-            Stage::Opened | Stage::Closed => self.close(Reason::KeepAliveTimeout, "3.1.4", out),
-        }
-    }
-
-    /// The driver left bytes unread until `now`: the client's silence is ours, and the keep-alive
-    /// begins anew.
-    pub fn handle_unread(&mut self, now: Instant) {
-        if self.is_connected() {
-            let is_limited = self.silence_ms_max != 0;
-            self.deadline = is_limited.then(|| now.plus_ms(self.silence_ms_max));
-        }
-    }
-
-    /// Another connection has come with the same client identifier (MQTT-3.1.4-3): the driver
-    /// closes this one.
-    pub fn take_over(&mut self, out: &mut Vec<u8>) -> Effect<'static> {
-        self.close(Reason::SessionTakenOver, "MQTT-3.1.4-3", out)
-    }
-
-    /// The server stops: the driver closes the connection.
-    pub fn shut_down(&mut self, out: &mut Vec<u8>) -> Effect<'static> {
-        self.close(Reason::ServerShuttingDown, "4.13.1", out)
-    }
-
-    /// What to publish now that the connection has ended, however it did; once.
-    pub fn take_will(&mut self) -> Option<Will> {
-        self.stage = Stage::Closed;
-        self.will.take().map(|will| will.of(&self.client_id))
     }
 
     /// Empty while a client without one of its own is not accepted yet.
@@ -421,20 +355,5 @@ impl Session {
 
     fn is_unacked_full(&self) -> bool {
         self.unacked.len() >= usize::from(self.settings.unacked_max.get())
-    }
-
-    /// Ends the connection. An MQTT 5 client that was welcomed is told why (MQTT-3.14.0-1).
-    fn close(
-        &mut self,
-        reason: Reason,
-        statement: &'static str,
-        out: &mut Vec<u8>,
-    ) -> Effect<'static> {
-        if self.is_connected() && self.version == Version::V5 {
-            let properties = property::Properties::NONE;
-            Disconnect { reason, properties }.encode(self.version, out);
-        }
-        self.stage = Stage::Closed;
-        Effect::Close(Close { reason, statement })
     }
 }

@@ -1,0 +1,309 @@
+//! Publishes from the client, and when their PUBACK leaves.
+
+use super::*;
+use tributary_core::Offset;
+use tributary_core::properties;
+use tributary_core::record::{Event, Origin, Qos};
+
+use crate::codec::ack::Ack;
+
+fn puback(version: Version, packet_id: u16) -> Vec<u8> {
+    encoded(version, &Packet::PubAck(Ack::success(id(packet_id))))
+}
+
+impl Connection {
+    /// The client publishes, and the event stands in the log at `offset`.
+    fn append(&mut self, packet_id: u16, offset: u64) {
+        self.publish(packet_id);
+        self.session.handle_appended(Offset(offset), id(packet_id));
+    }
+
+    fn publish(&mut self, packet_id: u16) {
+        let publish = at_least_once(packet_id);
+        let bytes = encoded(self.session.version(), &Packet::Publish(publish));
+        assert_eq!(self.handle(&bytes), Effect::Publish(publish));
+    }
+
+    fn durable(&mut self, end: u64) -> Vec<u8> {
+        self.session.handle_durable(Offset(end), &mut self.out);
+        self.sent()
+    }
+}
+
+#[test]
+fn an_event_is_what_the_client_sent() {
+    let sent = super::properties(&[Property::ContentType("text/plain"), Property::User("a", "b")]);
+    let publish =
+        Publish { properties: checked(Carrier::Publish, &sent), ..publish(Delivery::AtMostOnce) };
+    let mut connection = Connection::accepted(&connect(V5));
+    let bytes = encoded(V5, &Packet::Publish(publish));
+    assert_eq!(connection.handle(&bytes), Effect::Publish(publish));
+    let expected = Event {
+        topic: "é/b",
+        payload: b"21.5",
+        client: "press",
+        time: TIME,
+        qos: Qos::AtMostOnce,
+        retain: false,
+        origin: Origin::Device,
+        properties: properties::Properties(&sent),
+    };
+    assert_eq!(connection.session.event(&publish, TIME), expected);
+    assert_eq!(connection.durable(u64::MAX), b"");
+}
+
+#[test]
+fn an_ack_waits_for_durability() {
+    for version in [V311, V5] {
+        let mut connection = Connection::accepted(&connect(version));
+        connection.append(5, 7);
+        assert_eq!(connection.sent(), b"");
+        assert_eq!(connection.durable(7), b"");
+        assert_eq!(connection.durable(8), puback(version, 5));
+        assert_eq!(connection.durable(9), b"");
+        assert_eq!(connection.session.unacked(), 0);
+    }
+}
+
+#[test]
+fn a_publish_without_an_answer_is_not_acknowledged() {
+    let mut connection = Connection::accepted(&connect(V5));
+    connection.publish(5);
+    assert_eq!(connection.durable(u64::MAX), b"");
+    connection.session.handle_appended(Offset(0), id(5));
+    assert_eq!(connection.durable(1), puback(V5, 5));
+}
+
+#[test]
+fn acks_leave_in_the_order_of_their_publishes() {
+    let mut connection = Connection::accepted(&connect(V311));
+    for (packet_id, offset) in [(9, 10), (3, 11), (7, 15)] {
+        connection.append(packet_id, offset);
+    }
+    assert_eq!(connection.durable(12), [puback(V311, 9), puback(V311, 3)].concat());
+    assert_eq!(connection.durable(16), puback(V311, 7));
+}
+
+#[test]
+fn a_refusal_keeps_its_place_in_the_order() {
+    let mut connection = Connection::accepted(&connect(V5));
+    connection.append(1, 4);
+    connection.publish(2);
+    connection.publish(3);
+    let refused = Reason::QuotaExceeded;
+    let effect = connection.session.handle_refused(id(2), refused, &mut connection.out);
+    assert_eq!((effect, connection.sent()), (Effect::None, Vec::new()));
+    connection.session.handle_appended(Offset(9), id(3));
+    let expected = [&puback(V5, 1)[..], b"\x40\x03\0\x02\x97"].concat();
+    assert_eq!(connection.durable(5), expected);
+    assert_eq!(connection.durable(10), puback(V5, 3));
+    connection.publish(4);
+    let effect = connection.session.handle_refused(id(4), refused, &mut connection.out);
+    assert_eq!((effect, &connection.sent()[..]), (Effect::None, &b"\x40\x03\0\x04\x97"[..]));
+}
+
+#[test]
+fn a_refusal_ends_a_3_1_1_connection_without_an_ack() {
+    let mut connection = Connection::accepted(&connect(V311));
+    connection.append(1, 4);
+    connection.publish(2);
+    let refused = Reason::QuotaExceeded;
+    let effect = connection.session.handle_refused(id(2), refused, &mut connection.out);
+    assert!(matches!(effect, Effect::Close(Close { reason: Reason::QuotaExceeded, .. })));
+    assert_eq!(connection.durable(u64::MAX), b"");
+    assert!(!connection.session.wants_packet());
+}
+
+#[test]
+#[should_panic(expected = "publishes are answered in their order")]
+fn an_answer_to_another_publish_is_our_own_mistake() {
+    let mut connection = Connection::accepted(&connect(V5));
+    connection.publish(1);
+    connection.publish(2);
+    connection.session.handle_appended(Offset(1), id(2));
+}
+
+#[test]
+#[should_panic(expected = "a publish is answered once")]
+fn a_second_answer_is_our_own_mistake() {
+    let mut connection = Connection::accepted(&connect(V5));
+    connection.append(1, 0);
+    connection.session.handle_appended(Offset(1), id(1));
+}
+
+#[test]
+fn a_3_1_1_client_is_not_read_while_its_acks_wait() {
+    let settings = Settings { unacked_max: id(2), ..Settings::default() };
+    let mut connection = Connection::accepted_with(&settings, &connect(V311));
+    connection.append(1, 0);
+    assert!(connection.session.wants_packet());
+    connection.publish(2);
+    assert!(!connection.session.wants_packet());
+    assert_eq!(connection.durable(1), puback(V311, 1));
+    assert!(connection.session.wants_packet());
+}
+
+#[test]
+fn a_client_of_mqtt_5_keeps_to_the_receive_maximum() {
+    let settings = Settings { unacked_max: id(2), ..Settings::default() };
+    let mut connection = Connection::accepted_with(&settings, &connect(V5));
+    connection.append(1, 0);
+    connection.append(2, 1);
+    assert!(connection.session.wants_packet());
+    assert_eq!(connection.send(&Packet::PingReq), None);
+    assert_eq!(connection.send(&Packet::Publish(publish(Delivery::AtMostOnce))), None);
+    connection.out.clear();
+    let closed = connection.send(&Packet::Publish(at_least_once(3)));
+    assert_eq!(closed, close(Reason::ReceiveMaximumExceeded, "MQTT-3.3.4-7"));
+    assert_eq!(connection.sent(), disconnect(Reason::ReceiveMaximumExceeded));
+}
+
+#[test]
+fn qos_2_is_refused_in_the_protocols_own_terms() {
+    let exactly_once = publish(Delivery::ExactlyOnce { packet_id: id(1), dup: false });
+    let expected = close(Reason::QosNotSupported, "MQTT-3.2.2-11");
+    let mut connection = Connection::accepted(&connect(V5));
+    assert_eq!(connection.send(&Packet::Publish(exactly_once)), expected);
+    assert_eq!(connection.sent(), disconnect(Reason::QosNotSupported));
+    let mut connection = Connection::accepted(&connect(V311));
+    assert_eq!(connection.send(&Packet::Publish(exactly_once)), expected);
+    assert_eq!(connection.sent(), b"");
+}
+
+#[test]
+fn steps_of_a_qos_2_delivery_that_never_began_are_unknown() {
+    let ack = Ack::success(id(1));
+    let mut connection = Connection::accepted(&connect(V5));
+    assert_eq!(connection.send(&Packet::PubRel(ack)), None);
+    assert_eq!(connection.sent(), b"\x70\x03\0\x01\x92");
+    assert_eq!(connection.send(&Packet::PubRec(ack)), None);
+    assert_eq!(connection.sent(), b"\x62\x03\0\x01\x92");
+    assert_eq!(connection.send(&Packet::PubComp(ack)), None);
+    assert_eq!(connection.sent(), b"");
+    for packet in [Packet::PubRel(ack), Packet::PubRec(ack), Packet::PubComp(ack)] {
+        let mut connection = Connection::accepted(&connect(V311));
+        assert_eq!(connection.send(&packet), close(Reason::QosNotSupported, "4.3.3"));
+        assert_eq!(connection.sent(), b"");
+    }
+}
+
+#[test]
+fn retain_is_refused_where_the_client_can_know() {
+    let retained = Publish { retain: true, ..publish(Delivery::AtMostOnce) };
+    let mut connection = Connection::accepted(&connect(V5));
+    let closed = connection.send(&Packet::Publish(retained));
+    assert_eq!(closed, close(Reason::RetainNotSupported, "MQTT-3.2.2-14"));
+    assert_eq!(connection.sent(), disconnect(Reason::RetainNotSupported));
+    let mut connection = Connection::accepted(&connect(V311));
+    let bytes = encoded(V311, &Packet::Publish(retained));
+    assert_eq!(connection.handle(&bytes), Effect::Publish(retained));
+    assert!(connection.session.event(&retained, TIME).retain);
+}
+
+#[test]
+fn an_alias_stands_for_its_topic() {
+    let mut connection = Connection::accepted(&connect(V5));
+    for (alias, topic, expected) in
+        [(16, "a", "a"), (1, "b", "b"), (16, "", "a"), (1, "c", "c"), (1, "", "c"), (16, "", "a")]
+    {
+        let sent = super::properties(&[Property::TopicAlias(id(alias))]);
+        let publish = Publish {
+            topic,
+            properties: checked(Carrier::Publish, &sent),
+            ..publish(Delivery::AtMostOnce)
+        };
+        let bytes = encoded(V5, &Packet::Publish(publish));
+        assert_eq!(connection.handle(&bytes), Effect::Publish(publish));
+        assert_eq!(connection.session.event(&publish, TIME).topic, expected);
+    }
+}
+
+#[test]
+fn an_alias_that_is_not_allowed_or_not_known_ends_the_connection() {
+    let none = Settings { topic_alias_max: 0, ..Settings::default() };
+    for (settings, alias, topic, reason, statement) in [
+        (Settings::default(), 17, "a", Reason::TopicAliasInvalid, "MQTT-3.3.2-9"),
+        (Settings::default(), 17, "", Reason::TopicAliasInvalid, "MQTT-3.3.2-9"),
+        (none, 1, "a", Reason::TopicAliasInvalid, "MQTT-3.3.2-9"),
+        (Settings::default(), 16, "", Reason::ProtocolError, "3.3.2.3.4"),
+    ] {
+        let sent = super::properties(&[Property::TopicAlias(id(alias))]);
+        let properties = checked(Carrier::Publish, &sent);
+        let publish = Publish { topic, properties, ..publish(Delivery::AtMostOnce) };
+        let mut connection = Connection::accepted_with(&settings, &connect(V5));
+        assert_eq!(connection.send(&Packet::Publish(publish)), close(reason, statement));
+        assert_eq!(connection.sent(), disconnect(reason));
+    }
+}
+
+#[test]
+fn the_topics_behind_aliases_are_bounded() {
+    let mut connection = Connection::accepted(&connect(V5));
+    let topic = "t".repeat(crate::limits::TOPIC_ALIAS_BYTES_MAX / 2);
+    for (alias, expected) in
+        [(1, None), (2, None), (2, None), (3, close(Reason::QuotaExceeded, "4.13.1"))]
+    {
+        let sent = super::properties(&[Property::TopicAlias(id(alias))]);
+        let properties = checked(Carrier::Publish, &sent);
+        let publish = Publish { topic: &topic, properties, ..publish(Delivery::AtMostOnce) };
+        assert_eq!(connection.send(&Packet::Publish(publish)), expected, "{alias}");
+    }
+}
+
+#[test]
+fn a_client_does_not_send_subscription_identifiers() {
+    let sent = super::properties(&[Property::SubscriptionIdentifier(1.try_into().unwrap())]);
+    let properties = checked(Carrier::Publish, &sent);
+    let publish = Publish { properties, ..publish(Delivery::AtMostOnce) };
+    let mut connection = Connection::accepted(&connect(V5));
+    let closed = connection.send(&Packet::Publish(publish));
+    assert_eq!(closed, close(Reason::ProtocolError, "MQTT-3.3.4-6"));
+    assert_eq!(connection.sent(), disconnect(Reason::ProtocolError));
+}
+
+#[test]
+fn what_is_too_large_is_not_taken() {
+    let settings = Settings { packet_bytes_max: 1024 * 1024, ..Settings::default() };
+    let large = alloc::vec![0; 256 * 1024 + 1];
+    let values = "v".repeat(65_535);
+    let too_many = super::properties(&[Property::User("n", &values)]);
+    let properties = checked(Carrier::Publish, &too_many);
+    for (publish, fits) in [
+        (Publish { payload: &large[1..], ..publish(Delivery::AtMostOnce) }, true),
+        (Publish { payload: &large, ..publish(Delivery::AtMostOnce) }, false),
+        (Publish { properties, ..publish(Delivery::AtMostOnce) }, false),
+    ] {
+        let expected = if fits { None } else { close(Reason::PacketTooLarge, "MQTT-3.2.2-15") };
+        let mut connection = Connection::accepted_with(&settings, &connect(V5));
+        assert_eq!(connection.send(&Packet::Publish(publish)), expected);
+    }
+    let mut connection = Connection::accepted(&connect(V5));
+    let closed = connection.handle(b"\x30\x80\x80\x20");
+    assert_eq!(Some(closed), close(Reason::PacketTooLarge, "MQTT-3.2.2-15").map(Effect::Close));
+    assert_eq!(connection.sent(), disconnect(Reason::PacketTooLarge));
+}
+
+#[test]
+fn publishing_and_acknowledging_allocate_nothing() {
+    let mut connection = Connection::accepted(&connect(V5));
+    let user = super::properties(&[Property::TopicAlias(id(1)), Property::User("a", "b")]);
+    let properties = checked(Carrier::Publish, &user);
+    let first = Publish { properties, ..at_least_once(1) };
+    let then = Publish { topic: "", ..first };
+    assert_eq!(connection.send(&Packet::Publish(first)), None);
+    connection.session.handle_appended(Offset(0), id(1));
+    connection.session.handle_durable(Offset(1), &mut connection.out);
+    connection.out.clear();
+    let bytes = encoded(V5, &Packet::Publish(then));
+    let mut topic_bytes = 0;
+    let allocations = allocation_counter::measure(|| {
+        for offset in 1..100 {
+            assert_eq!(connection.handle(&bytes), Effect::Publish(then));
+            topic_bytes += connection.session.event(&then, TIME).topic.len();
+            connection.session.handle_appended(Offset(offset), id(1));
+            connection.session.handle_durable(Offset(offset + 1), &mut connection.out);
+            connection.out.clear();
+        }
+    });
+    assert_eq!((allocations.count_total, topic_bytes), (0, 99 * "é/b".len()));
+}
