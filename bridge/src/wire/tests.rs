@@ -12,8 +12,11 @@ fn encoded(api: Api, version: i16) -> Bytes {
     let text = |text: &'static str| StrBytes::from_static_str(text);
     match api {
         Api::ApiVersions => m::ApiVersionsResponse::default()
-            .with_api_keys(vec![Default::default(); 3])
-            .with_supported_features(vec![Default::default(); 2])
+            .with_api_keys(vec![m::api_versions_response::ApiVersion::default(); 3])
+            .with_supported_features(vec![
+                m::api_versions_response::SupportedFeatureKey::default();
+                2
+            ])
             .with_finalized_features_epoch(5)
             .with_finalized_features(vec![
                 m::api_versions_response::FinalizedFeatureKey::default()
@@ -23,24 +26,7 @@ fn encoded(api: Api, version: i16) -> Bytes {
             .with_zk_migration_ready(true)
             .with_unknown_tagged_fields([(9, Bytes::from_static(b"new"))].into())
             .encode(&mut out, version),
-        Api::Metadata => m::MetadataResponse::default()
-            .with_brokers(vec![
-                m::metadata_response::MetadataResponseBroker::default()
-                    .with_host(text("kafka"))
-                    .with_rack(Some(text("r"))),
-            ])
-            .with_cluster_id(Some(text("id")))
-            .with_topics(vec![
-                m::metadata_response::MetadataResponseTopic::default()
-                    .with_name(Some(m::TopicName(text("hot"))))
-                    .with_partitions(vec![
-                        m::metadata_response::MetadataResponsePartition::default()
-                            .with_replica_nodes(vec![m::BrokerId(1), m::BrokerId(2)])
-                            .with_isr_nodes(vec![m::BrokerId(1)])
-                            .with_offline_replicas(vec![m::BrokerId(2)]),
-                    ]),
-            ])
-            .encode(&mut out, version),
+        Api::Metadata => metadata().encode(&mut out, version),
         Api::FindCoordinator if version >= 4 => m::FindCoordinatorResponse::default()
             .with_coordinators(vec![
                 m::find_coordinator_response::Coordinator::default()
@@ -67,7 +53,8 @@ fn encoded(api: Api, version: i16) -> Bytes {
         Api::AddPartitionsToTxn => m::AddPartitionsToTxnResponse::default()
             .with_results_by_topic_v3_and_below(vec![
                 m::add_partitions_to_txn_response::AddPartitionsToTxnTopicResult::default()
-                    .with_results_by_partition(vec![Default::default(); 2]),
+                    .with_results_by_partition(vec![
+ m::add_partitions_to_txn_response::AddPartitionsToTxnPartitionResult::default(); 2]),
             ])
             .encode(&mut out, version),
         Api::AddOffsetsToTxn => m::AddOffsetsToTxnResponse::default().encode(&mut out, version),
@@ -75,12 +62,38 @@ fn encoded(api: Api, version: i16) -> Bytes {
         Api::TxnOffsetCommit => m::TxnOffsetCommitResponse::default()
             .with_topics(vec![
                 m::txn_offset_commit_response::TxnOffsetCommitResponseTopic::default()
-                    .with_partitions(vec![Default::default(); 2]),
+                    .with_partitions(
+                    vec![
+                        m::txn_offset_commit_response::TxnOffsetCommitResponsePartition::default();
+                        2
+                    ],
+                ),
             ])
             .encode(&mut out, version),
     }
     .expect("representable");
     out.freeze()
+}
+
+fn metadata() -> m::MetadataResponse {
+    let text = |text: &'static str| StrBytes::from_static_str(text);
+    m::MetadataResponse::default()
+        .with_brokers(vec![
+            m::metadata_response::MetadataResponseBroker::default()
+                .with_host(text("kafka"))
+                .with_rack(Some(text("r"))),
+        ])
+        .with_cluster_id(Some(text("id")))
+        .with_topics(vec![
+            m::metadata_response::MetadataResponseTopic::default()
+                .with_name(Some(m::TopicName(text("hot"))))
+                .with_partitions(vec![
+                    m::metadata_response::MetadataResponsePartition::default()
+                        .with_replica_nodes(vec![m::BrokerId(1), m::BrokerId(2)])
+                        .with_isr_nodes(vec![m::BrokerId(1)])
+                        .with_offline_replicas(vec![m::BrokerId(2)]),
+                ]),
+        ])
 }
 
 fn produced(version: i16) -> m::ProduceResponse {
@@ -163,7 +176,8 @@ fn a_count_that_nothing_follows_is_stopped() {
 #[test]
 fn elements_are_limited_even_where_they_follow() {
     let count = 70_000;
-    let answer = m::ApiVersionsResponse::default().with_api_keys(vec![Default::default(); count]);
+    let answer = m::ApiVersionsResponse::default()
+        .with_api_keys(vec![m::api_versions_response::ApiVersion::default(); count]);
     let mut body = BytesMut::new();
     answer.encode(&mut body, 3).unwrap();
     assert_eq!(shape::check(Api::ApiVersions, 3, &body), Err(Malformed));

@@ -18,14 +18,16 @@ impl Random {
     }
 
     fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
+        usize::try_from(self.next() % end as u64).expect("below a usize")
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[0]
     }
 
     fn bytes(&mut self, count: usize) -> Vec<u8> {
         // Small values and varint ends are what lengths are made of.
-        (0..count)
-            .map(|_| if self.below(3) == 0 { 0xff } else { self.next() as u8 & 0x0f })
-            .collect()
+        (0..count).map(|_| if self.below(3) == 0 { 0xff } else { self.byte() & 0x0f }).collect()
     }
 }
 
@@ -47,11 +49,11 @@ fn answer(random: &mut Random, world: &mut World, conn: ConnId, frame: &[u8]) ->
         _ => {
             for _ in 0..=random.below(4) {
                 let at = random.below(bytes.len());
-                bytes[at] = random.next() as u8;
+                bytes[at] = random.byte();
             }
         }
     }
-    let mut framed = u32::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
+    let mut framed = u32::try_from(bytes.len()).expect("short").to_be_bytes().to_vec();
     framed.extend(bytes);
     framed
 }
@@ -68,12 +70,7 @@ fn step(random: &mut Random, world: &mut World, output: Output) {
             world.conns.insert(conn, 1);
             world.replicator.handle_connected(world.now, conn);
         }
-        Output::WantBatch => {
-            let mut batch = world.replicator.begin_batch();
-            let next = random.next() >> 2;
-            let _known = crate::broker::push(&mut batch, "hot", next);
-            world.wanted = true;
-        }
+        Output::WantBatch => world.wanted = true,
         Output::NeedLocal => world.replicator.handle_local(world.now, &world.local),
         Output::Claim(high) => world.replicator.handle_claimed(world.now, high),
         Output::Send { .. }

@@ -1,5 +1,6 @@
 //! How the scripted broker answers.
 
+use core::fmt::Write as _;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -118,7 +119,7 @@ impl Broker {
                 self.coordinator(version, code).encode(out, version).expect(WHY);
                 let key = request.coordinator_keys.first().unwrap_or(&request.key).clone();
                 assert_eq!(&*key, "tributary.gw.0000000000001234.normal");
-                [" group", " transaction"][request.key_type as usize].to_owned()
+                if request.key_type == 0 { " group" } else { " transaction" }.to_owned()
             }
             ApiKey::CreateTopics => {
                 let request = read::<CreateTopicsRequest>(bytes, version);
@@ -169,31 +170,7 @@ impl Broker {
         out: &mut BytesMut,
     ) -> String {
         match key {
-            ApiKey::AddPartitionsToTxn => {
-                let request = read::<AddPartitionsToTxnRequest>(bytes, version);
-                let mut note = String::new();
-                let mut topics = Vec::new();
-                for topic in request.v3_and_below_topics {
-                    let mut partitions = Vec::new();
-                    for index in topic.partitions {
-                        note += &format!(" {}-{index}", topic.name.0);
-                        partitions.push(
-                            add_partitions_to_txn_response::AddPartitionsToTxnPartitionResult::default()
-                                .with_partition_index(index).with_partition_error_code(code),
-                        );
-                    }
-                    topics.push(
-                        add_partitions_to_txn_response::AddPartitionsToTxnTopicResult::default()
-                            .with_name(topic.name)
-                            .with_results_by_partition(partitions),
-                    );
-                }
-                AddPartitionsToTxnResponse::default()
-                    .with_results_by_topic_v3_and_below(topics)
-                    .encode(out, version)
-                    .expect(WHY);
-                note
-            }
+            ApiKey::AddPartitionsToTxn => add_partitions(bytes, version, code, out),
             ApiKey::AddOffsetsToTxn => {
                 read::<AddOffsetsToTxnRequest>(bytes, version);
                 AddOffsetsToTxnResponse::default()
@@ -202,7 +179,7 @@ impl Broker {
                     .expect(WHY);
                 String::new()
             }
-            ApiKey::Produce => self.produce(bytes, version, code, out),
+            ApiKey::Produce => produce(bytes, version, code, out),
             ApiKey::TxnOffsetCommit => {
                 let request = read::<TxnOffsetCommitRequest>(bytes, version);
                 assert_eq!((request.generation_id, &*request.member_id), (-1, ""));
@@ -332,41 +309,70 @@ impl Broker {
             OffsetFetchResponse::default().with_topics(vec![topic])
         }
     }
+}
 
-    fn produce(&self, bytes: &mut Bytes, version: i16, code: i16, out: &mut BytesMut) -> String {
-        use produce_response::*;
-        let request = read::<ProduceRequest>(bytes, version);
-        assert_eq!(request.acks, -1);
-        let mut note = String::new();
-        let mut topics = Vec::new();
-        for topic in request.topic_data {
-            let mut partitions = Vec::new();
-            for data in topic.partition_data {
-                let records = records(data.records.expect("records"));
-                let first = &records[0];
-                note += &format!(
-                    " {}-{} epoch {} seq {} x{}",
-                    topic.name.0,
-                    data.index,
-                    first.producer_epoch,
-                    first.sequence,
-                    records.len()
-                );
-                partitions.push(
-                    PartitionProduceResponse::default()
-                        .with_index(data.index)
-                        .with_error_code(code),
-                );
-            }
-            topics.push(
-                TopicProduceResponse::default()
-                    .with_name(topic.name)
-                    .with_partition_responses(partitions),
+fn add_partitions(bytes: &mut Bytes, version: i16, code: i16, out: &mut BytesMut) -> String {
+    use add_partitions_to_txn_response as r;
+
+    let request = read::<AddPartitionsToTxnRequest>(bytes, version);
+    let mut note = String::new();
+    let mut topics = Vec::new();
+    for topic in request.v3_and_below_topics {
+        let mut partitions = Vec::new();
+        for index in topic.partitions {
+            write!(note, " {}-{index}", topic.name.0).expect("a string");
+            partitions.push(
+                r::AddPartitionsToTxnPartitionResult::default()
+                    .with_partition_index(index)
+                    .with_partition_error_code(code),
             );
         }
-        ProduceResponse::default().with_responses(topics).encode(out, version).expect(WHY);
-        note
+        topics.push(
+            r::AddPartitionsToTxnTopicResult::default()
+                .with_name(topic.name)
+                .with_results_by_partition(partitions),
+        );
     }
+    AddPartitionsToTxnResponse::default()
+        .with_results_by_topic_v3_and_below(topics)
+        .encode(out, version)
+        .expect(WHY);
+    note
+}
+
+fn produce(bytes: &mut Bytes, version: i16, code: i16, out: &mut BytesMut) -> String {
+    use produce_response::*;
+    let request = read::<ProduceRequest>(bytes, version);
+    assert_eq!(request.acks, -1);
+    let mut note = String::new();
+    let mut topics = Vec::new();
+    for topic in request.topic_data {
+        let mut partitions = Vec::new();
+        for data in topic.partition_data {
+            let records = records(data.records.expect("records"));
+            let first = &records[0];
+            write!(
+                note,
+                " {}-{} epoch {} seq {} x{}",
+                topic.name.0,
+                data.index,
+                first.producer_epoch,
+                first.sequence,
+                records.len()
+            )
+            .expect("a string");
+            partitions.push(
+                PartitionProduceResponse::default().with_index(data.index).with_error_code(code),
+            );
+        }
+        topics.push(
+            TopicProduceResponse::default()
+                .with_name(topic.name)
+                .with_partition_responses(partitions),
+        );
+    }
+    ProduceResponse::default().with_responses(topics).encode(out, version).expect(WHY);
+    note
 }
 
 fn read<T: Decodable>(bytes: &mut Bytes, version: i16) -> T {
