@@ -17,7 +17,8 @@ pub struct Local {
     /// Every opening that the log remembers, oldest first, with its first offset; the current one
     /// last.
     pub generations: Vec<(u32, Offset)>,
-    /// The lane's hint. A lane that begins now has one too, with `high` equal to `low`.
+    /// The lane's hint, as it is durable. A lane that begins now has one too, with `high` equal to
+    /// `low`.
     pub hint: Option<Hint>,
     /// Whether the log has never held an event.
     pub log_is_empty: bool,

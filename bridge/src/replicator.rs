@@ -1,6 +1,5 @@
 //! The replicator: one lane's sessions with a Kafka cluster, as a value.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use crate::failure::Failure;
 use crate::links::Links;
 use crate::position::Position;
 use crate::reconcile::Local;
-use crate::session::{Context, Session};
+use crate::session::{Context, Memory, Session};
 use crate::settings::Settings;
 use crate::status::{State, Status};
 use crate::transaction::{Pace, Transaction};
@@ -70,8 +69,8 @@ pub struct Replicator {
     session: Option<Session>,
     /// When the next session begins; `None` while there is one, and for good after a halt.
     next_session: Option<Instant>,
-    /// Topics that were written to: looked up at the start of a session.
-    names: BTreeSet<String>,
+    /// What the last session has left to the next.
+    memory: Memory,
     pace: Pace,
     backoff: Backoff,
 }
@@ -91,7 +90,7 @@ impl Replicator {
             links: Links::new(Ids::new(&settings), settings.request_timeout_ms),
             session: None,
             next_session: Some(now),
-            names: BTreeSet::new(),
+            memory: Memory::default(),
             pace: Pace::new(&settings),
             backoff: Backoff::new(seed),
             settings,
@@ -175,10 +174,13 @@ impl Replicator {
     ///
     /// # Panics
     ///
-    /// If `next` is not beyond the last position, or not of its generation, or its account is
+    /// If the batch is empty without need, or `next` is not beyond the last position, or not of its generation, or its account is
     /// longer than [`crate::limits::ACCOUNT_BYTES_MAX`].
     pub fn handle_batch(&mut self, now: Instant, batch: BatchBuilder, next: Position) {
-        self.with_session(now, |session, cx| session.handle_batch(cx, batch, next));
+        self.with_session(now, |session, cx| {
+            session.handle_batch(cx, batch, next);
+            Ok(())
+        });
     }
 
     /// A hint that claims everything below `high` is durable. To lower a claim while idle, call
@@ -271,17 +273,23 @@ impl Replicator {
         }
     }
 
-    /// Bootstrap brokers take turns.
+    /// The brokers of the settings take turns, then those that were seen.
     fn begin_session(&mut self, now: Instant) {
         self.next_session = None;
         let serial = self.status.counters.sessions + 1;
         self.status.counters.sessions = serial;
-        let turn = (serial - 1) % self.settings.bootstrap.len() as u64;
-        let (host, port) =
-            &self.settings.bootstrap[usize::try_from(turn).expect("below the list's length")];
-        let address = Address { host: host.clone(), port: *port };
-        let names = core::mem::take(&mut self.names);
-        self.session = Some(Session::new(now, serial, address, names));
+        let named = self.settings.bootstrap.iter();
+        let named = named.map(|(host, port)| Address { host: host.clone(), port: *port });
+        let mut brokers: Vec<Address> = named.collect();
+        for seen in &self.memory.brokers {
+            if !brokers.contains(seen) {
+                brokers.push(seen.clone());
+            }
+        }
+        let turn = usize::try_from((serial - 1) % brokers.len() as u64);
+        let address = brokers.swap_remove(turn.expect("below the list's length"));
+        let memory = core::mem::take(&mut self.memory);
+        self.session = Some(Session::new(now, serial, address, memory));
     }
 
     /// Drops everything of a session. What it had begun is settled by the next one.
@@ -293,7 +301,7 @@ impl Replicator {
         if session.transaction().is_some() && matches!(failure, Failure::Ended(_)) {
             self.pace.lost();
         }
-        self.names = session.into_names();
+        self.memory = session.into_memory();
         self.links.close_all();
         let reason = failure.to_string();
         let until = self.backoff.next(now, &failure);

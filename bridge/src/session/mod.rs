@@ -58,7 +58,19 @@ pub(crate) struct Session {
     fetch: Task,
     parts: Parts,
     transaction: Option<Transaction>,
+    /// A topic that the last batch stopped at. It waits for the transaction: the records before it
+    /// shall not suffer if it is refused.
+    missing: Option<String>,
     origin: Arc<Origin>,
+}
+
+/// What outlives a session.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Topics that were written to.
+    pub(crate) names: BTreeSet<String>,
+    /// Brokers that can be asked if those of the settings are gone.
+    pub(crate) brokers: Vec<Address>,
 }
 
 /// What transactions need of a session.
@@ -86,12 +98,7 @@ enum Stage {
 }
 
 impl Session {
-    pub(crate) fn new(
-        now: Instant,
-        serial: u64,
-        bootstrap: Address,
-        names: BTreeSet<String>,
-    ) -> Self {
+    pub(crate) fn new(now: Instant, serial: u64, bootstrap: Address, memory: Memory) -> Self {
         Self {
             serial,
             bootstrap,
@@ -102,12 +109,13 @@ impl Session {
             parts: Parts {
                 transactions: Coordinator::new(Role::Transactions),
                 group: Coordinator::new(Role::Group),
-                topics: Topics::new(now, names),
+                topics: Topics::new(now, memory),
                 producer: None,
                 sequences: BTreeMap::new(),
                 claimed: None,
             },
             transaction: None,
+            missing: None,
             origin: Arc::default(),
         }
     }
@@ -125,8 +133,8 @@ impl Session {
         self.transaction.as_ref()
     }
 
-    pub(crate) fn into_names(self) -> BTreeSet<String> {
-        self.parts.topics.into_names()
+    pub(crate) fn into_memory(self) -> Memory {
+        self.parts.topics.into_memory()
     }
 
     pub(crate) fn begin_batch(&self, limits: BatchLimits) -> BatchBuilder {
@@ -135,6 +143,11 @@ impl Session {
 
     /// Sends everything that can be sent.
     pub(crate) fn advance(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        if self.transaction.is_none()
+            && let Some(topic) = self.missing.take()
+        {
+            self.parts.topics.want(topic)?;
+        }
         self.look_up(cx)?;
         let Some(dialect) = self.dialect() else {
             return Ok(());
@@ -224,21 +237,20 @@ impl Session {
         cx: &mut Context<'_>,
         mut batch: BatchBuilder,
         next: Position,
-    ) -> Result<(), Failure> {
+    ) {
         let (Stage::Live { position, asked }, Some(producer)) =
             (&mut self.stage, self.parts.producer)
         else {
-            return Ok(());
+            return;
         };
         if !*asked || batch.session() != self.serial || self.transaction.is_some() {
-            return Ok(());
+            return;
         }
         *asked = false;
-        if let Some(topic) = batch.take_missing() {
-            self.parts.topics.want(topic)?;
-        }
+        self.missing = batch.take_missing();
         if batch.is_empty() {
-            return Ok(());
+            assert!(self.missing.is_some(), "a transaction without records must not be");
+            return;
         }
         next.check(position);
         self.parts.topics.refresh_if_old(cx.now);
@@ -250,7 +262,6 @@ impl Session {
         });
         let order = Order { next, chains, size };
         self.transaction = Some(Transaction::new(cx, order, self.parts.claimed));
-        Ok(())
     }
 
     /// A claim is durable, or is about to be lowered.

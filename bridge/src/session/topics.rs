@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tributary_core::time::Instant;
 
-use super::{Context, PATIENCE_MS};
+use super::{Context, Memory, PATIENCE_MS};
 use crate::failure::Failure;
 use crate::limits::{TOPIC_NAME_BYTES_MAX, TOPICS_MAX};
 use crate::links::Ask;
@@ -16,6 +16,8 @@ use crate::wire::{Address, Api, Class, Cluster, Code, Dialect, ask};
 
 /// After this long, partitions may have been added: as old as Java's `metadata.max.age.ms`.
 const FRESH_MS: u64 = 300_000;
+/// Enough to find a cluster again whose other brokers were replaced.
+const BROKERS_REMEMBERED: usize = 8;
 const UNKNOWN_TOPIC: Code = Code(3);
 const ALREADY_EXISTS: Code = Code(36);
 const NOT_CONTROLLER: Code = Code(41);
@@ -35,13 +37,16 @@ pub(crate) struct Topics {
     /// The topic that is being made.
     creating: Option<String>,
     asked_at: Instant,
+    /// Brokers that an earlier session knew, until this one knows better.
+    remembered: Vec<Address>,
 }
 
 impl Topics {
     /// Begins with the topics that the last session wrote to.
-    pub(crate) fn new(now: Instant, names: BTreeSet<String>) -> Self {
+    pub(crate) fn new(now: Instant, memory: Memory) -> Self {
         Self {
-            names,
+            names: memory.names,
+            remembered: memory.brokers,
             wanted: vec![POSITIONS_TOPIC.to_owned()],
             cluster: Cluster::default(),
             metadata: Task::default(),
@@ -51,8 +56,11 @@ impl Topics {
         }
     }
 
-    pub(crate) fn into_names(self) -> BTreeSet<String> {
-        self.names
+    pub(crate) fn into_memory(self) -> Memory {
+        let brokers: Vec<Address> =
+            self.cluster.brokers.into_values().take(BROKERS_REMEMBERED).collect();
+        let brokers = if brokers.is_empty() { self.remembered } else { brokers };
+        Memory { names: self.names, brokers }
     }
 
     /// Whether every topic that was wanted is known.

@@ -62,12 +62,10 @@ fn encoded(api: Api, version: i16) -> Bytes {
         Api::TxnOffsetCommit => m::TxnOffsetCommitResponse::default()
             .with_topics(vec![
                 m::txn_offset_commit_response::TxnOffsetCommitResponseTopic::default()
-                    .with_partitions(
-                    vec![
+                    .with_partitions(vec![
                         m::txn_offset_commit_response::TxnOffsetCommitResponsePartition::default();
                         2
-                    ],
-                ),
+                    ]),
             ])
             .encode(&mut out, version),
     }

@@ -268,6 +268,21 @@ fn bootstrap_brokers_take_turns() {
 }
 
 #[test]
+fn a_cluster_is_found_again_by_brokers_that_were_seen() {
+    let mut world = World::live(2);
+    world.fault(PRODUCE, [Fault::Silence]);
+    world.ship("hot", 0..1);
+    world.down = vec![1];
+    world.broker.coordinator = 2;
+    world.broker.topics.insert("hot".to_owned(), vec![2]);
+    world.cut();
+    world.pass_ms(1000);
+    assert_eq!(world.replicator.status().state, State::Live);
+    world.ship("hot", 0..1);
+    assert_eq!(world.committed(), Some(1));
+}
+
+#[test]
 fn a_broker_that_never_answers_is_left() {
     let mut world = World::new(2);
     world.fault(API_VERSIONS, [Fault::Silence]);

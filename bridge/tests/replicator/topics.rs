@@ -70,7 +70,22 @@ fn a_topic_made_meanwhile_by_somebody_else_is_as_good() {
 }
 
 #[test]
-fn records_before_one_of_an_unknown_topic_are_shipped_while_it_is_looked_up() {
+fn records_before_one_of_a_refused_topic_are_shipped() {
+    for name in ["secret", ""] {
+        let mut world = World::live(2);
+        world.fault(METADATA, [Fault::Code(29)]);
+        let mut batch = world.replicator.begin_batch();
+        assert_eq!(push(&mut batch, "hot", 0), Ok(()));
+        assert_eq!(push(&mut batch, name, 1), Err(PushError::UnknownTopic));
+        world.wanted = false;
+        world.hand_in(batch, 1);
+        assert_eq!(world.committed(), Some(1));
+        assert!(world.replicator.status().refused.is_some());
+    }
+}
+
+#[test]
+fn records_before_one_of_an_unknown_topic_are_shipped_and_then_it_is_looked_up() {
     let mut world = World::live(2);
     let mut batch = world.replicator.begin_batch();
     assert_eq!(push(&mut batch, "hot", 0), Ok(()));
