@@ -2,6 +2,11 @@
 
 use kafka_protocol::messages::ApiKey;
 
+use crate::cluster::Random;
+
+/// Rates are shares of so many requests.
+const DRAWS: u32 = 10_000;
+
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultKind {
@@ -56,4 +61,65 @@ pub struct FaultRates {
     pub delay: u16,
     /// Longest delay, in milliseconds.
     pub delay_ms_max: u16,
+}
+
+/// The faults in force.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults {
+    ordered: Vec<Fault>,
+    rates: FaultRates,
+}
+
+impl Faults {
+    pub(crate) fn inject(&mut self, fault: Fault) {
+        self.ordered.push(fault);
+    }
+
+    pub(crate) fn set_rates(&mut self, rates: FaultRates) {
+        let FaultRates { drop_request, drop_answer, cut_before, cut_after, delay, .. } = rates;
+        let all = [drop_request, drop_answer, cut_before, cut_after, delay];
+        assert!(all.map(u32::from).iter().sum::<u32>() <= DRAWS, "rates are shares of one whole");
+        self.rates = rates;
+    }
+
+    /// What happens to a request of kind `api`; `None`: nothing.
+    pub(crate) fn strike(&mut self, api: ApiKey, random: &mut Random) -> Option<FaultKind> {
+        for fault in &mut self.ordered {
+            if fault.count == 0 || fault.api.is_some_and(|only| only != api) {
+                continue;
+            }
+            if fault.after > 0 {
+                fault.after -= 1;
+                continue;
+            }
+            fault.count -= 1;
+            let kind = fault.kind;
+            self.ordered.retain(|fault| fault.count > 0);
+            return Some(kind);
+        }
+        self.draw(random)
+    }
+
+    fn draw(&self, random: &mut Random) -> Option<FaultKind> {
+        let rates = self.rates;
+        if rates == FaultRates::default() {
+            return None;
+        }
+        let delay_ms = random.below(u64::from(rates.delay_ms_max) + 1);
+        let kinds = [
+            (rates.drop_request, FaultKind::DropRequest),
+            (rates.drop_answer, FaultKind::DropAnswer),
+            (rates.cut_before, FaultKind::CutBefore),
+            (rates.cut_after, FaultKind::CutAfter),
+            (rates.delay, FaultKind::DelayAnswer(delay_ms)),
+        ];
+        let mut drawn = random.below(u64::from(DRAWS));
+        for (rate, kind) in kinds {
+            match drawn.checked_sub(u64::from(rate)) {
+                None => return Some(kind),
+                Some(rest) => drawn = rest,
+            }
+        }
+        None
+    }
 }

@@ -14,12 +14,22 @@
 
 pub mod limits;
 
-mod access;
-mod cluster;
-mod faults;
-mod read;
-mod served;
 mod settings;
+
+mod cluster;
+
+mod access;
+mod api;
+mod coordinator;
+mod faults;
+mod log;
+mod read;
+mod wire;
+
+mod served;
+
+pub use kafka_protocol::error::ResponseError;
+pub use kafka_protocol::messages::ApiKey;
 
 pub use access::Permission;
 pub use cluster::{Cluster, ConnId, Output};

@@ -1,0 +1,10 @@
+//! Partition logs: record batches kept as they came, and what a broker knows about them.
+
+mod batch;
+mod partition;
+mod producers;
+mod records;
+
+pub(crate) use batch::{Batch, Header, parse_produced, peek_produced};
+pub(crate) use partition::{Aborted, Append, Appended, Partition, Upto};
+pub(crate) use records::Record;
