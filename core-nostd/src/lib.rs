@@ -5,11 +5,14 @@
 //! daemon, in the simulator and on a microcontroller.
 #![no_std]
 
+pub mod crc;
 pub mod limits;
+pub mod log;
 pub mod properties;
 pub mod record;
 pub mod time;
 pub mod topic;
+pub mod varint;
 
 mod offset;
 

@@ -1,5 +1,9 @@
 //! One event, as the parts of the daemon hand it to each other.
 
+mod encoding;
+
+pub use encoding::{decode, encode, encoded_len};
+
 use crate::properties::Properties;
 use crate::time::Timestamp;
 

@@ -1,0 +1,140 @@
+//! An event as a record of the log.
+//!
+//! ```text
+//! varint   length of what follows
+//! u8       flags: QoS (bits 0-1), RETAIN (bit 2), origin (bits 3-4), 0 (bits 5-7)
+//! zigzag   arrival time in ms, relative to the frame's wall time
+//! varint   length of the client id,  its bytes (UTF-8)
+//! varint   length of the topic,      its bytes (UTF-8)
+//! varint   length of the properties, their bytes (MQTT 5.0, 2.2.2, without the length in front)
+//! …        the payload: all that is left
+//! ```
+
+use super::{Event, Origin, Qos};
+use crate::properties::Properties;
+use crate::time::Timestamp;
+use crate::varint;
+
+const RETAIN: u8 = 0b0000_0100;
+
+/// Bytes of the event as a record of a frame whose wall time is `base`.
+#[must_use]
+pub fn encoded_len(event: &Event<'_>, base: Timestamp) -> usize {
+    let content = content_len(event, base);
+    varint::len(content as u64) + content
+}
+
+fn content_len(event: &Event<'_>, base: Timestamp) -> usize {
+    let with_length = |bytes: &[u8]| varint::len(bytes.len() as u64) + bytes.len();
+    1 + varint::len(delta(event, base))
+        + with_length(event.client.as_bytes())
+        + with_length(event.topic.as_bytes())
+        + with_length(event.properties.0)
+        + event.payload.len()
+}
+
+const fn delta(event: &Event<'_>, base: Timestamp) -> u64 {
+    varint::zigzag(event.time.0.saturating_sub(base.0))
+}
+
+/// Writes the event as a record of a frame whose wall time is `base`.
+///
+/// # Panics
+/// If `out` is not [`encoded_len`] long.
+pub fn encode(event: &Event<'_>, base: Timestamp, out: &mut [u8]) {
+    let mut at = varint::put(content_len(event, base) as u64, out);
+    out[at] = event.qos as u8
+        | if event.retain { RETAIN } else { 0 }
+        | (event.origin as u8) << 3;
+    at += 1;
+    at += varint::put(delta(event, base), &mut out[at..]);
+    for bytes in [event.client.as_bytes(), event.topic.as_bytes(), event.properties.0] {
+        at += varint::put(bytes.len() as u64, &mut out[at..]);
+        out[at..at + bytes.len()].copy_from_slice(bytes);
+        at += bytes.len();
+    }
+    out[at..].copy_from_slice(event.payload);
+}
+
+/// Reads the record at the start of `bytes`, and moves them on. `None` if it is none.
+#[must_use]
+pub fn decode<'a>(bytes: &mut &'a [u8], base: Timestamp) -> Option<Event<'a>> {
+    let length = usize::try_from(varint::take(bytes)?).ok()?;
+    let (mut content, rest) = bytes.split_at_checked(length)?;
+    *bytes = rest;
+    let (&flags, after) = content.split_first()?;
+    content = after;
+    let delta = varint::unzigzag(varint::take(&mut content)?);
+    Some(Event {
+        client: text(&mut content)?,
+        topic: text(&mut content)?,
+        properties: Properties(piece(&mut content)?),
+        payload: content,
+        time: Timestamp(base.0.saturating_add(delta)),
+        qos: match flags & 0b11 {
+            0 => Qos::AtMostOnce,
+            1 => Qos::AtLeastOnce,
+            2 => Qos::ExactlyOnce,
+            _ => return None,
+        },
+        retain: flags & RETAIN != 0,
+        origin: match flags >> 3 {
+            0 => Origin::Device,
+            1 => Origin::Source,
+            2 => Origin::Downlink,
+            3 => Origin::Rule,
+            _ => return None,
+        },
+    })
+}
+
+fn piece<'a>(content: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = usize::try_from(varint::take(content)?).ok()?;
+    let (piece, rest) = content.split_at_checked(length)?;
+    *content = rest;
+    Some(piece)
+}
+
+fn text<'a>(content: &mut &'a [u8]) -> Option<&'a str> {
+    core::str::from_utf8(piece(content)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: Event<'_> = Event {
+        topic: "plant/press-3/telemetry",
+        payload: b"{\"temperature\":71}",
+        client: "press-3",
+        time: Timestamp(1_800_000_000_123),
+        qos: Qos::AtLeastOnce,
+        retain: true,
+        origin: Origin::Source,
+        properties: Properties(&[0x01, 1]),
+    };
+
+    #[test]
+    fn an_event_survives() {
+        for base in [Timestamp(1_800_000_000_200), Timestamp(0), Timestamp(i64::MAX)] {
+            let mut bytes = [0; 128];
+            let length = encoded_len(&EVENT, base);
+            encode(&EVENT, base, &mut bytes[..length]);
+            let mut rest = &bytes[..length];
+            assert_eq!(decode(&mut rest, base), Some(EVENT));
+            assert!(rest.is_empty());
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_record_are_none() {
+        let mut bytes = [0; 128];
+        let length = encoded_len(&EVENT, EVENT.time);
+        encode(&EVENT, EVENT.time, &mut bytes[..length]);
+        for cut in 0..length {
+            assert_eq!(decode(&mut &bytes[..cut], EVENT.time), None, "cut at {cut}");
+        }
+        bytes[1] = 0b11;
+        assert_eq!(decode(&mut &bytes[..length], EVENT.time), None);
+    }
+}
