@@ -1,5 +1,6 @@
 //! What a test expects to stand in Kafka, handed to `check.py`, which alone judges.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -7,6 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::kafka::Kafka;
 use super::{cache, gateway, process, readers};
+
+/// How many records each route's topic has.
+pub type Delivered = BTreeMap<&'static str, u64>;
 
 /// One test's expectation.
 #[derive(Debug, Default)]
@@ -46,14 +50,17 @@ impl Expectation {
         self
     }
 
-    /// Reads the topics and compares.
+    /// Reads the topics and compares; answers with the number of records in each.
     ///
     /// # Errors
     /// The checker's account, if anything is not as it must be.
-    pub fn check(&self, kafka: &Kafka, dir: &Path) -> Result<()> {
+    pub fn check(&self, kafka: &Kafka, dir: &Path) -> Result<Delivered> {
         let mut topics = Map::new();
+        let mut delivered = Delivered::new();
         for topic in &self.topics {
-            topics.insert((*topic).to_owned(), readers::read(kafka, topic, dir)?);
+            let files = readers::read(kafka, topic, dir)?;
+            delivered.insert(topic, files.records()?);
+            topics.insert((*topic).to_owned(), files.to_json());
         }
         let file = dir.join("expectation.json");
         let expectation = json!({
@@ -64,6 +71,6 @@ impl Expectation {
         check.arg(&file);
         let account = process::output(check).context("the checker says no")?;
         println!("{account}");
-        Ok(())
+        Ok(delivered)
     }
 }

@@ -19,6 +19,46 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 /// Any valid id will do: no two clusters ever meet.
 const CLUSTER_ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 
+/// What a suite runs against: a release, and its level of the feature `transaction.version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setup {
+    /// 3.9.2, whose transactions are of version 0.
+    V392Tv0,
+    /// 4.1.2 as it comes, with version 2.
+    V412Tv2,
+    /// 4.1.2 set down to version 1.
+    V412Tv1,
+}
+
+impl Setup {
+    /// For directories and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V392Tv0 => "3.9.2-tv0",
+            Self::V412Tv2 => "4.1.2-tv2",
+            Self::V412Tv1 => "4.1.2-tv1",
+        }
+    }
+
+    /// The finalized level.
+    #[must_use]
+    pub const fn transaction_version(self) -> u16 {
+        match self {
+            Self::V392Tv0 => 0,
+            Self::V412Tv1 => 1,
+            Self::V412Tv2 => 2,
+        }
+    }
+
+    const fn release(self) -> Release {
+        match self {
+            Self::V392Tv0 => Release::V3_9_2,
+            Self::V412Tv1 | Self::V412Tv2 => Release::V4_1_2,
+        }
+    }
+}
+
 /// The broker.
 #[derive(Debug)]
 pub struct Kafka {
@@ -48,19 +88,28 @@ impl Listeners {
 }
 
 impl Kafka {
-    /// Formats a cluster under `dir` and starts it.
+    /// Formats a cluster under `dir`, starts it, and makes sure of its transaction version.
     ///
     /// # Errors
     /// It does not answer; with the end of its log.
-    pub fn start(release: Release, dir: &Path, listeners: Listeners) -> Result<Self> {
+    pub fn start(setup: Setup, dir: &Path, listeners: Listeners) -> Result<Self> {
+        let mut kafka = Self::format(setup.release(), dir, listeners)?;
+        kafka.restart()?;
+        if setup == Setup::V412Tv1 {
+            kafka.set_transaction_version(setup.transaction_version())?;
+        }
+        let found = kafka.transaction_version()?;
+        ensure!(found == setup.transaction_version(), "transaction.version is {found}");
+        Ok(kafka)
+    }
+
+    fn format(release: Release, dir: &Path, listeners: Listeners) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let mut kafka =
-            Self { release, dir: dir.to_owned(), port: listeners.direct, broker: None };
+        let kafka = Self { release, dir: dir.to_owned(), port: listeners.direct, broker: None };
         std::fs::write(kafka.properties(), server_properties(dir, listeners, ports::free()?))?;
         let mut format = kafka.java("kafka.tools.StorageTool")?;
         format.args(["format", "-t", CLUSTER_ID, "-c"]).arg(kafka.properties());
         process::output(format)?;
-        kafka.restart()?;
         Ok(kafka)
     }
 
@@ -69,15 +118,21 @@ impl Kafka {
     /// # Errors
     /// It does not answer.
     pub fn restart(&mut self) -> Result<()> {
-        let mut command = Command::new("java");
-        command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
         let archive = class_archive(self.release)?;
-        command.arg(format!("-XX:SharedArchiveFile={}", archive.display()));
+        self.start_broker(&format!("-XX:SharedArchiveFile={}", archive.display()))
+    }
+
+    fn start_broker(&mut self, archive_option: &str) -> Result<()> {
+        let mut command = Command::new("java");
+        command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", archive_option]);
         command.arg("-cp").arg(cache::class_path(self.release)?);
         command.arg("kafka.Kafka").arg(self.properties());
         let broker = Process::start("kafka", command, &self.dir.join("broker.log"))?;
         let broker = self.broker.insert(broker);
-        wait_until_serving(self.port, broker)
+        wait::until("the broker's first answer", START_MAX, || {
+            broker.check_running()?;
+            Ok(serves(self.port).ok())
+        })
     }
 
     /// SIGKILL.
@@ -92,12 +147,6 @@ impl Kafka {
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
-    }
-
-    /// The release that runs.
-    #[must_use]
-    pub fn release(&self) -> Release {
-        self.release
     }
 
     /// A Java tool of this release, to be given its arguments.
@@ -124,10 +173,7 @@ impl Kafka {
     }
 
     /// Lowers the feature `transaction.version` while the cluster runs, as an operator would.
-    ///
-    /// # Errors
-    /// The broker refuses.
-    pub fn set_transaction_version(&self, level: u16) -> Result<()> {
+    fn set_transaction_version(&self, level: u16) -> Result<()> {
         let mut command = self.java("org.apache.kafka.tools.FeatureCommand")?;
         command.args(["--bootstrap-server", &self.address(), "downgrade"]);
         command.args(["--feature", &format!("transaction.version={level}")]);
@@ -135,10 +181,7 @@ impl Kafka {
     }
 
     /// The finalized level of `transaction.version`; 0 where the release does not know it.
-    ///
-    /// # Errors
-    /// The broker does not answer.
-    pub fn transaction_version(&self) -> Result<u16> {
+    fn transaction_version(&self) -> Result<u16> {
         let mut command = self.java("org.apache.kafka.tools.FeatureCommand")?;
         command.args(["--bootstrap-server", &self.address(), "describe"]);
         let text = process::output(command)?;
@@ -195,13 +238,6 @@ broker.session.timeout.ms=1000
 /// An `ApiVersions` request, version 0: the first thing that a broker answers when it serves.
 const API_VERSIONS: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
 
-fn wait_until_serving(port: u16, broker: &mut Process) -> Result<()> {
-    wait::until("the broker's first answer", START_MAX, || {
-        broker.check_running()?;
-        Ok(serves(port).ok())
-    })
-}
-
 fn serves(port: u16) -> Result<()> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -233,21 +269,9 @@ fn make_class_archive(release: Release, archive: &Path) -> Result<()> {
     if dir.exists() {
         std::fs::remove_dir_all(&dir)?;
     }
-    std::fs::create_dir_all(&dir)?;
-    let listeners = Listeners::direct()?;
-    let kafka = Kafka { release, dir: dir.clone(), port: listeners.direct, broker: None };
-    std::fs::write(kafka.properties(), server_properties(&dir, listeners, ports::free()?))?;
-    let mut format = kafka.java("kafka.tools.StorageTool")?;
-    format.args(["format", "-t", CLUSTER_ID, "-c"]).arg(kafka.properties());
-    process::output(format)?;
-    let mut command = Command::new("java");
-    command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-    command.arg(format!("-XX:ArchiveClassesAtExit={}", archive.display()));
-    command.arg("-cp").arg(cache::class_path(release)?);
-    command.arg("kafka.Kafka").arg(kafka.properties());
-    let mut broker = Process::start("kafka", command, &dir.join("broker.log"))?;
-    wait_until_serving(listeners.direct, &mut broker)?;
-    broker.terminate(STOP_MAX)?;
+    let mut kafka = Kafka::format(release, &dir, Listeners::direct()?)?;
+    kafka.start_broker(&format!("-XX:ArchiveClassesAtExit={}", archive.display()))?;
+    kafka.broker.take().context("it was just started")?.terminate(STOP_MAX)?;
     std::fs::remove_dir_all(dir)?;
     Ok(())
 }

@@ -17,3 +17,4 @@ pub mod readers;
 pub mod readings;
 pub mod scratch;
 pub mod wait;
+pub mod world;

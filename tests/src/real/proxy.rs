@@ -46,7 +46,8 @@ impl Proxy {
     /// # Errors
     /// The port is taken.
     pub fn start(port: u16, backend: u16, random: fastrand::Rng) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("the proxy's port")?;
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("the proxy's port")?;
         let shared = Arc::new(Shared {
             backend,
             ended: AtomicBool::new(false),

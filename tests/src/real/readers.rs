@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::kafka::Kafka;
@@ -16,14 +16,50 @@ use super::{cache, wait};
 const END_OF_TOPIC_MS: &str = "3000";
 const READ_MAX: Duration = Duration::from_secs(120);
 
-/// Reads a topic with both; answers with the names of the files, as `check.py` wants them.
+/// What each of the two saw.
+#[derive(Debug)]
+pub struct Files {
+    librdkafka: PathBuf,
+    console: PathBuf,
+}
+
+impl Files {
+    /// As `check.py` wants them.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({ "librdkafka": self.librdkafka, "console": self.console })
+    }
+
+    /// How many records there are.
+    ///
+    /// # Errors
+    /// The file is gone.
+    pub fn records(&self) -> Result<u64> {
+        Ok(u64::try_from(std::fs::read_to_string(&self.librdkafka)?.lines().count())?)
+    }
+
+    /// The values, in Kafka's order.
+    ///
+    /// # Errors
+    /// The file is gone or not as `consume.py` writes it.
+    pub fn values(&self) -> Result<Vec<String>> {
+        let text = std::fs::read_to_string(&self.librdkafka)?;
+        let value = |line: &str| {
+            let record: Value = serde_json::from_str(line)?;
+            record["value"].as_str().map(str::to_owned).context("a record has a value")
+        };
+        text.lines().map(value).collect()
+    }
+}
+
+/// Reads a topic with both.
 ///
 /// # Errors
 /// A reader fails, for example because the topic is not there.
-pub fn read(kafka: &Kafka, topic: &str, dir: &Path) -> Result<Value> {
+pub fn read(kafka: &Kafka, topic: &str, dir: &Path) -> Result<Files> {
     let librdkafka = with_librdkafka(kafka, topic, dir)?;
     let console = with_console(kafka, topic, dir)?;
-    Ok(json!({ "librdkafka": librdkafka, "console": console }))
+    Ok(Files { librdkafka, console })
 }
 
 fn with_librdkafka(kafka: &Kafka, topic: &str, dir: &Path) -> Result<PathBuf> {
