@@ -142,6 +142,18 @@ impl Local {
     }
 }
 
+impl Halt {
+    /// The state in a word or two, as `status` shows it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Identity { .. } | Self::Ahead { .. } => "identity",
+            Self::InDoubt { .. } => "in doubt",
+            Self::HangingTransaction { .. } => "hanging transaction",
+        }
+    }
+}
+
 impl fmt::Display for Halt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

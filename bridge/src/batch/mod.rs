@@ -62,6 +62,20 @@ pub struct Header<'a> {
     pub value: &'a [u8],
 }
 
+impl<'a> Header<'a> {
+    /// A header with its whole name.
+    #[must_use]
+    pub const fn new(name: &'a str, value: &'a [u8]) -> Self {
+        Self { prefix: "", name, value }
+    }
+
+    /// A header whose name is put together.
+    #[must_use]
+    pub const fn prefixed(prefix: &'a str, name: &'a str, value: &'a [u8]) -> Self {
+        Self { prefix, name, value }
+    }
+}
+
 /// Why a record was not taken. The batch is as it was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PushError {
@@ -74,6 +88,9 @@ pub enum PushError {
     TooLarge,
 }
 
+/// More than a batch's own header and the evidence in its first record take.
+const BATCH_OVERHEAD_BYTES: usize = 256;
+
 /// Collects the records of one transaction. Made by [`crate::Replicator::begin_batch`].
 #[derive(Debug)]
 pub struct BatchBuilder {
@@ -85,6 +102,8 @@ pub struct BatchBuilder {
     records: usize,
     bytes: usize,
     missing: Option<String>,
+    /// Records that have a place whatever the limits say.
+    reserved: usize,
 }
 
 /// What the batches of one session have in common.
@@ -131,7 +150,40 @@ impl BatchBuilder {
             records: 0,
             bytes: 0,
             missing: None,
+            reserved: 0,
         }
+    }
+
+    /// Keeps places for one record to each of `topics`, of at most `record_bytes` each: the
+    /// records of one event, which go into one transaction or none. Then push them.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was kept; see [`PushError`].
+    pub fn reserve<'t>(
+        &mut self,
+        topics: impl Iterator<Item = &'t str>,
+        record_bytes: usize,
+    ) -> Result<(), PushError> {
+        let mut records = 0;
+        for topic in topics {
+            if self.origin.topics.binary_search_by(|(name, _)| (**name).cmp(topic)).is_err() {
+                self.missing = Some(topic.to_owned());
+                return Err(PushError::UnknownTopic);
+            }
+            records += 1;
+        }
+        if record_bytes + BATCH_OVERHEAD_BYTES > self.limits.batch_bytes {
+            return Err(PushError::TooLarge);
+        }
+        let bytes = records * (record_bytes + BATCH_OVERHEAD_BYTES);
+        let full = self.records + records > self.limits.records
+            || self.bytes + bytes > self.limits.transaction_bytes;
+        if full && self.records > 0 {
+            return Err(PushError::Full);
+        }
+        self.reserved = records;
+        Ok(())
     }
 
     /// Takes a record. Records of one topic and partition arrive in Kafka in the order pushed.
@@ -248,12 +300,16 @@ impl BatchBuilder {
 
     /// A first record always has room: else a small budget could stop the lane for ever.
     fn room_for(&self, bytes: usize) -> Result<(), PushError> {
+        if self.reserved > 0 {
+            return Ok(());
+        }
         let full = self.records >= self.limits.records
             || self.bytes + bytes > self.limits.transaction_bytes;
         if full && self.records > 0 { Err(PushError::Full) } else { Ok(()) }
     }
 
     fn took(&mut self, bytes: usize) {
+        self.reserved = self.reserved.saturating_sub(1);
         self.records += 1;
         self.bytes += bytes;
     }
