@@ -1,1 +1,15 @@
-//! The daemon.
+//! The Tributary daemon: MQTT devices into a durable log, and exactly once into Kafka.
+//!
+//! - [`config`]: the file, checked.
+//! - [`runtime`]: what is joined to what while it runs.
+//! - [`replicate`]: from the log to Kafka.
+//! - [`io`]: everything that asks something of the operating system.
+//! - [`cli`]: the commands.
+
+pub mod cli;
+pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod io;
+pub mod replicate;
+pub mod runtime;

@@ -1,2 +1,7 @@
-//! The command line.
-fn main() {}
+//! The `tributary` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tributary::cli::main()
+}

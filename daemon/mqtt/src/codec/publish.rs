@@ -4,12 +4,10 @@ use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
 use tributary_core::record::Qos;
-use tributary_core::topic;
 
 use super::malformed::Malformed;
 use super::property::{Carrier, Properties};
-use super::reader::{Reader, has};
-use super::reason::Reason;
+use super::reader::Reader;
 use super::{Version, writer};
 
 /// A message on its way, to or from the server.
@@ -85,7 +83,7 @@ impl<'a> Publish<'a> {
     /// Reads what follows the fixed header with `flags`.
     pub(super) fn decode(flags: u8, body: &'a [u8], version: Version) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
-        let topic = reader.text()?;
+        let topic = reader.topic()?;
         let dup = flags & 0b1000 != 0;
         let delivery = match (flags >> 1) & 0b11 {
             0 if dup => return Err(Malformed::packet("MQTT-3.3.1-2")),
@@ -95,7 +93,9 @@ impl<'a> Publish<'a> {
             _ => return Err(Malformed::packet("MQTT-3.3.1-4")),
         };
         let properties = Properties::decode(Carrier::Publish, version, &mut reader)?;
-        check_topic(topic, properties)?;
+        if topic.is_empty() && properties.topic_alias().is_none() {
+            return Err(Malformed::protocol("3.3.2.1"));
+        }
         Ok(Self { delivery, retain: flags & 1 != 0, topic, properties, payload: reader.rest() })
     }
 
@@ -120,19 +120,4 @@ impl<'a> Publish<'a> {
         self.properties.encode(version, out);
         out.extend_from_slice(self.payload);
     }
-}
-
-/// A topic has no wildcards; it may be left out where an alias stands for it.
-fn check_topic(topic: &str, properties: Properties<'_>) -> Result<(), Malformed> {
-    if topic.is_empty() {
-        return match properties.topic_alias() {
-            Some(_) => Ok(()),
-            None => Err(Malformed::protocol("3.3.2.1")),
-        };
-    }
-    if has(topic.as_bytes(), |byte| byte == b'+' || byte == b'#') {
-        return Err(Malformed::new(Reason::TopicNameInvalid, "MQTT-3.3.2-2"));
-    }
-    debug_assert_eq!(topic::check_name(topic), Ok(()));
-    Ok(())
 }

@@ -3,6 +3,7 @@
 use core::num::NonZeroU16;
 
 use super::malformed::Malformed;
+use super::reason::Reason;
 
 /// The rest of a packet. Every method takes what it reads from the front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,17 @@ impl<'a> Reader<'a> {
         text(self.binary()?)
     }
 
+    /// A topic name, which may be empty here.
+    pub(super) fn topic(&mut self) -> Result<&'a str, Malformed> {
+        let bytes = self.binary()?;
+        // One look for all that is rare, then a closer one.
+        if has(bytes, |byte| byte == 0 || byte == b'+' || byte == b'#') {
+            text(bytes)?;
+            return Err(Malformed::new(Reason::TopicNameInvalid, "MQTT-3.3.2-2"));
+        }
+        utf8(bytes)
+    }
+
     /// A variable byte integer: at most four bytes and no more than needed (MQTT-1.5.5-1).
     pub(super) fn variable(&mut self) -> Result<u32, Malformed> {
         match variable(self.rest)? {
@@ -86,16 +98,20 @@ impl<'a> Reader<'a> {
 
 /// Well-formed UTF-8 without U+0000 (MQTT-1.5.4-1, MQTT-1.5.4-2).
 fn text(bytes: &[u8]) -> Result<&str, Malformed> {
-    let text = core::str::from_utf8(bytes).map_err(|_| Malformed::packet("MQTT-1.5.4-1"))?;
+    let text = utf8(bytes)?;
     if has(bytes, |byte| byte == 0) {
         return Err(Malformed::packet("MQTT-1.5.4-2"));
     }
     Ok(text)
 }
 
+fn utf8(bytes: &[u8]) -> Result<&str, Malformed> {
+    core::str::from_utf8(bytes).map_err(|_| Malformed::packet("MQTT-1.5.4-1"))
+}
+
 /// Whether a byte is what is looked for. Looks at all of them on purpose: a loop without an early
 /// exit is made wide by the compiler.
-pub(super) fn has(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
+fn has(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(0, |found, &byte| found | u8::from(is(byte))) != 0
 }
 

@@ -37,7 +37,7 @@ impl Session {
             Ok(Decoded::Packet(packet, used)) => (packet, used),
             Err(malformed) => {
                 // A second CONNECT is one too many, whatever else is wrong with it.
-                let is_second = self.is_connected() && announced_version(bytes).is_some();
+                let is_second = self.is_connected() && bytes.first() == Some(&0x10);
                 let malformed = if is_second { SECOND_CONNECT } else { malformed };
                 let effect = self.handle_malformed(malformed, bytes, out);
                 return Step { used: bytes.len(), effect };

@@ -126,7 +126,9 @@ const fn at_least_once(packet_id: u16) -> Publish<'static> {
 /// Encodes properties for [`checked`].
 fn properties(list: &[Property<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    list.iter().for_each(|property| property.encode(&mut bytes));
+    for property in list {
+        property.encode(&mut bytes);
+    }
     bytes
 }
 
@@ -134,6 +136,8 @@ fn checked(carrier: Carrier, bytes: &[u8]) -> Properties<'_> {
     Properties::new(carrier, bytes).expect("the test's properties are allowed")
 }
 
+/// What [`Connection::send`] gives.
+#[expect(clippy::unnecessary_wraps, reason = "compared with what may be nothing")]
 fn close(reason: Reason, statement: &'static str) -> Option<Close> {
     Some(Close { reason, statement })
 }

@@ -1,0 +1,212 @@
+//! The commands. Libraries do not print; this does.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
+
+mod init;
+mod logging;
+mod status;
+mod tail;
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, FILE_DEFAULT};
+use crate::runtime::{self, Failure};
+use logging::LogFormat;
+
+/// Exit codes, as the help states them.
+const FAILED: u8 = 1;
+const BAD_CONFIG: u8 = 2;
+const BAD_DIRECTORY: u8 = 3;
+
+/// MQTT devices into a durable log, and from there exactly once into Apache Kafka.
+///
+/// Without a configuration file `run` listens for MQTT on 127.0.0.1:1883, keeps its log in
+/// ./tributary-data and replicates nowhere. `tributary init` writes a file to begin with.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = "\
+Exit codes:
+  0  done, or ended on SIGTERM or SIGINT
+  1  failed while running; for `demo`: events were lost, doubled or out of order
+  2  the command line or the configuration is wrong
+  3  the data directory cannot be used: locked, unwritable, in RAM, or of a newer version
+
+Signals: SIGHUP reloads routes and upstream; SIGTERM and SIGINT end in order.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    Run {
+        #[command(flatten)]
+        file: FileArg,
+        /// How its own log lines look
+        #[arg(long, value_enum, default_value_t)]
+        log_format: LogFormat,
+    },
+    /// Say what is wrong with a configuration, and change nothing
+    Check {
+        #[command(flatten)]
+        file: FileArg,
+    },
+    /// Write a configuration to begin with, every key explained
+    Init {
+        /// The file to write; one that exists is left alone
+        #[arg(default_value = FILE_DEFAULT)]
+        path: PathBuf,
+    },
+    /// Show how the running daemon stands
+    Status {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// Print everything as JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show events as they become durable
+    ///
+    /// Examples:
+    ///   tributary tail                       all events from now on
+    ///   tributary tail 'plant/+/telemetry'   those of one topic filter
+    ///   tributary tail --from 0 --end        everything that the log still holds
+    #[command(verbatim_doc_comment)]
+    Tail(tail::TailArgs),
+    /// Show a bad day: a fleet, an outage, a kill, and the account of it
+    ///
+    /// Starts a gateway, a Kafka stand-in and simulated devices on this machine; needs nothing
+    /// else. Takes less than a minute. Exit code 1 if anything was lost, doubled or out of order.
+    #[cfg(feature = "demo")]
+    Demo(crate::demo::DemoArgs),
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+struct FileArg {
+    /// Configuration file [default: ./tributary.toml if there is one]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Which daemon.
+#[derive(Debug, Args)]
+struct PlaceArgs {
+    #[command(flatten)]
+    file: FileArg,
+    /// Data directory of the daemon [default: as the configuration says]
+    #[arg(short, long, value_name = "DIR", conflicts_with = "config")]
+    dir: Option<PathBuf>,
+}
+
+impl FileArg {
+    /// The file to read, if any.
+    fn path(&self) -> Option<PathBuf> {
+        let default = || Some(PathBuf::from(FILE_DEFAULT)).filter(|path| path.exists());
+        self.config.clone().or_else(default)
+    }
+
+    fn load(&self) -> Result<Config, ExitCode> {
+        let Some(path) = self.path() else { return Ok(Config::empty()) };
+        Config::load(&path).map_err(|problems| {
+            eprint!("{}", problems.render(std::io::stderr().is_terminal()));
+            ExitCode::from(BAD_CONFIG)
+        })
+    }
+}
+
+impl PlaceArgs {
+    fn dir(&self) -> Result<PathBuf, ExitCode> {
+        match &self.dir {
+            Some(dir) => Ok(dir.clone()),
+            None => self.file.load().map(|config| config.log.dir),
+        }
+    }
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Run { file, log_format } => run(&file, log_format),
+        Command::Check { file } => check(&file),
+        Command::Init { path } => init::run(&path),
+        Command::Status { place, json } => status::run(&place, json),
+        Command::Tail(args) => tail::run(&args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => return crate::demo::run(&args),
+    };
+    ended.map_or_else(|code| code, |()| ExitCode::SUCCESS)
+}
+
+fn run(file: &FileArg, format: LogFormat) -> Result<(), ExitCode> {
+    let config = file.load()?;
+    logging::start(format);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    runtime::run(&config, file.path()).map_err(|failure| {
+        let (code, why) = match failure {
+            Failure::Directory(why) => (BAD_DIRECTORY, why),
+            Failure::Other(why) => (FAILED, why),
+        };
+        tracing::error!("{why}");
+        ExitCode::from(code)
+    })
+}
+
+fn check(file: &FileArg) -> Result<(), ExitCode> {
+    let config = file.load()?;
+    match file.path() {
+        Some(path) => println!("{}: the configuration is valid", path.display()),
+        None => println!("no configuration file: `run` would use the defaults"),
+    }
+    for listener in &config.listeners {
+        println!("  MQTT on {listener}");
+    }
+    println!(
+        "  log in {}, at most {}",
+        config.log.dir.display(),
+        bytesize::ByteSize(config.log.bytes_max)
+    );
+    match &config.upstream {
+        None => println!("  no upstream"),
+        Some(upstream) => {
+            for (host, port) in &upstream.brokers {
+                println!("  Kafka at {host}:{port}");
+            }
+        }
+    }
+    for route in &config.routes {
+        let from = route.from.as_deref().unwrap_or("every topic");
+        let condition =
+            route.condition.as_ref().map_or(String::new(), |text| format!(" where {text}"));
+        println!("  route {}: {from}{condition} -> {}", route.name, route.topic);
+    }
+    for warning in config.warnings() {
+        println!("  warning: {warning}");
+    }
+    Ok(())
+}
+
+/// Says that no daemon answered in a directory.
+fn unreachable_daemon(dir: &Path, error: &std::io::Error) -> ExitCode {
+    eprintln!("error: no daemon answers in {}: {error}", dir.display());
+    eprintln!("help: start one with `tributary run`, or name its data directory with --dir");
+    ExitCode::from(FAILED)
+}
+
+/// A small runtime for asking the daemon.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => Ok(runtime.block_on(future)),
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            Err(ExitCode::from(FAILED))
+        }
+    }
+}

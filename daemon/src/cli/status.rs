@@ -1,0 +1,155 @@
+//! `tributary status`.
+
+use core::fmt::Write;
+use core::time::Duration;
+use std::process::ExitCode;
+
+use bytesize::ByteSize;
+
+use super::{FAILED, PlaceArgs, block_on, unreachable_daemon};
+use crate::io::control::{Request, ask};
+use crate::runtime::status::{LogStatus, RouteStatus, Status, UpstreamStatus};
+
+/// Asks, and prints the answer.
+pub(super) fn run(place: &PlaceArgs, json: bool) -> Result<(), ExitCode> {
+    let dir = place.dir()?;
+    let mut answer = String::new();
+    let asked = ask(&dir, &Request::Status, |line| {
+        line.clone_into(&mut answer);
+        false
+    });
+    block_on(asked)?.map_err(|error| unreachable_daemon(&dir, &error))?;
+    if json {
+        println!("{answer}");
+        return Ok(());
+    }
+    match serde_json::from_str(&answer) {
+        Ok(status) => {
+            print!("{}", render(&status));
+            Ok(())
+        }
+        Err(error) => {
+            eprintln!("error: the daemon's answer is not understood: {error}");
+            eprintln!("help: the running daemon may be of another version; try --json");
+            Err(ExitCode::from(FAILED))
+        }
+    }
+}
+
+fn render(status: &Status) -> String {
+    let mut text = String::new();
+    let uptime = humantime::format_duration(Duration::from_secs(status.uptime_s));
+    line(&mut text, "gateway", &format!("{}, up {uptime}", status.gateway));
+    let mqtt = &status.mqtt;
+    let mut clients = format!("{} connected", mqtt.connections);
+    if mqtt.dropped > 0 {
+        clients += &format!(", {} messages dropped for slow subscribers", mqtt.dropped);
+    }
+    line(&mut text, "mqtt", &format!("{}; {clients}", mqtt.listeners.join(", ")));
+    log(&mut text, &status.log);
+    match &status.upstream {
+        None => line(&mut text, "upstream", "none configured: events stay here"),
+        Some(upstream) => self::upstream(&mut text, upstream),
+    }
+    routes(&mut text, &status.routes);
+    text
+}
+
+fn line(text: &mut String, label: &str, value: &str) {
+    text.push_str(&format!("{label:<10}{value}\n"));
+}
+
+fn log(text: &mut String, log: &LogStatus) {
+    let held = log.durable - log.oldest;
+    line(
+        text,
+        "log",
+        &format!(
+            "{held} events ({} to {}), at most {}, in {} ({})",
+            log.oldest,
+            log.durable,
+            ByteSize(log.bytes_max),
+            log.dir,
+            log.file_system
+        ),
+    );
+    line(
+        text,
+        "",
+        &format!(
+            "written {} in {} commits, {} flushes",
+            ByteSize(log.bytes_written),
+            log.commits,
+            log.flushes
+        ),
+    );
+    if log.evicted > 0 {
+        line(text, "", &format!("{} events evicted: the log was full", log.evicted));
+    }
+    for (first, end) in &log.gaps {
+        line(text, "", &format!("gap: offsets {first} to {} are lost", end - 1));
+    }
+    if !log.clock_trusted {
+        line(text, "", "the wall clock is not set: times are marked with ~");
+    }
+    if let Some(why) = &log.refusing {
+        line(text, "", &format!("EVENTS ARE REFUSED: {why}"));
+    }
+}
+
+fn upstream(text: &mut String, upstream: &UpstreamStatus) {
+    let version =
+        upstream.transaction_version.map_or(String::new(), |v| format!(", transactions v{v}"));
+    line(
+        text,
+        "upstream",
+        &format!("{} ({}{version})", upstream.state, upstream.brokers.join(", ")),
+    );
+    for why in [&upstream.reason, &upstream.refused].into_iter().flatten() {
+        line(text, "", why);
+    }
+    let backlog = match upstream.oldest_undelivered_ms {
+        _ if upstream.backlog == 0 => "no backlog".to_owned(),
+        None => format!("backlog {} events", upstream.backlog),
+        Some(ms) => {
+            let age = humantime::format_duration(Duration::from_secs(ms / 1_000));
+            format!("backlog {} events, the oldest {age} old", upstream.backlog)
+        }
+    };
+    let counters = &upstream.counters;
+    line(
+        text,
+        "",
+        &format!(
+            "{backlog}; {} records in {} transactions since the start",
+            counters.records, counters.transactions
+        ),
+    );
+}
+
+fn routes(text: &mut String, routes: &[RouteStatus]) {
+    if routes.is_empty() {
+        return;
+    }
+    let width = routes.iter().map(|route| route.name.len()).max().unwrap_or(0).clamp(5, 24);
+    let written = writeln!(
+        text,
+        "\n{:<width$} {:>11} {:>11} {:>11} {:>10} {:>8} {:>11}",
+        "route", "ingested", "delivered", "filtered", "undecided", "lost", "pending"
+    );
+    debug_assert!(written.is_ok(), "strings grow");
+    for route in routes {
+        let written = writeln!(
+            text,
+            "{:<width$} {:>11} {:>11} {:>11} {:>10} {:>8} {:>11}",
+            route.name,
+            route.ingested,
+            route.delivered,
+            route.filtered,
+            route.undecided,
+            route.lost,
+            route.pending
+        );
+        debug_assert!(written.is_ok(), "strings grow");
+    }
+}

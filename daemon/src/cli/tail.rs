@@ -1,0 +1,100 @@
+//! `tributary tail`.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::{BAD_CONFIG, PlaceArgs, block_on, unreachable_daemon};
+use crate::io::control::{Request, ask};
+
+/// Which events to show, and how.
+#[derive(Debug, Args)]
+pub(super) struct TailArgs {
+    /// MQTT topic filter; all topics without it
+    filter: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Begin at this offset instead of at the next event
+    #[arg(long, value_name = "OFFSET")]
+    from: Option<u64>,
+    /// Show so many events and end
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<u64>,
+    /// End when everything durable has been shown
+    #[arg(long)]
+    end: bool,
+    /// Print each event as a line of JSON, for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is shown of an event.
+#[derive(Deserialize)]
+struct Line {
+    offset: u64,
+    time_ms: i64,
+    topic: String,
+    payload: Option<String>,
+    payload_hex: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Gap {
+    gap: String,
+    first: u64,
+    end: u64,
+}
+
+/// Asks, and prints what comes.
+pub(super) fn run(args: &TailArgs) -> Result<(), ExitCode> {
+    if let Some(filter) = &args.filter
+        && let Err(error) = tributary_core::topic::check_filter(filter)
+    {
+        eprintln!("error: `{filter}` is not a topic filter: {error}");
+        return Err(ExitCode::from(BAD_CONFIG));
+    }
+    let dir = args.place.dir()?;
+    let request = Request::Tail {
+        filter: args.filter.clone(),
+        from: args.from,
+        count: args.count,
+        until_end: args.end,
+    };
+    let mut out = std::io::stdout();
+    let width = if out.is_terminal() { 100 } else { usize::MAX };
+    let show = |line: &str| {
+        let text = if args.json { line.to_owned() } else { render(line, width) };
+        // A reader that has gone has seen enough.
+        writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
+    };
+    block_on(ask(&dir, &request, show))?.map_err(|error| unreachable_daemon(&dir, &error))
+}
+
+fn render(line: &str, width: usize) -> String {
+    if let Ok(Gap { gap, first, end }) = serde_json::from_str(line) {
+        return format!("{first:>10}  ({} events {gap})", end - first);
+    }
+    let Ok(event) = serde_json::from_str::<Line>(line) else { return line.to_owned() };
+    let since = core::time::Duration::from_millis(u64::try_from(event.time_ms).unwrap_or(0));
+    let time = humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since);
+    let hex = || event.payload_hex.map(|hex| format!("0x{hex}")).unwrap_or_default();
+    let payload = event.payload.unwrap_or_else(hex);
+    let line = format!("{:>10}  {time}  {}  {payload}", event.offset, event.topic);
+    shorten(&line, width)
+}
+
+/// Cuts a line, and keeps control characters of a payload away from the terminal.
+fn shorten(line: &str, width: usize) -> String {
+    let mut text: String = line
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .take(width)
+        .collect();
+    if line.chars().nth(width).is_some() {
+        text.pop();
+        text.push('…');
+    }
+    text
+}

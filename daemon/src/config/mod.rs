@@ -1,0 +1,210 @@
+//! The configuration: first exactly what the user wrote ([`file`]), then checked values.
+//!
+//! Everything that `run` would refuse is found here, so that `tributary check` can say it first.
+
+mod file;
+pub mod problem;
+mod routes;
+mod units;
+
+use core::time::Duration;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use file::File;
+pub use file::{PartitionBy, Start};
+use problem::{Problem, Problems, from_toml};
+pub use routes::Route;
+use toml::Spanned;
+
+/// The log's size unless the file says otherwise.
+pub const LOG_BYTES_DEFAULT: u64 = 1 << 30;
+/// The smallest log: a few segments.
+pub const LOG_BYTES_MIN: u64 = 16 << 20;
+/// The longest time that a commit may be held back.
+pub const COMMIT_DELAY_MAX: Duration = Duration::from_secs(60);
+/// The longest name of a gateway: it is part of Kafka identifiers.
+pub const GATEWAY_BYTES_MAX: usize = 100;
+/// Where the configuration is looked for unless `--config` names it.
+pub const FILE_DEFAULT: &str = "tributary.toml";
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The gateway's name for people, headers and ACL prefixes; `None`: derived from host and log.
+    pub gateway: Option<String>,
+    /// The log.
+    pub log: Log,
+    /// Where MQTT clients connect.
+    pub listeners: Vec<SocketAddr>,
+    /// The Kafka cluster, if there is one.
+    pub upstream: Option<Upstream>,
+    /// What is replicated; with an upstream and no route in the file, everything to `events`.
+    pub routes: Vec<Route>,
+}
+
+/// The `[log]` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Directory of the log.
+    pub dir: PathBuf,
+    /// Bytes that all segments together may take.
+    pub bytes_max: u64,
+    /// Whether a log in RAM is acceptable.
+    pub volatile: bool,
+    /// How long a commit is held back to spare the card.
+    pub commit_delay: Duration,
+}
+
+/// The `[upstream]` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Bootstrap brokers, host and port.
+    pub brokers: Vec<(String, u16)>,
+}
+
+impl Config {
+    /// The configuration of an empty file.
+    #[must_use]
+    pub fn empty() -> Self {
+        check(&File::default()).unwrap_or_else(|_| unreachable!("an empty file is valid"))
+    }
+
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        let source = crate::io::files::read_text(path).map_err(|e| Problems::unreadable(path, &e))?;
+        Self::parse(&source).map_err(|list| Problems { path: path.to_owned(), source, list })
+    }
+
+    /// Checks the text of a file.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn parse(source: &str) -> Result<Self, Vec<Problem>> {
+        let file: File = toml::from_str(source).map_err(|e| vec![from_toml(&e)])?;
+        check(&file)
+    }
+
+    /// What is allowed but deserves a word.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let open = self.listeners.iter().filter(|address| !address.ip().is_loopback());
+        let mut found: Vec<String> = open
+            .map(|address| format!("anyone who can reach {address} may publish and subscribe"))
+            .collect();
+        if self.upstream.is_none() && !self.routes.is_empty() {
+            found.push("there are routes but no [upstream]: nothing leaves this gateway".to_owned());
+        }
+        found
+    }
+}
+
+fn check(file: &File) -> Result<Config, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let config = Config {
+        gateway: check_gateway(file.gateway.as_ref(), &mut problems),
+        log: check_log(&file.log, &mut problems),
+        listeners: check_listeners(&file.listener, &mut problems),
+        upstream: file.upstream.as_ref().map(|section| check_upstream(section, &mut problems)),
+        routes: routes::check(&file.route, file.upstream.is_some(), &mut problems),
+    };
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+fn check_gateway(name: Option<&Spanned<String>>, problems: &mut Vec<Problem>) -> Option<String> {
+    let name = name?;
+    let text = name.get_ref();
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if text.is_empty() || text.len() > GATEWAY_BYTES_MAX || !text.chars().all(valid) {
+        problems.push(
+            Problem::at(name.span(), format!("`{text}` cannot be a gateway's name"))
+                .help("1 to 100 characters of a-z, A-Z, 0-9, '.', '_' and '-'"),
+        );
+    }
+    Some(text.clone())
+}
+
+fn check_log(section: &file::LogSection, problems: &mut Vec<Problem>) -> Log {
+    let bytes_max = section.size.as_ref().map_or(LOG_BYTES_DEFAULT, |size| {
+        if size.get_ref().0 < LOG_BYTES_MIN {
+            problems.push(
+                Problem::at(size.span(), "the log is too small")
+                    .help("give it at least \"16 MiB\"; \"1 GiB\" is the default"),
+            );
+        }
+        size.get_ref().0
+    });
+    let commit_delay = section.commit.delay.as_ref().map_or(Duration::ZERO, |delay| {
+        if delay.get_ref().0 > COMMIT_DELAY_MAX {
+            problems.push(
+                Problem::at(delay.span(), "commits are held back too long")
+                    .help("devices wait for their PUBACK meanwhile: at most \"60s\""),
+            );
+        }
+        delay.get_ref().0
+    });
+    Log {
+        dir: section.dir.as_deref().unwrap_or("tributary-data").into(),
+        bytes_max,
+        volatile: section.volatile,
+        commit_delay,
+    }
+}
+
+fn check_listeners(
+    sections: &[file::ListenerSection],
+    problems: &mut Vec<Problem>,
+) -> Vec<SocketAddr> {
+    if sections.is_empty() {
+        return vec![SocketAddr::from(([127, 0, 0, 1], 1883))];
+    }
+    let mut addresses = Vec::new();
+    for section in sections {
+        let text = section.address.get_ref();
+        match text.to_socket_addrs().ok().and_then(|mut found| found.next()) {
+            Some(address) => addresses.push(address),
+            None => problems.push(
+                Problem::at(section.address.span(), format!("`{text}` is not an address to listen on"))
+                    .help("write host and port, as \"127.0.0.1:1883\" or \"[::]:1883\""),
+            ),
+        }
+    }
+    addresses
+}
+
+fn check_upstream(section: &file::UpstreamSection, problems: &mut Vec<Problem>) -> Upstream {
+    if section.brokers.get_ref().is_empty() {
+        problems.push(
+            Problem::at(section.brokers.span(), "no broker is named")
+                .help("name at least one, as brokers = [\"kafka-1:9092\"]"),
+        );
+    }
+    let mut brokers = Vec::new();
+    for broker in section.brokers.get_ref() {
+        match host_and_port(broker.get_ref()) {
+            Some(pair) => brokers.push(pair),
+            None => problems.push(
+                Problem::at(broker.span(), format!("`{}` is not a broker's address", broker.get_ref()))
+                    .help("write host and port, as \"kafka-1:9092\" or \"[fd00::1]:9092\""),
+            ),
+        }
+    }
+    Upstream { brokers }
+}
+
+fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?,
+        None if host.contains([':', '/']) => return None,
+        None => host,
+    };
+    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
+    (!host.is_empty()).then(|| (host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests;

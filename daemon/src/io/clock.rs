@@ -1,0 +1,27 @@
+//! The machine's clocks.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+use tributary_core::time::{Instant, Timestamp};
+
+/// Wall time; before 1970 it is negative.
+pub fn wall() -> Timestamp {
+    let ms = |d: core::time::Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+    Timestamp(match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => ms(since),
+        Err(before) => -ms(before.duration()),
+    })
+}
+
+/// Milliseconds since the machine was booted, time asleep included.
+pub fn boot_ms() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let ms = now.tv_sec.saturating_mul(1_000) + now.tv_nsec / 1_000_000;
+    u64::try_from(ms).unwrap_or(0)
+}
+
+/// The clock that deadlines are kept on.
+pub fn now() -> Instant {
+    Instant(boot_ms())
+}

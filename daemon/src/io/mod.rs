@@ -1,0 +1,12 @@
+//! Everything that asks something of the operating system: files, sockets, clocks, threads,
+//! signals. Nothing else in the daemon does.
+
+pub mod clock;
+pub mod control;
+pub mod crc;
+pub mod files;
+pub mod kafka;
+pub mod mqtt;
+pub mod segments;
+pub mod signals;
+pub mod threads;

@@ -1,0 +1,236 @@
+//! What a connection does with bytes: everything between socket and session that never waits.
+
+use std::sync::{Arc, PoisonError};
+
+use core::num::NonZeroU16;
+
+use tokio::sync::Notify;
+use tributary_core::Offset;
+use tributary_core::time::{Age, Instant};
+use tributary_mqtt::codec::connect::Connect;
+use tributary_mqtt::session::{Delivered, Message};
+use tributary_mqtt::{Effect, Reason, Session};
+
+use super::Shared;
+use crate::io::clock::{now, wall};
+use crate::io::files::random_u64;
+use crate::runtime::hub::{Ending, Key, Mailbox, Owned};
+use crate::runtime::ingest::{Closed, Desk, NotTaken};
+
+/// Bytes for the client that may wait in memory before nothing more is read from it.
+const OUT_BYTES_MAX: usize = 64 << 10;
+
+/// A session and its place among the others.
+pub(super) struct Dialogue {
+    session: Session,
+    shared: Arc<Shared>,
+    member: Option<(Key, Arc<Mailbox>)>,
+    wake: Arc<Notify>,
+    /// A publish that was read and could not be left at the desk yet.
+    held: Option<(Owned, Option<NonZeroU16>)>,
+    /// Everything of this client below is wanted durable.
+    appended: Offset,
+    /// The session wants no more, or the client has gone.
+    closed: bool,
+}
+
+/// What the bytes that were handed in came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// So many are done with.
+    pub(super) used: usize,
+    /// Whether the rest is the begin of a packet, and not waiting for something of ours.
+    pub(super) wants_more: bool,
+}
+
+impl Dialogue {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let session = Session::new(now(), &shared.settings);
+        let wake = Arc::new(Notify::new());
+        Self { session, shared, member: None, wake, held: None, appended: Offset(0), closed: false }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Woken when events are durable, messages wait or the connection is to end.
+    pub(super) fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.session.poll_timeout()
+    }
+
+    /// Whether a publish waits for room at the desk.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Whether bytes may be handed in.
+    pub(super) fn wants_bytes(&self, out: &[u8]) -> bool {
+        !self.closed
+            && self.held.is_none()
+            && self.session.wants_packet()
+            && out.len() < OUT_BYTES_MAX
+    }
+
+    /// Deals with as many packets of `bytes` as can be dealt with now.
+    pub(super) fn handle_bytes(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Progress {
+        let shared = Arc::clone(&self.shared);
+        let (moment, time) = (now(), wall());
+        let mut desk: Option<Desk<'_>> = None;
+        let mut used = 0;
+        let mut wants_more = false;
+        while self.wants_bytes(out) {
+            let step = self.session.handle_bytes(moment, &bytes[used..], out);
+            used += step.used;
+            match step.effect {
+                Effect::Incomplete => {
+                    wants_more = true;
+                    break;
+                }
+                Effect::None | Effect::Acknowledged => {}
+                Effect::Connect(connect) => self.welcome(&connect, out),
+                Effect::Publish(publish) => {
+                    let id = publish.delivery.packet_id();
+                    let event = self.session.event(&publish, time);
+                    let desk = desk.get_or_insert_with(|| shared.ingest.desk());
+                    match desk.append(&event) {
+                        Ok(offset) => self.note_appended(offset, id),
+                        Err(NotTaken::Busy) => self.held = Some((Owned::of(&event), id)),
+                        Err(NotTaken::Closed(closed)) => self.refuse(closed, id, out),
+                    }
+                }
+                Effect::Subscribe(subscribe) => {
+                    if let Some((key, _)) = &self.member {
+                        self.session.answer_subscribe(&subscribe, out, |filter, wanted| {
+                            shared.hub.subscribe(*key, filter, wanted)
+                        });
+                    }
+                }
+                Effect::Unsubscribe(unsubscribe) => {
+                    if let Some((key, _)) = &self.member {
+                        self.session.answer_unsubscribe(&unsubscribe, out, |filter| {
+                            shared.hub.unsubscribe(*key, filter)
+                        });
+                    }
+                }
+                Effect::Close(_) => self.closed = true,
+            }
+        }
+        if let Some(mut desk) = desk {
+            desk.wake(&self.wake);
+        }
+        Progress { used, wants_more }
+    }
+
+    /// Tries again to leave the publish that is held.
+    pub(super) fn retry(&mut self, out: &mut Vec<u8>) {
+        let Some((owned, id)) = self.held.take() else { return };
+        let shared = Arc::clone(&self.shared);
+        let mut desk = shared.ingest.desk();
+        match desk.append(&owned.event()) {
+            Ok(offset) => {
+                desk.wake(&self.wake);
+                self.note_appended(offset, id);
+            }
+            Err(NotTaken::Busy) => self.held = Some((owned, id)),
+            Err(NotTaken::Closed(closed)) => self.refuse(closed, id, out),
+        }
+        // It was our disk that was slow, not the client.
+        self.session.handle_unread(now());
+    }
+
+    /// Sends what has become possible: PUBACKs and messages; ends what is to end.
+    pub(super) fn handle_wake(&mut self, out: &mut Vec<u8>) {
+        self.session.handle_durable(self.shared.ingest.durable(), out);
+        let Some((_, mailbox)) = &self.member else { return };
+        let mailbox = Arc::clone(mailbox);
+        let age = self.shared.clocks.lock().unwrap_or_else(PoisonError::into_inner).now().age;
+        while !self.closed && out.len() < OUT_BYTES_MAX {
+            let Some(outgoing) = mailbox.next() else { break };
+            let waited_s = seconds(outgoing.message.age, age);
+            let message = Message { event: outgoing.message.event(), waited_s };
+            match self.session.deliver(&message, outgoing.grant(), out) {
+                Delivered::Busy | Delivered::NotConnected => break,
+                Delivered::Sent | Delivered::TooLarge | Delivered::Expired => mailbox.sent(),
+            }
+        }
+        match mailbox.ending() {
+            None => {}
+            Some(Ending::TakenOver) => {
+                self.session.take_over(out);
+                self.closed = true;
+            }
+            // What the client was promised an answer for is answered first.
+            Some(Ending::ShuttingDown) if self.is_settled() => {
+                self.session.shut_down(out);
+                self.closed = true;
+            }
+            Some(Ending::ShuttingDown) => {}
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, out: &mut Vec<u8>) {
+        if let Effect::Close(_) = self.session.handle_timeout(now(), out) {
+            self.closed = true;
+        }
+    }
+
+    /// The connection has ended: leaves the hub. Gives the will, if it is to be published.
+    pub(super) fn leave(&mut self) -> Option<tributary_mqtt::session::Will> {
+        if let Some((key, _)) = self.member.take() {
+            self.shared.hub.leave(self.session.client_id(), key);
+        }
+        self.session.take_will()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.held.is_none() && self.shared.ingest.durable() >= self.appended
+    }
+
+    fn welcome(&mut self, connect: &Connect<'_>, out: &mut Vec<u8>) {
+        let assigned = connect.client_id.is_empty().then(assigned_id);
+        let assigned = match assigned.transpose() {
+            Ok(assigned) => assigned,
+            Err(error) => {
+                tracing::error!(%error, "no random number for a client id");
+                self.session.refuse(Reason::ServerUnavailable, out);
+                self.closed = true;
+                return;
+            }
+        };
+        self.session.accept(now(), assigned.as_deref(), out);
+        let (key, mailbox) = self.shared.hub.enter(self.session.client_id(), &self.wake);
+        self.member = Some((key, mailbox));
+    }
+
+    fn note_appended(&mut self, offset: Offset, id: Option<NonZeroU16>) {
+        self.appended = offset.plus(1);
+        if let Some(id) = id {
+            self.session.handle_appended(offset, id);
+        }
+    }
+
+    fn refuse(&mut self, closed: Closed, id: Option<NonZeroU16>, out: &mut Vec<u8>) {
+        let reason = match closed {
+            Closed::Failed => Reason::ImplementationSpecific,
+            Closed::Stopping => Reason::ServerShuttingDown,
+        };
+        if let Some(id) = id
+            && let Effect::Close(_) = self.session.handle_refused(id, reason, out)
+        {
+            self.closed = true;
+        }
+    }
+}
+
+fn seconds(since: Age, until: Age) -> u32 {
+    u32::try_from(until.0.saturating_sub(since.0) / 1_000).unwrap_or(u32::MAX)
+}
+
+fn assigned_id() -> std::io::Result<String> {
+    Ok(format!("auto-{:016x}", random_u64()?))
+}

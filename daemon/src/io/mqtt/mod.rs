@@ -1,0 +1,85 @@
+//! MQTT listeners and connections: sockets on one side, sessions, the desk and the hub on the
+//! other.
+
+mod connection;
+mod dialogue;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use core::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{Semaphore, watch};
+use tributary_mqtt::Settings;
+
+use crate::runtime::clock::Clocks;
+use crate::runtime::hub::Hub;
+use crate::runtime::ingest::Ingest;
+use connection::Connection;
+
+/// Connections at the same time; more wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// Connections that the kernel keeps before they are accepted.
+const BACKLOG: u32 = 1_024;
+/// How long to wait when the machine has no more sockets to give.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
+
+/// What connections need of the daemon.
+pub struct Shared {
+    /// Where events are left.
+    pub ingest: Arc<Ingest>,
+    /// Who else is there.
+    pub hub: Arc<Hub>,
+    /// The time, for the expiry of messages.
+    pub clocks: Arc<Mutex<Clocks>>,
+    /// What clients are allowed.
+    pub settings: Settings,
+    /// Bounds the number of connections.
+    pub places: Arc<Semaphore>,
+}
+
+/// Opens a listening socket.
+///
+/// # Errors
+/// If the address is taken or not ours.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts connections until told to stop.
+pub async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept_one(&listener, &shared.places) => accepted,
+            _ = stop.changed() => return,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                let shared = Arc::clone(&shared);
+                tokio::spawn(async move {
+                    Connection::new(stream, shared).run().await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an MQTT connection");
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn accept_one(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, place))
+}

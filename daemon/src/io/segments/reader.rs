@@ -1,0 +1,153 @@
+//! Reading the log on other threads while it is written.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tributary_core::Offset;
+use tributary_core::log::{End, Geometry, ReadMedia, Tail};
+
+use super::{SegmentError, path_of};
+
+/// What the writer and all readers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    geometry: Geometry,
+    dir: PathBuf,
+    files: Mutex<Vec<Option<Arc<File>>>>,
+    durable: Mutex<Durable>,
+}
+
+/// The durable end, and the page that is durable only in a slot.
+#[derive(Debug)]
+struct Durable {
+    end: End,
+    oldest: Offset,
+    segment: u32,
+    at: u32,
+    bytes: Vec<u8>,
+}
+
+impl Shared {
+    pub(super) fn new(geometry: Geometry, dir: &Path) -> Self {
+        let end = End { offset: Offset(0), sequence: 0, at: 0 };
+        Self {
+            geometry,
+            dir: dir.to_owned(),
+            files: Mutex::new(vec![None; geometry.segments as usize]),
+            durable: Mutex::new(Durable {
+                end,
+                oldest: Offset(0),
+                segment: 0,
+                at: 0,
+                bytes: Vec::new(),
+            }),
+        }
+    }
+
+    pub(super) fn publish(&self, end: End, oldest: Offset, tail: Tail<'_>) {
+        let mut durable = lock(&self.durable);
+        durable.end = end;
+        durable.oldest = oldest;
+        durable.segment = tail.segment;
+        durable.at = tail.at;
+        durable.bytes.clear();
+        durable.bytes.extend_from_slice(tail.bytes);
+    }
+
+    /// A segment's file; `None` if it was not made yet.
+    pub(super) fn file(&self, segment: u32) -> Result<Option<Arc<File>>, SegmentError> {
+        let mut files = lock(&self.files);
+        let slot = &mut files[segment as usize];
+        if slot.is_none() {
+            let path = path_of(&self.dir, segment);
+            match OpenOptions::new().read(true).write(true).open(&path) {
+                Ok(file) => *slot = Some(Arc::new(file)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(SegmentError::Io { path, what: "open", source }),
+            }
+        }
+        Ok(slot.clone())
+    }
+
+    /// Reads from a file as it is; what it does not hold is zeros.
+    pub(super) fn read_file(
+        &self,
+        segment: u32,
+        at: u32,
+        into: &mut [u8],
+    ) -> Result<(), SegmentError> {
+        let mut done = 0;
+        if let Some(file) = self.file(segment)? {
+            while done < into.len() {
+                match file.read_at(&mut into[done..], u64::from(at) + done as u64) {
+                    Ok(0) => break,
+                    Ok(count) => done += count,
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(source) => {
+                        let path = path_of(&self.dir, segment);
+                        return Err(SegmentError::Io { path, what: "read", source });
+                    }
+                }
+            }
+        }
+        into[done..].fill(0);
+        Ok(())
+    }
+}
+
+/// Reads what is durable. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SegmentReader {
+    shared: Arc<Shared>,
+}
+
+impl SegmentReader {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The durable end.
+    #[must_use]
+    pub fn end(&self) -> End {
+        lock(&self.shared.durable).end
+    }
+
+    /// The oldest offset that is kept.
+    #[must_use]
+    pub fn oldest(&self) -> Offset {
+        lock(&self.shared.durable).oldest
+    }
+}
+
+impl ReadMedia for SegmentReader {
+    type Error = SegmentError;
+
+    fn geometry(&self) -> Geometry {
+        self.shared.geometry
+    }
+
+    fn read(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), SegmentError> {
+        // The last page first: should the log go on meanwhile, the file has all that it held.
+        let until = at as usize + into.len();
+        let tail = {
+            let durable = lock(&self.shared.durable);
+            let (begin, end) = (durable.at as usize, durable.at as usize + durable.bytes.len());
+            let overlaps = durable.segment == segment && begin < until && end > at as usize;
+            overlaps.then(|| (begin, durable.bytes.clone()))
+        };
+        self.shared.read_file(segment, at, into)?;
+        if let Some((begin, bytes)) = tail {
+            let from = begin.max(at as usize);
+            let to = (begin + bytes.len()).min(until);
+            into[from - at as usize..to - at as usize]
+                .copy_from_slice(&bytes[from - begin..to - begin]);
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

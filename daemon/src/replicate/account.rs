@@ -1,0 +1,108 @@
+//! What became of the events of each route, exactly: it travels with the position.
+//!
+//! Cumulative from the offset at which a route began. What was filtered need not be counted: it is
+//! what is left of the offsets passed. So a position and its account are one value, committed to
+//! Kafka together, and no crash can make them disagree.
+
+use core::fmt::{self, Write};
+
+use tributary_core::Offset;
+
+use super::table::Table;
+
+/// What happened to the events of one route so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records that stand in Kafka.
+    pub delivered: u64,
+    /// Offsets that were evicted or damaged before they could be judged.
+    pub lost: u64,
+    /// Events whose condition could not be told: no JSON, a missing field, another type.
+    pub undecided: u64,
+}
+
+/// The counts of all routes in force at one position, and how far a look back has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    counts: Vec<(u32, Counts)>,
+    /// Routes that began before their table are read from here up to it, before all goes on.
+    pub backfill: Option<Offset>,
+}
+
+impl Account {
+    /// The counts of a route; zero if it is new here.
+    #[must_use]
+    pub fn counts(&self, route: u32) -> Counts {
+        self.counts.iter().find(|(id, _)| *id == route).map_or(Counts::default(), |(_, c)| *c)
+    }
+
+    /// Whether the route has been met.
+    #[must_use]
+    pub fn knows(&self, route: u32) -> bool {
+        self.counts.iter().any(|(id, _)| *id == route)
+    }
+
+    /// Goes on under `table`: its routes keep their counts, new ones begin at zero, others end.
+    pub fn adopt(&mut self, table: &Table) {
+        self.counts =
+            table.routes.iter().map(|entry| (entry.id, self.counts(entry.id))).collect();
+    }
+
+    /// The counts of the route at `index` of the table that was adopted.
+    pub fn at(&mut self, index: usize) -> &mut Counts {
+        &mut self.counts[index].1
+    }
+
+    /// Reads what [`fmt::Display`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut account = Self::default();
+        for part in text.split(';').filter(|part| !part.is_empty()) {
+            if let Some(offset) = part.strip_prefix("b=") {
+                account.backfill = Some(Offset(u64::from_str_radix(offset, 16).ok()?));
+                continue;
+            }
+            let mut numbers = part.split('.').map(|number| u64::from_str_radix(number, 16).ok());
+            let mut number = || numbers.next().flatten();
+            let id = u32::try_from(number()?).ok()?;
+            let counts =
+                Counts { delivered: number()?, lost: number()?, undecided: number()? };
+            account.counts.push((id, counts));
+        }
+        Some(account)
+    }
+}
+
+/// `b=<backfill>;` and `<id>.<delivered>.<lost>.<undecided>;` for each route, all in hexadecimal.
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(offset) = self.backfill {
+            write!(f, "b={:x};", offset.0)?;
+        }
+        for (id, counts) in &self.counts {
+            let Counts { delivered, lost, undecided } = counts;
+            write!(f, "{id:x}.{delivered:x}.{lost:x}.{undecided:x}")?;
+            f.write_char(';')?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_kafka() {
+        let account = Account {
+            counts: vec![
+                (1, Counts { delivered: 70_000, lost: 0, undecided: 3 }),
+                (17, Counts { delivered: 0, lost: 12, undecided: 0 }),
+            ],
+            backfill: Some(Offset(99)),
+        };
+        assert_eq!(Account::parse(&account.to_string()), Some(account));
+        assert_eq!(Account::parse(""), Some(Account::default()));
+        assert_eq!(Account::parse("1.2"), None);
+    }
+}

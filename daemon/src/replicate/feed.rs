@@ -1,0 +1,289 @@
+//! Reads the log at a lane's position, judges each event by the table in force at its offset, and
+//! fills batches with the records.
+//!
+//! A pure fold over the log: position and account after a batch depend on nothing else, so a batch
+//! that was never committed is made again, the same. All records of one event go into one batch.
+//!
+//! A route that begins before its table reads back first: when the fold reaches the table's offset
+//! for the first time, it goes through the older events for those routes alone (`backfill` in the
+//! account), and only then on. So each route's records stay in log order.
+
+use core::ops::Range;
+
+use tributary_bridge::{BatchBuilder, Position, PushError, Record};
+use tributary_core::Offset;
+use tributary_core::log::{Chunk, Clock, Control, ControlKind, End, Item, Reader};
+use tributary_core::record::Event;
+use tributary_core::time::Timestamp;
+
+use super::account::Account;
+use super::judge::Judge;
+use super::mapping::{EventTime, Texts};
+use super::table::{Entry, Table};
+use crate::io::segments::SegmentReader;
+use crate::runtime::clock::Anchor;
+
+/// Bytes that are read from the log at once; the largest frame fits.
+pub const CHUNK_BYTES: usize = 1 << 20;
+/// Chunks that are read in one turn, so that answers of brokers do not wait for a long scan.
+const CHUNKS_PER_TURN: usize = 8;
+
+/// What stopped a filling.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// The durable end was reached.
+    All,
+    /// Enough was read for one turn; there is more.
+    Paused,
+    /// The batch is full, or lacks a topic that the cluster has not told of yet.
+    HandIn,
+    /// The fold cannot go on; why, for people.
+    Stopped(String),
+}
+
+/// What a filling needs to know of the present.
+#[derive(Clone, Copy, Debug)]
+pub struct Present {
+    /// The durable end.
+    pub end: End,
+    /// Both clocks.
+    pub clock: Clock,
+    /// For correcting the times of events from before the clock was set.
+    pub anchor: Anchor,
+}
+
+/// The fold of one lane.
+pub struct Feed {
+    gateway: String,
+    generation: u32,
+    log: SegmentReader,
+    reader: Reader,
+    buffer: Vec<u8>,
+    fold: Fold,
+}
+
+/// Where the fold stands.
+struct Fold {
+    judge: Option<Judge>,
+    /// All below is judged, but for the routes that are read back.
+    at: Offset,
+    account: Account,
+    /// Whether the reader stands where the account's `backfill` says, and not at `at`.
+    reading_back: bool,
+    texts: Texts,
+}
+
+/// Whether the reading can go on.
+enum Step {
+    On,
+    /// Go on reading from here.
+    Jump(Offset),
+    Stop(Filled),
+}
+
+impl Feed {
+    /// A fold that begins at `position`.
+    #[must_use]
+    pub fn new(gateway: &str, generation: u32, log: SegmentReader, position: &Position) -> Self {
+        Self {
+            gateway: gateway.to_owned(),
+            generation,
+            log,
+            reader: Reader::new(position.offset, crate::io::crc::crc32c),
+            buffer: vec![0; CHUNK_BYTES],
+            fold: Fold {
+                judge: None,
+                at: position.offset,
+                account: Account::parse(&position.account).unwrap_or_default(),
+                reading_back: false,
+                texts: Texts::default(),
+            },
+        }
+    }
+
+    /// Where the fold stands, as a position to commit.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position {
+            offset: self.fold.at,
+            generation: self.generation,
+            account: self.fold.account.to_string(),
+        }
+    }
+
+    /// The counts so far, and the table that they belong to.
+    #[must_use]
+    pub fn account(&self) -> (&Account, Option<&Table>) {
+        (&self.fold.account, self.fold.judge.as_ref().map(Judge::table))
+    }
+
+    /// The first event that is not judged yet.
+    #[must_use]
+    pub fn next_offset(&self) -> Offset {
+        self.fold.at
+    }
+
+    /// Puts the records of the next events into `batch`, until it is full or the log ends.
+    pub fn fill(&mut self, batch: &mut BatchBuilder, present: &Present) -> Filled {
+        for _ in 0..CHUNKS_PER_TURN {
+            let begin = self.reader.next_offset();
+            let chunk = match self.reader.read(&self.log, present.end, &mut self.buffer) {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => return Filled::All,
+                Err(error) => {
+                    return Filled::Stopped(format!("cannot read the log at {begin}: {error}"));
+                }
+            };
+            match self.fold.read(chunk, &self.gateway, present, batch) {
+                Step::On => {}
+                Step::Jump(offset) => self.reader.seek(offset),
+                Step::Stop(filled) => {
+                    self.reader.seek(self.fold.reading_at());
+                    return filled;
+                }
+            }
+        }
+        Filled::Paused
+    }
+}
+
+impl Fold {
+    /// The offset that the reader has to stand at.
+    fn reading_at(&self) -> Offset {
+        self.account.backfill.filter(|_| self.reading_back).unwrap_or(self.at)
+    }
+
+    fn read(
+        &mut self,
+        chunk: Chunk<'_>,
+        gateway: &str,
+        present: &Present,
+        batch: &mut BatchBuilder,
+    ) -> Step {
+        for item in chunk {
+            let step = match item {
+                Item::Control(control) => self.adopt(&control),
+                Item::Gap { range, .. } => self.lose(&range),
+                Item::Events(frame) => {
+                    let clock = frame.clock();
+                    let mut events = frame.into_iter();
+                    loop {
+                        let Some((offset, event)) = events.next() else { break Step::On };
+                        let time = EventTime::of(&event, clock, present.anchor);
+                        let stamp = time.stamp(present.clock.wall);
+                        self.texts.set(offset, time);
+                        match self.take(gateway, (offset, stamp, &event), batch) {
+                            Step::On => {}
+                            other => break other,
+                        }
+                    }
+                }
+            };
+            if !matches!(step, Step::On) {
+                return step;
+            }
+        }
+        Step::On
+    }
+
+    /// Goes on under the table of a control record, if it is one and holds here.
+    fn adopt(&mut self, control: &Control<'_>) -> Step {
+        if control.kind != ControlKind::Routes || self.reading_back || control.at > self.at {
+            return Step::On;
+        }
+        let judge = Table::decode(control.body).ok().and_then(|table| Judge::new(table).ok());
+        let Some(judge) = judge else {
+            return Step::Stop(Filled::Stopped(format!(
+                "the routing table at offset {} was written by another version",
+                control.at
+            )));
+        };
+        if control.at == self.at && self.account.backfill.is_none() {
+            let unmet = |entry: &&Entry| !self.account.knows(entry.id);
+            let new = judge.table().backfilled(self.at).filter(unmet);
+            self.account.backfill = new.map(|entry| Offset(entry.begin)).min();
+        }
+        self.account.adopt(judge.table());
+        self.judge = Some(judge);
+        match self.account.backfill {
+            Some(offset) if control.at == self.at => {
+                self.reading_back = true;
+                Step::Jump(offset)
+            }
+            _ => Step::On,
+        }
+    }
+
+    /// Counts offsets that are gone.
+    fn lose(&mut self, range: &Range<Offset>) -> Step {
+        let end = if self.reading_back { range.end.min(self.at) } else { range.end };
+        if let Some(judge) = &self.judge {
+            for (index, entry) in judge.table().routes.iter().enumerate() {
+                if !self.reading_back || entry.since == self.at.0 {
+                    let first = range.start.0.max(entry.begin);
+                    self.account.at(index).lost += end.0.saturating_sub(first);
+                }
+            }
+        }
+        self.pass(end)
+    }
+
+    /// All below `end` is dealt with.
+    fn pass(&mut self, end: Offset) -> Step {
+        if !self.reading_back {
+            self.at = self.at.max(end);
+        } else if end < self.at {
+            self.account.backfill = Some(end);
+        } else {
+            self.reading_back = false;
+            self.account.backfill = None;
+            return Step::Jump(self.at);
+        }
+        Step::On
+    }
+
+    /// Judges one event and puts its records into the batch; all or none.
+    fn take(
+        &mut self,
+        gateway: &str,
+        (offset, stamp, event): (Offset, Timestamp, &Event<'_>),
+        batch: &mut BatchBuilder,
+    ) -> Step {
+        let Some(judge) = &mut self.judge else {
+            return self.pass(offset.plus(1));
+        };
+        let (at, back) = (self.at.0, self.reading_back);
+        judge.judge(event, |entry| entry.begin <= offset.0 && (!back || entry.since == at));
+        let topics = judge.selected().map(|(_, entry, _)| entry.rule.topic.as_str());
+        let bytes = self.texts.record_bytes_max(gateway, event);
+        if let Err(error) = batch.reserve(topics, bytes) {
+            return Step::Stop(match error {
+                PushError::TooLarge => Filled::Stopped(format!(
+                    "the event at offset {offset} is too large for a Kafka batch"
+                )),
+                PushError::Full | PushError::UnknownTopic => Filled::HandIn,
+            });
+        }
+        for (_, entry, key) in judge.selected() {
+            let mut headers = Vec::new();
+            self.texts.headers(gateway, &entry.rule.name, event, &mut headers);
+            let record = Record {
+                topic: &entry.rule.topic,
+                partition: entry.partitioner(),
+                offset,
+                timestamp: stamp,
+                key,
+                value: event.payload,
+                headers: &headers,
+            };
+            batch.push(&record).expect("a place was reserved");
+        }
+        for (index, ..) in judge.selected() {
+            self.account.at(index).delivered += 1;
+        }
+        for index in judge.undecided() {
+            self.account.at(index).undecided += 1;
+        }
+        self.pass(offset.plus(1))
+    }
+}

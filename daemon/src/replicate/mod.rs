@@ -1,0 +1,9 @@
+//! From the log to Kafka: which events leave, as what records, and how far each lane has come.
+
+pub mod account;
+mod feed;
+mod judge;
+pub mod lane;
+mod mapping;
+pub mod report;
+pub mod table;

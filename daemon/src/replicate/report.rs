@@ -1,0 +1,130 @@
+//! How a lane stands, for people: kept for `status`, and a line in the log for each change.
+
+use serde::{Deserialize, Serialize};
+use tributary_bridge::{Position, Replicator, State, Status};
+use tributary_core::time::Instant;
+
+use super::account::Account;
+use super::feed::Feed;
+use super::table::Table;
+use crate::io::clock::now;
+
+/// How a lane stands.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// In words: `live`, `backing off`, …
+    pub state: &'static str,
+    /// Why it is not live, or what last went wrong.
+    pub reason: Option<String>,
+    /// Why the lane cannot make records at the moment.
+    pub stuck: Option<String>,
+    /// What Kafka refuses.
+    pub refused: Option<String>,
+    /// The cluster's finalized `transaction.version`.
+    pub transaction_version: Option<i16>,
+    /// Transactions, records and bytes so far.
+    pub counters: Counters,
+    /// All below is dealt with: committed to Kafka, or found not to be selected.
+    pub settled: u64,
+    /// What became of the events below.
+    pub account: Account,
+    /// The table in force there, once the lane has read so far.
+    pub table: Option<Table>,
+    revision: Option<(u64, u64)>,
+}
+
+/// What a lane has done since the daemon started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Sessions with the cluster.
+    pub sessions: u64,
+    /// Committed transactions.
+    pub transactions: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes sent to brokers.
+    pub bytes_sent: u64,
+}
+
+impl Report {
+    /// Takes over how replicator and fold stand.
+    pub fn update(&mut self, replicator: &Replicator, feed: Option<&Feed>, committed: &Position) {
+        let status = replicator.status();
+        (self.state, self.reason) = words(&status.state, now());
+        self.reason = self.reason.take().or_else(|| self.stuck.clone());
+        self.refused = status.refused.as_ref().map(ToString::to_string);
+        self.transaction_version = status.transaction_version;
+        self.counters = Counters {
+            sessions: status.counters.sessions,
+            transactions: status.counters.transactions,
+            records: status.counters.records,
+            bytes_sent: status.counters.bytes_sent,
+        };
+        // While a transaction is outstanding, what the fold has read is not settled.
+        let judged = feed.filter(|_| replicator.is_idle());
+        let settled = judged.map_or(committed.offset, Feed::next_offset).0;
+        let revision = Some((settled, committed.offset.0));
+        if self.revision == revision {
+            return;
+        }
+        self.revision = revision;
+        self.settled = settled;
+        self.account = match judged {
+            Some(feed) => feed.account().0.clone(),
+            None => Account::parse(&committed.account).unwrap_or_default(),
+        };
+        if let Some(table) = feed.and_then(|feed| feed.account().1)
+            && self.table.as_ref() != Some(table)
+        {
+            self.table = Some(table.clone());
+        }
+    }
+}
+
+fn words(state: &State, now: Instant) -> (&'static str, Option<String>) {
+    match state {
+        State::Offline => ("offline", None),
+        State::Connecting => ("connecting", None),
+        State::Starting => ("starting", None),
+        State::Live => ("live", None),
+        State::BackingOff { until, reason } => {
+            let seconds = until.ms_since(now).div_ceil(1_000);
+            ("backing off", Some(format!("{reason}; next attempt in {seconds} s")))
+        }
+        State::Halted(halt) => (halt.name(), Some(halt.to_string())),
+    }
+}
+
+/// Writes the changes of a lane's state to the log: one line each, repeats counted.
+#[derive(Debug, Default)]
+pub struct Announcer {
+    last: String,
+    repeats: u64,
+}
+
+impl Announcer {
+    /// The status may have changed.
+    pub fn announce(&mut self, status: &Status) {
+        let line = match &status.state {
+            // Passing states: what comes of them is told.
+            State::Offline | State::Connecting | State::Starting => return,
+            State::Live => "upstream is live".to_owned(),
+            State::BackingOff { reason, .. } => reason.clone(),
+            State::Halted(halt) => format!("replication stands still: {halt}"),
+        };
+        if line == self.last {
+            self.repeats += 1;
+            return;
+        }
+        if self.repeats > 0 {
+            tracing::info!("(the last message about the upstream came {} times more)", self.repeats);
+        }
+        self.repeats = 0;
+        match &status.state {
+            State::Live => tracing::info!("{line}"),
+            State::Halted(_) => tracing::error!("{line}"),
+            _ => tracing::warn!("{line}"),
+        }
+        self.last = line;
+    }
+}

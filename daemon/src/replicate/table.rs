@@ -1,0 +1,263 @@
+//! The routing table: which routes are in force from which offset on.
+//!
+//! A table is a record in the log. An event is judged by the table in force at the event's offset,
+//! whenever it is shipped, so editing the configuration never re-judges what was acknowledged
+//! before. Invariant: an id belongs to one route for ever; (route name, offset) is never selected
+//! twice, not even when a route is removed and comes back.
+
+use serde::{Deserialize, Serialize};
+use tributary_bridge::Partitioner;
+use tributary_core::Offset;
+
+use crate::config::{PartitionBy, Route, Start};
+
+/// The layout of the record; a newer one is not guessed at.
+const FORMAT: u8 = 1;
+/// How many removed routes are remembered, so that one that comes back repeats nothing.
+const RETIRED_MAX: usize = 256;
+
+/// All routes in force from one offset on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    format: u8,
+    /// Since when there is a lane; `None`: nothing has ever been replicated from this log.
+    pub lane_since: Option<u64>,
+    next_id: u32,
+    /// In the order of the configuration, as the programs are.
+    pub routes: Vec<Entry>,
+    retired: Vec<Retired>,
+    /// The compiled conditions and keys, one pair per route.
+    pub programs: Vec<u8>,
+}
+
+/// One route in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Never given twice in one log.
+    pub id: u32,
+    /// The first offset that it may select.
+    pub begin: u64,
+    /// The offset of the table in which it first stood.
+    pub since: u64,
+    /// What the configuration says of it.
+    pub rule: Rule,
+}
+
+/// What the configuration says of a route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Unique among the routes of a table.
+    pub name: String,
+    /// MQTT topic filter; `None` selects every event.
+    pub from: Option<String>,
+    /// Condition, as text, for people; the program decides.
+    pub condition: Option<String>,
+    /// Kafka topic.
+    pub topic: String,
+    /// Key expression, as text; `None`: the MQTT topic.
+    pub key: Option<String>,
+    /// Whether the key, rather than the gateway, decides the partition.
+    pub partition_by_key: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Retired {
+    name: String,
+    until: u64,
+}
+
+/// A table could not be read from the log.
+#[derive(Debug)]
+pub struct Unreadable;
+
+impl Table {
+    /// The table of a log that has none.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            format: FORMAT,
+            lane_since: None,
+            next_id: 1,
+            routes: Vec::new(),
+            retired: Vec::new(),
+            programs: Vec::new(),
+        }
+    }
+
+    /// Reads the body of a control record.
+    ///
+    /// # Errors
+    /// If it was written by a version with another layout.
+    pub fn decode(body: &[u8]) -> Result<Self, Unreadable> {
+        let table: Self = postcard::from_bytes(body).map_err(|_| Unreadable)?;
+        if table.format == FORMAT { Ok(table) } else { Err(Unreadable) }
+    }
+
+    /// The body of a control record.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).unwrap_or_else(|_| unreachable!("a table always encodes"))
+    }
+
+    /// Whether `routes` ask for anything other than this table does.
+    #[must_use]
+    pub fn differs(&self, wanted: &Wanted) -> bool {
+        (self.lane_since.is_none() && wanted.lane)
+            || self.programs != wanted.programs
+            || !self.routes.iter().map(|entry| &entry.rule).eq(wanted.rules())
+    }
+
+    /// The table that follows this one at offset `at` of a log that begins at `oldest`.
+    #[must_use]
+    pub fn succeed(&self, wanted: &Wanted, at: Offset, oldest: Offset) -> Self {
+        let mut next = self.clone();
+        let first_lane = wanted.lane && self.lane_since.is_none();
+        if first_lane {
+            next.lane_since = Some(at.0);
+        }
+        next.programs.clone_from(&wanted.programs);
+        next.routes.clear();
+        for (rule, start) in &wanted.routes {
+            let kept = self.routes.iter().find(|entry| entry.rule.name == rule.name);
+            next.routes.push(match kept {
+                Some(entry) => Entry { rule: rule.clone(), ..entry.clone() },
+                None => {
+                    let from_oldest = start.map_or(first_lane, |start| start == Start::Oldest);
+                    let begin = if from_oldest { self.unsent_since(&rule.name, oldest) } else { at.0 };
+                    let id = next.next_id;
+                    next.next_id += 1;
+                    Entry { id, begin, since: at.0, rule: rule.clone() }
+                }
+            });
+        }
+        next.retire(self, at);
+        next
+    }
+
+    /// The first offset that no earlier route of this name may have selected.
+    fn unsent_since(&self, name: &str, oldest: Offset) -> u64 {
+        let sent_until = self.retired.iter().filter(|r| r.name == name).map(|r| r.until).max();
+        sent_until.unwrap_or(0).max(oldest.0)
+    }
+
+    fn retire(&mut self, previous: &Self, at: Offset) {
+        for entry in &previous.routes {
+            if !self.routes.iter().any(|kept| kept.id == entry.id) {
+                self.retired.retain(|retired| retired.name != entry.rule.name);
+                self.retired.push(Retired { name: entry.rule.name.clone(), until: at.0 });
+            }
+        }
+        let surplus = self.retired.len().saturating_sub(RETIRED_MAX);
+        self.retired.drain(..surplus);
+    }
+
+    /// The routes that begin before this table does, if it stands at `at`: they read back first.
+    pub fn backfilled(&self, at: Offset) -> impl Iterator<Item = &Entry> {
+        self.routes.iter().filter(move |entry| entry.since == at.0 && entry.begin < at.0)
+    }
+}
+
+/// What the configuration asks for, compiled.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Whether there is an upstream.
+    pub lane: bool,
+    routes: Vec<(Rule, Option<Start>)>,
+    programs: Vec<u8>,
+}
+
+impl Wanted {
+    /// Compiles the routes of a checked configuration.
+    ///
+    /// # Errors
+    /// If together they are larger than a program may be.
+    pub fn compile(routes: &[Route], lane: bool) -> Result<Self, tributary_rules::Error> {
+        let routes = if lane { routes } else { &[] };
+        let sources: Vec<_> = routes
+            .iter()
+            .map(|route| tributary_rules::Source {
+                where_: route.condition.as_deref(),
+                key: route.key.as_deref(),
+            })
+            .collect();
+        let programs = tributary_rules::compile(&sources)?;
+        let routes = routes.iter().map(|route| (Rule::of(route), route.start)).collect();
+        Ok(Self { lane, routes, programs })
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.routes.iter().map(|(rule, _)| rule)
+    }
+}
+
+impl Entry {
+    /// How the partition of its records is found.
+    #[must_use]
+    pub fn partitioner(&self) -> Partitioner {
+        if self.rule.partition_by_key { Partitioner::Key } else { Partitioner::Gateway }
+    }
+}
+
+impl Rule {
+    fn of(route: &Route) -> Self {
+        Self {
+            name: route.name.clone(),
+            from: route.from.clone(),
+            condition: route.condition.clone(),
+            topic: route.topic.clone(),
+            key: route.key.clone(),
+            partition_by_key: route.partition == PartitionBy::Key,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(routes: &[(&str, Option<Start>)]) -> Wanted {
+        let routes: Vec<Route> = routes
+            .iter()
+            .map(|(name, start)| Route {
+                name: (*name).to_owned(),
+                from: Some("#".to_owned()),
+                condition: None,
+                topic: (*name).to_owned(),
+                key: None,
+                partition: PartitionBy::Gateway,
+                start: *start,
+            })
+            .collect();
+        Wanted::compile(&routes, true).expect("small")
+    }
+
+    #[test]
+    fn the_first_upstream_of_an_old_log_goes_back_and_later_routes_do_not() {
+        let first = Table::none().succeed(&wanted(&[("a", None)]), Offset(50), Offset(10));
+        assert_eq!((first.routes[0].begin, first.lane_since), (10, Some(50)));
+        let second = first.succeed(&wanted(&[("a", None), ("b", None)]), Offset(70), Offset(10));
+        assert_eq!((second.routes[0].begin, second.routes[1].begin), (10, 70));
+        assert_eq!(second.backfilled(Offset(70)).count(), 0);
+    }
+
+    #[test]
+    fn a_route_that_comes_back_repeats_nothing() {
+        let oldest = Some(Start::Oldest);
+        let first = Table::none().succeed(&wanted(&[("a", oldest)]), Offset(50), Offset(10));
+        let gone = first.succeed(&wanted(&[]), Offset(60), Offset(10));
+        let back = gone.succeed(&wanted(&[("a", oldest)]), Offset(90), Offset(10));
+        assert_eq!((back.routes[0].begin, back.routes[0].since), (60, 90));
+        assert_ne!(back.routes[0].id, first.routes[0].id);
+    }
+
+    #[test]
+    fn survives_the_log_and_knows_when_nothing_changed() {
+        let want = wanted(&[("a", None)]);
+        let table = Table::none().succeed(&want, Offset(5), Offset(0));
+        let read = Table::decode(&table.encode()).expect("just written");
+        assert_eq!(read, table);
+        assert!(!read.differs(&want));
+        assert!(read.differs(&wanted(&[("b", None)])));
+        assert!(Table::decode(&[9, 9, 9]).is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! Answers to the command line: gathers what the parts of the daemon tell of themselves.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tributary_core::Offset;
+use tributary_core::log::{Item, Reader};
+use tributary_core::time::Instant;
+
+use super::clock::Clocks;
+use super::hub::Hub;
+use super::ingest::{Closed, Ingest};
+use super::status::{LogStatus, MqttStatus, Status, UpstreamStatus, routes};
+use super::tail;
+use super::writer::Facts;
+use crate::io::clock::now;
+use crate::io::control::{Answers, Lines, Request};
+use crate::io::crc::crc32c;
+use crate::io::segments::SegmentReader;
+use crate::replicate::report::Report;
+use crate::replicate::table::Table;
+
+/// Bytes read to find the age of one event.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What does not change while the daemon runs.
+pub(super) struct Constants {
+    pub(super) gateway: String,
+    pub(super) listeners: Vec<String>,
+    pub(super) dir: String,
+    pub(super) file_system: String,
+    pub(super) bytes_max: u64,
+    pub(super) gaps: Vec<(u64, u64)>,
+    pub(super) started: Instant,
+}
+
+/// What a reload may change.
+#[derive(Clone, Default)]
+pub(super) struct Upstream {
+    pub(super) brokers: Vec<String>,
+    pub(super) identity: String,
+    pub(super) report: Arc<Mutex<Report>>,
+}
+
+/// All that is asked for answers.
+pub(super) struct Daemon {
+    pub(super) constants: Constants,
+    pub(super) ingest: Arc<Ingest>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) clocks: Arc<Mutex<Clocks>>,
+    pub(super) log: SegmentReader,
+    pub(super) facts: Arc<Mutex<Facts>>,
+    pub(super) upstream: Mutex<Option<Upstream>>,
+    pub(super) table: Mutex<Table>,
+}
+
+impl Daemon {
+    pub(super) fn status(&self) -> Status {
+        let durable = self.ingest.durable();
+        let upstream = lock(&self.upstream).clone();
+        let report =
+            upstream.as_ref().map(|upstream| lock(&upstream.report).clone()).unwrap_or_default();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            gateway: self.constants.gateway.clone(),
+            uptime_s: now().ms_since(self.constants.started) / 1_000,
+            log: self.log_status(durable),
+            mqtt: self.mqtt_status(),
+            upstream: upstream.map(|upstream| self.upstream_status(upstream, &report, durable)),
+            routes: routes(&lock(&self.table), &report, durable.0),
+        }
+    }
+
+    fn log_status(&self, durable: Offset) -> LogStatus {
+        let facts = *lock(&self.facts);
+        let refusing = facts.closed.map(|closed| match closed {
+            Closed::Failed => "the log cannot be written any more".to_owned(),
+            Closed::Stopping => "the daemon is stopping".to_owned(),
+        });
+        LogStatus {
+            id: format!("{:016x}", facts.id.0),
+            generation: format!("{:08x}", facts.generation),
+            dir: self.constants.dir.clone(),
+            file_system: self.constants.file_system.clone(),
+            bytes_max: self.constants.bytes_max,
+            oldest: facts.oldest.0,
+            durable: durable.0,
+            evicted: facts.evicted,
+            gaps: self.constants.gaps.clone(),
+            refusing,
+            bytes_written: facts.counters.bytes,
+            flushes: facts.counters.barriers,
+            commits: facts.counters.commits,
+            clock_trusted: lock(&self.clocks).now().trusted,
+        }
+    }
+
+    fn mqtt_status(&self) -> MqttStatus {
+        let counters = &self.hub.counters;
+        MqttStatus {
+            listeners: self.constants.listeners.clone(),
+            connections: self.hub.connections() as u64,
+            connects: counters.connects.load(Ordering::Relaxed),
+            delivered: counters.delivered.load(Ordering::Relaxed),
+            dropped: counters.dropped.load(Ordering::Relaxed),
+        }
+    }
+
+    fn upstream_status(
+        &self,
+        upstream: Upstream,
+        report: &Report,
+        durable: Offset,
+    ) -> UpstreamStatus {
+        let backlog = durable.0.saturating_sub(report.settled);
+        UpstreamStatus {
+            state: report.state.to_owned(),
+            reason: report.reason.clone(),
+            refused: report.refused.clone(),
+            brokers: upstream.brokers,
+            identity: upstream.identity,
+            transaction_version: report.transaction_version,
+            settled: report.settled,
+            backlog,
+            oldest_undelivered_ms: (backlog > 0)
+                .then(|| self.age_ms(Offset(report.settled)))
+                .flatten(),
+            counters: report.counters,
+        }
+    }
+
+    /// How long ago the first event at or after `offset` came in.
+    fn age_ms(&self, offset: Offset) -> Option<u64> {
+        let age = lock(&self.clocks).now().age;
+        let mut reader = Reader::new(offset, crc32c);
+        let mut buffer = vec![0; CHUNK_BYTES];
+        while let Ok(Some(chunk)) = reader.read(&self.log, self.log.end(), &mut buffer) {
+            for item in chunk {
+                if let Item::Events(frame) = item {
+                    return Some(age.0.saturating_sub(frame.clock().age.0));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Answers for Daemon {
+    async fn status(&self) -> String {
+        let status = tokio::task::block_in_place(|| Daemon::status(self));
+        serde_json::to_string(&status).unwrap_or_else(|_| unreachable!("plain values"))
+    }
+
+    async fn tail(&self, request: Request, lines: Lines) -> io::Result<()> {
+        let Request::Tail { filter, from, count, until_end } = request else {
+            unreachable!("only what asks for events is handed here")
+        };
+        let wanted = tail::Wanted {
+            filter,
+            from: from.map_or_else(|| self.ingest.durable(), Offset),
+            count: count.unwrap_or(u64::MAX),
+            until_end,
+        };
+        tail::run(self.log.clone(), self.ingest.follow(), wanted, lines).await
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

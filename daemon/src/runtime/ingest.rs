@@ -1,0 +1,307 @@
+//! Where connections leave events for the log thread, and wait until they are durable.
+//!
+//! Group commit: while one commit is under way, everything that arrives gathers in the next
+//! batch of bodies; when it ends, the log thread takes them all. No timer, no queue per client.
+//! Invariant: offsets are given out in the order in which bodies are taken.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use core::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tributary_core::Offset;
+use tributary_core::log::{BODY_BYTES_MAX, ControlKind, FRAME_RECORDS_MAX};
+use tributary_core::record::{self, Event};
+use tributary_core::time::Timestamp;
+
+/// Bytes of events in memory that are not durable yet, of all clients together.
+pub const WAITING_BYTES_MAX: usize = 8 << 20;
+/// A body is closed at this size, so that one frame is one large write and readers need no more.
+const BODY_BYTES_ENOUGH: usize = 256 << 10;
+/// Bodies kept for reuse.
+const SPARE_BODIES_MAX: usize = 8;
+
+/// Events of one future frame, encoded.
+#[derive(Debug, Default)]
+pub struct Body {
+    /// Encoded records, one behind the other.
+    pub bytes: Vec<u8>,
+    /// How many.
+    pub count: u32,
+    /// The wall time that the records' times are relative to.
+    pub time: Timestamp,
+}
+
+impl Body {
+    /// Whether a record of `length` bytes, give or take its time, goes into the next frame.
+    fn is_full(&self, length: usize) -> bool {
+        self.bytes.len() >= BODY_BYTES_ENOUGH
+            || self.bytes.len() + length + 10 > BODY_BYTES_MAX
+            || self.count == FRAME_RECORDS_MAX
+    }
+}
+
+/// A control record to be written; its body is made when the offset at which it holds is known.
+pub struct ControlRequest {
+    /// What it is.
+    pub kind: ControlKind,
+    /// Makes the body from the offset and the oldest offset of the log.
+    pub body: Box<dyn FnOnce(Offset, Offset) -> Vec<u8> + Send>,
+    /// Told the offset at which it holds, once it is durable.
+    pub done: oneshot::Sender<Offset>,
+}
+
+/// Everything that one commit makes durable.
+#[derive(Default)]
+pub struct Taken {
+    /// Frames to be.
+    pub bodies: VecDeque<Body>,
+    /// Control records, behind the bodies.
+    pub controls: Vec<ControlRequest>,
+    /// Connections that wait for any of it.
+    pub waiting: Vec<Arc<Notify>>,
+}
+
+/// Why no event is taken at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The log cannot be written any more.
+    Failed,
+    /// The daemon is shutting down.
+    Stopping,
+}
+
+/// Why an event was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// Too much is waiting for the disk: try again when told.
+    Busy,
+    /// Not now.
+    Closed(Closed),
+}
+
+struct State {
+    taken: Taken,
+    bytes: usize,
+    next: Offset,
+    spare: Vec<Body>,
+    closed: Option<Closed>,
+}
+
+/// Shared by the connections (in) and the log thread (out).
+pub struct Ingest {
+    state: Mutex<State>,
+    work: Condvar,
+    durable: AtomicU64,
+    space: Notify,
+    progress: tokio::sync::watch::Sender<Offset>,
+}
+
+impl Ingest {
+    /// For a log whose next offset is `next`; everything below is durable.
+    #[must_use]
+    pub fn new(next: Offset) -> Self {
+        Self {
+            state: Mutex::new(State {
+                taken: Taken::default(),
+                bytes: 0,
+                next,
+                spare: Vec::new(),
+                closed: None,
+            }),
+            work: Condvar::new(),
+            durable: AtomicU64::new(next.0),
+            space: Notify::new(),
+            progress: tokio::sync::watch::Sender::new(next),
+        }
+    }
+
+    /// For leaving events: take it once for all events of one read.
+    pub fn desk(&self) -> Desk<'_> {
+        Desk { state: self.lock(), ingest: self, appended: false }
+    }
+
+    /// Everything below this offset survives a power cut.
+    pub fn durable(&self) -> Offset {
+        Offset(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Follows the durable end.
+    pub fn follow(&self) -> tokio::sync::watch::Receiver<Offset> {
+        self.progress.subscribe()
+    }
+
+    /// Resolves when there may be room again after [`NotTaken`].
+    pub fn space(&self) -> tokio::sync::futures::Notified<'_> {
+        self.space.notified()
+    }
+
+    /// Has a control record written. The receiver gets its offset once it is durable; it is
+    /// dropped if the log can no longer be written.
+    pub fn write_control(
+        &self,
+        kind: ControlKind,
+        body: impl FnOnce(Offset, Offset) -> Vec<u8> + Send + 'static,
+    ) -> oneshot::Receiver<Offset> {
+        let (done, receiver) = oneshot::channel();
+        self.lock().taken.controls.push(ControlRequest { kind, body: Box::new(body), done });
+        self.work.notify_one();
+        receiver
+    }
+
+    /// Opens or closes the desk.
+    pub fn set_closed(&self, closed: Option<Closed>) {
+        self.lock().closed = closed;
+        self.work.notify_one();
+        self.space.notify_waiters();
+    }
+
+    /// Whether the desk is closed, and why.
+    pub fn closed(&self) -> Option<Closed> {
+        self.lock().closed
+    }
+
+    /// For the log thread: takes all that waits, or nothing after `patience`.
+    pub fn take(&self, patience: Duration) -> Taken {
+        let empty = |state: &mut State| {
+            state.taken.bodies.is_empty()
+                && state.taken.controls.is_empty()
+                && state.closed != Some(Closed::Stopping)
+        };
+        let state = self.lock();
+        let (mut state, _) = self
+            .work
+            .wait_timeout_while(state, patience, empty)
+            .unwrap_or_else(PoisonError::into_inner);
+        core::mem::take(&mut state.taken)
+    }
+
+    /// For the log thread: everything below `end` is durable; what was taken has served.
+    pub fn committed(&self, end: Offset, taken: Taken) {
+        self.durable.store(end.0, Ordering::Release);
+        let mut state = self.lock();
+        for mut body in taken.bodies {
+            state.bytes -= body.bytes.len();
+            if state.spare.len() < SPARE_BODIES_MAX && body.bytes.capacity() <= BODY_BYTES_MAX {
+                body.bytes.clear();
+                body.count = 0;
+                state.spare.push(body);
+            }
+        }
+        drop(state);
+        for waiting in taken.waiting {
+            waiting.notify_one();
+        }
+        self.space.notify_waiters();
+        self.progress.send_replace(end);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place where a connection leaves the events of one read. Wakes the log thread when dropped.
+pub struct Desk<'a> {
+    state: MutexGuard<'a, State>,
+    ingest: &'a Ingest,
+    appended: bool,
+}
+
+impl Desk<'_> {
+    /// Leaves one event; it has the offset that is returned, and is not durable yet.
+    ///
+    /// # Errors
+    /// When it cannot be taken now; nothing of it is kept.
+    pub fn append(&mut self, event: &Event<'_>) -> Result<Offset, NotTaken> {
+        let state = &mut *self.state;
+        if let Some(closed) = state.closed {
+            return Err(NotTaken::Closed(closed));
+        }
+        if state.bytes >= WAITING_BYTES_MAX {
+            return Err(NotTaken::Busy);
+        }
+        let length = record::encoded_len(event, event.time);
+        if state.taken.bodies.back().is_none_or(|body| body.is_full(length)) {
+            let mut body = state.spare.pop().unwrap_or_default();
+            body.time = event.time;
+            state.taken.bodies.push_back(body);
+        }
+        let Some(body) = state.taken.bodies.back_mut() else { unreachable!("just pushed") };
+        let begin = body.bytes.len();
+        let length = record::encoded_len(event, body.time);
+        body.bytes.resize(begin + length, 0);
+        record::encode(event, body.time, &mut body.bytes[begin..]);
+        body.count += 1;
+        state.bytes += length;
+        let offset = state.next;
+        state.next = offset.plus(1);
+        self.appended = true;
+        Ok(offset)
+    }
+
+    /// Has `waiter` told when all that was left so far is durable.
+    pub fn wake(&mut self, waiter: &Arc<Notify>) {
+        self.state.taken.waiting.push(Arc::clone(waiter));
+    }
+}
+
+impl Drop for Desk<'_> {
+    fn drop(&mut self) {
+        if self.appended {
+            self.ingest.work.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tributary_core::properties::Properties;
+    use tributary_core::record::{Origin, Qos};
+
+    fn event(payload: &[u8]) -> Event<'_> {
+        Event {
+            topic: "a/b",
+            payload,
+            client: "c",
+            time: Timestamp(1_000),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            origin: Origin::Device,
+            properties: Properties::NONE,
+        }
+    }
+
+    #[test]
+    fn what_arrives_gathers_until_it_is_taken_and_counts_until_it_is_durable() {
+        let ingest = Ingest::new(Offset(7));
+        let waiter = Arc::new(Notify::new());
+        let mut desk = ingest.desk();
+        assert_eq!(desk.append(&event(b"1")), Ok(Offset(7)));
+        assert_eq!(desk.append(&event(b"2")), Ok(Offset(8)));
+        desk.wake(&waiter);
+        drop(desk);
+        let taken = ingest.take(Duration::ZERO);
+        assert_eq!(taken.bodies.iter().map(|body| body.count).sum::<u32>(), 2);
+        assert_eq!(ingest.durable(), Offset(7));
+        ingest.committed(Offset(9), taken);
+        assert_eq!(ingest.durable(), Offset(9));
+        assert_eq!(ingest.lock().bytes, 0);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_a_closed_desk_says_why() {
+        let ingest = Ingest::new(Offset(0));
+        let large = vec![b'x'; 200 << 10];
+        let mut desk = ingest.desk();
+        let taken = (0..100).take_while(|_| desk.append(&event(&large)).is_ok()).count();
+        assert!((40..=42).contains(&taken), "{taken}");
+        assert_eq!(desk.append(&event(b"1")), Err(NotTaken::Busy));
+        drop(desk);
+        ingest.set_closed(Some(Closed::Failed));
+        assert_eq!(ingest.desk().append(&event(b"1")), Err(NotTaken::Closed(Closed::Failed)));
+    }
+}

@@ -1,0 +1,80 @@
+//! Opens the data directory: the lock, the log, what the log remembers, who we are.
+
+use tributary_core::Offset;
+use tributary_core::log::{Entropy, ReadMedia, Recovery, BODY_BYTES_MAX};
+
+use super::clock::Clocks;
+use super::server::Failure;
+use super::snapshot::Snapshot;
+use super::writer::{FileLog, publish};
+use crate::config::Config;
+use crate::io::crc::crc32c;
+use crate::io::files::{host_name, random_u64};
+use crate::io::segments::{SegmentFiles, SegmentReader};
+use crate::replicate::table::Table;
+
+/// A log that was opened, and what it remembers.
+pub(super) struct Opened {
+    pub(super) log: FileLog,
+    pub(super) reader: SegmentReader,
+    pub(super) snapshot: Snapshot,
+    pub(super) clocks: Clocks,
+    pub(super) gateway: String,
+    pub(super) file_system: String,
+    pub(super) gaps: Vec<(u64, u64)>,
+    pub(super) generations: Vec<(u32, Offset)>,
+}
+
+/// Opens the log of a configuration, or creates it.
+pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
+    let files = SegmentFiles::open(&config.log.dir, config.log.bytes_max, config.log.volatile)
+        .map_err(|error| Failure::Directory(error.to_string()))?;
+    let (reader, file_system) = (files.reader(), files.file_system().to_owned());
+    let entropy = Entropy {
+        log_id: random_u64()?,
+        generation: u32::try_from(random_u64()? >> 32).expect("32 bits are left"),
+        salt: random_u64()?,
+    };
+    let mut snapshot = Snapshot::default();
+    let tail = vec![0; files.geometry().page_bytes as usize].into_boxed_slice();
+    let mut scratch = vec![0; BODY_BYTES_MAX];
+    let unusable = |error: &dyn core::error::Error| Failure::Directory(error.to_string());
+    let recovery =
+        Recovery::run(files, (tail, &mut scratch), Offset(0), crc32c, &mut |control| {
+            snapshot.note_control(&control);
+        })
+        .map_err(|error| unusable(&error))?;
+    let report = recovery.report().clone();
+    let clocks = Clocks::resume(report.last_clock);
+    let mut log = recovery
+        .begin(entropy, clocks.now(), &snapshot.records())
+        .map_err(|error| unusable(&error))?;
+    publish(&mut log);
+    let name = || format!("{}-{:04x}", host_name(), log.id().0 >> 48);
+    let gateway = config.gateway.clone().unwrap_or_else(name);
+    let generations = log.generations().iter().map(|g| (g.number, g.first)).collect();
+    let gaps: Vec<(u64, u64)> =
+        report.gaps.iter().map(|range| (range.start.0, range.end.0)).collect();
+    tracing::info!(
+        dir = %config.log.dir.display(),
+        oldest = report.oldest.0,
+        next = report.next.0,
+        gaps = gaps.len(),
+        "log {}",
+        if report.created { "created" } else { "opened" }
+    );
+    for (first, end) in &gaps {
+        tracing::error!(first, end, "offsets of the log are damaged: they are reported as a gap");
+    }
+    Ok(Opened { log, reader, snapshot, clocks, gateway, file_system, gaps, generations })
+}
+
+/// The routing table in force at the end of the log.
+pub(super) fn table_of(snapshot: &Snapshot) -> Result<Table, Failure> {
+    let Some(body) = snapshot.routes() else { return Ok(Table::none()) };
+    Table::decode(body).map_err(|_| {
+        Failure::Directory(
+            "the log's routing table was written by a newer version: install that version".into(),
+        )
+    })
+}

@@ -1,0 +1,344 @@
+//! Starts the daemon, changes it on reload, and ends it in order.
+//!
+//! A switchboard. The order at the end is the promise kept to the last: connections first (what is
+//! durable is acknowledged), then the lane (its transaction ends, its claim is taken back), then
+//! the log.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use core::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tributary_bridge::{Hint, Position, Settings};
+use tributary_core::log::ControlKind;
+use tributary_mqtt::Settings as MqttSettings;
+
+use super::answers::{Constants, Daemon, Upstream};
+use super::fanout;
+use super::hint::LaneHint;
+use super::hub::Hub;
+use super::ingest::{Closed, Ingest};
+use super::opening::{self, Opened};
+use super::writer::Writer;
+use crate::config::Config;
+use crate::io::signals::{Asked, Signals, raise_open_files};
+use crate::io::{clock, control, mqtt, threads};
+use crate::replicate::lane::{Context, Lane};
+use crate::replicate::table::Wanted;
+
+/// The one lane.
+const LANE: &str = "normal";
+/// How long connections may take to be told good-bye.
+const FAREWELL: Duration = Duration::from_millis(1_000);
+
+/// Why the daemon does not run.
+#[derive(Debug)]
+pub enum Failure {
+    /// The data directory cannot be used; what to do is in the message.
+    Directory(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+/// Runs the daemon until it is told to stop. `path` is read again on reload.
+///
+/// # Errors
+/// If it cannot start.
+pub fn run(config: &Config, path: Option<PathBuf>) -> Result<(), Failure> {
+    raise_open_files();
+    let wanted = compile(config)?;
+    let opened = opening::open(config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        let server = Server::start(config, path, opened).await?;
+        server.apply(wanted, config).await?;
+        server.serve().await
+    });
+    runtime.shutdown_timeout(FAREWELL);
+    ended
+}
+
+struct Server {
+    path: Option<PathBuf>,
+    listeners: Vec<SocketAddr>,
+    daemon: Arc<Daemon>,
+    generation: u32,
+    generations: Vec<(u32, tributary_core::Offset)>,
+    hint: Arc<Mutex<Option<Hint>>>,
+    lane: Mutex<Option<Running>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    stop: watch::Sender<bool>,
+}
+
+/// A lane at work.
+struct Running {
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+    brokers: Vec<(String, u16)>,
+}
+
+impl Server {
+    /// Opens everything that devices and people reach.
+    async fn start(
+        config: &Config,
+        path: Option<PathBuf>,
+        opened: Opened,
+    ) -> Result<Self, Failure> {
+        let Opened { log, reader, snapshot, clocks, gateway, file_system, gaps, generations } =
+            opened;
+        let (generation, table) = (log.generation(), opening::table_of(&snapshot)?);
+        let hint = snapshot.hint(LANE).map(|lane| lane.hint);
+        let ingest = Arc::new(Ingest::new(log.next_offset()));
+        let clocks = Arc::new(Mutex::new(clocks));
+        let delay = config.log.commit_delay;
+        let writer =
+            Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, delay);
+        let hub = Arc::new(Hub::default());
+        let (stop, stopped) = watch::channel(false);
+        let mut sockets = Vec::new();
+        for address in &config.listeners {
+            let socket = mqtt::listen(*address).map_err(|error| {
+                Failure::Other(format!("cannot listen for MQTT on {address}: {error}"))
+            })?;
+            sockets.push(socket);
+        }
+        let control = control::listen(&config.log.dir)
+            .map_err(|e| Failure::Directory(format!("cannot make the control socket: {e}")))?;
+        let listeners: Vec<SocketAddr> =
+            sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        let daemon = Arc::new(Daemon {
+            constants: constants(config, gateway, file_system, gaps, &listeners),
+            ingest: Arc::clone(&ingest),
+            hub: Arc::clone(&hub),
+            clocks: Arc::clone(&clocks),
+            log: reader.clone(),
+            facts: writer.facts(),
+            upstream: Mutex::new(None),
+            table: Mutex::new(table),
+        });
+        let writer = threads::spawn("log", move || writer.run())?;
+        spawn_async("fan-out", fanout::run(reader, Arc::clone(&hub), ingest.follow()))?;
+        tokio::spawn(control::serve(control, Arc::clone(&daemon), stopped.clone()));
+        let shared = Arc::new(mqtt::Shared {
+            ingest,
+            hub,
+            clocks,
+            settings: MqttSettings::default(),
+            places: Arc::new(Semaphore::new(mqtt::CONNECTIONS_MAX)),
+        });
+        for socket in sockets {
+            tokio::spawn(mqtt::accept(socket, Arc::clone(&shared), stopped.clone()));
+        }
+        Ok(Self {
+            path,
+            listeners,
+            daemon,
+            generation,
+            generations,
+            hint: Arc::new(Mutex::new(hint)),
+            lane: Mutex::new(None),
+            writer: Mutex::new(Some(writer)),
+            stop,
+        })
+    }
+
+    /// Puts routes and upstream of a configuration into force.
+    async fn apply(&self, wanted: Wanted, config: &Config) -> Result<(), Failure> {
+        self.put_table(wanted).await?;
+        let brokers = config.upstream.as_ref().map(|upstream| upstream.brokers.clone());
+        let running = lock(&self.lane).as_ref().map(|lane| lane.brokers.clone());
+        if brokers != running {
+            self.stop_lane().await;
+            if let Some(brokers) = brokers {
+                self.start_lane(brokers)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the routing table follow the configuration, from the next event on.
+    async fn put_table(&self, wanted: Wanted) -> Result<(), Failure> {
+        let current = lock(&self.daemon.table).clone();
+        if !current.differs(&wanted) {
+            return Ok(());
+        }
+        let broken = |_| Failure::Other("the log cannot be written".to_owned());
+        let ingest = &self.daemon.ingest;
+        if wanted.lane && current.lane_since.is_none() {
+            // A lane that begins has a hint before it has a table: so a missing one means damage.
+            let generation = self.generation;
+            let written = ingest.write_control(ControlKind::Hint, move |at, _| {
+                let low = Position { offset: at, generation, account: String::new() };
+                let hint = Hint { low, high: at };
+                LaneHint { lane: LANE.to_owned(), hint }.encode()
+            });
+            let offset = written.await.map_err(broken)?;
+            let low = Position { offset, generation, account: String::new() };
+            *lock(&self.hint) = Some(Hint { low, high: offset });
+        }
+        let (sender, made) = tokio::sync::oneshot::channel();
+        let written = ingest.write_control(ControlKind::Routes, move |at, oldest| {
+            let table = current.succeed(&wanted, at, oldest);
+            let body = table.encode();
+            sender.send(table).unwrap_or_default();
+            body
+        });
+        let at = written.await.map_err(broken)?;
+        let table = made.await.map_err(broken)?;
+        tracing::info!(offset = at.0, routes = table.routes.len(), "routing table in force");
+        *lock(&self.daemon.table) = table;
+        Ok(())
+    }
+
+    fn start_lane(&self, brokers: Vec<(String, u16)>) -> Result<(), Failure> {
+        let gateway = &self.daemon.constants.gateway;
+        let log_id = lock(&self.daemon.facts).id.0;
+        let settings = Settings::new(gateway, log_id, brokers.clone());
+        let upstream = Upstream {
+            brokers: brokers.iter().map(|(host, port)| format!("{host}:{port}")).collect(),
+            identity: settings.identity(),
+            report: Arc::default(),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let context = Context {
+            settings,
+            generation: self.generation,
+            generations: self.generations.clone(),
+            hint: Arc::clone(&self.hint),
+            log: self.daemon.log.clone(),
+            ingest: Arc::clone(&self.daemon.ingest),
+            clocks: Arc::clone(&self.daemon.clocks),
+            report: Arc::clone(&upstream.report),
+            stop: stopped,
+        };
+        let thread = spawn_async("lane-normal", Lane::run(context))?;
+        *lock(&self.daemon.upstream) = Some(upstream);
+        *lock(&self.lane) = Some(Running { stop, thread, brokers });
+        Ok(())
+    }
+
+    async fn stop_lane(&self) {
+        let running = lock(&self.lane).take();
+        *lock(&self.daemon.upstream) = None;
+        if let Some(lane) = running {
+            lane.stop.send_replace(true);
+            join(lane.thread).await;
+        }
+    }
+
+    /// Waits for signals; ends everything in order.
+    async fn serve(self) -> Result<(), Failure> {
+        let mut signals = Signals::listen()?;
+        for address in &self.listeners {
+            tracing::info!(%address, "listening for MQTT");
+        }
+        while signals.next().await == Asked::Reload {
+            self.reload().await;
+        }
+        tracing::info!("stopping");
+        self.stop.send_replace(true);
+        self.farewell().await;
+        self.stop_lane().await;
+        self.daemon.ingest.set_closed(Some(Closed::Stopping));
+        let writer = lock(&self.writer).take();
+        if let Some(writer) = writer {
+            join(writer).await;
+        }
+        tracing::info!(durable = self.daemon.ingest.durable().0, "stopped");
+        Ok(())
+    }
+
+    /// Gives the connections time to be answered and to leave.
+    async fn farewell(&self) {
+        self.daemon.hub.shut_down();
+        let started = clock::now();
+        while self.daemon.hub.connections() > 0
+            && u128::from(clock::now().ms_since(started)) < FAREWELL.as_millis()
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Reads the configuration again. A broken one changes nothing.
+    async fn reload(&self) {
+        let Some(path) = self.path.as_deref() else {
+            tracing::warn!("nothing to reload: started without a configuration file");
+            return;
+        };
+        match self.try_reload(path).await {
+            Ok(()) => tracing::info!(path = %path.display(), "configuration reloaded"),
+            Err(why) => tracing::error!("the configuration stays as it was: {why}"),
+        }
+    }
+
+    async fn try_reload(&self, path: &Path) -> Result<(), String> {
+        let config = Config::load(path).map_err(|problems| problems.to_string())?;
+        let constants = &self.daemon.constants;
+        let same_log = constants.dir == config.log.dir.display().to_string();
+        if !same_log || config.listeners != self.listeners && !ephemeral(&config.listeners) {
+            tracing::warn!("changes of [log] and [[listener]] take effect at the next start");
+        }
+        let describe = |failure: Failure| match failure {
+            Failure::Directory(why) | Failure::Other(why) => why,
+        };
+        let wanted = compile(&config).map_err(describe)?;
+        self.apply(wanted, &config).await.map_err(describe)
+    }
+}
+
+fn compile(config: &Config) -> Result<Wanted, Failure> {
+    Wanted::compile(&config.routes, config.upstream.is_some())
+        .map_err(|error| Failure::Other(format!("the routes do not compile: {error}")))
+}
+
+fn ephemeral(listeners: &[SocketAddr]) -> bool {
+    listeners.iter().any(|address| address.port() == 0)
+}
+
+fn constants(
+    config: &Config,
+    gateway: String,
+    file_system: String,
+    gaps: Vec<(u64, u64)>,
+    listeners: &[SocketAddr],
+) -> Constants {
+    Constants {
+        gateway,
+        listeners: listeners.iter().map(ToString::to_string).collect(),
+        dir: config.log.dir.display().to_string(),
+        file_system,
+        bytes_max: config.log.bytes_max,
+        gaps,
+        started: clock::now(),
+    }
+}
+
+/// Runs a future on a thread of its own, for work that reads files.
+fn spawn_async(
+    name: &str,
+    future: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    threads::spawn(name, move || runtime.block_on(future))
+}
+
+async fn join(thread: JoinHandle<()>) {
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    if !matches!(joined, Ok(Ok(()))) {
+        tracing::error!("a thread of the daemon has panicked");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

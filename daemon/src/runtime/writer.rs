@@ -1,0 +1,210 @@
+//! The log thread: the only one that writes the log and commits.
+//!
+//! Takes all that waits, appends it, commits once, and only then tells those who wait. While a
+//! commit is under way the next batch gathers. Invariant: nothing is announced as durable that the
+//! log's `commit` has not returned for.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use core::ops::Range;
+use core::time::Duration;
+
+use tributary_core::Offset;
+use tributary_core::log::{AppendError, ControlKind, Counters, Frame, Log, LogId};
+use tributary_core::time::Instant;
+
+use super::clock::Clocks;
+use super::ingest::{Closed, ControlRequest, Ingest, Taken};
+use super::snapshot::Snapshot;
+use crate::io::clock::now;
+use crate::io::segments::{SegmentError, SegmentFiles};
+use crate::io::threads::pause;
+
+/// How long the thread sleeps at most when nothing arrives.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What others may know of the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The log's identity.
+    pub id: LogId,
+    /// This opening.
+    pub generation: u32,
+    /// The oldest event that is still there.
+    pub oldest: Offset,
+    /// Events that were evicted since the start because the log was full.
+    pub evicted: u64,
+    /// Why events are refused, if they are.
+    pub closed: Option<Closed>,
+    /// Writes and flushes since the start.
+    pub counters: Counters,
+}
+
+/// A log on files.
+pub type FileLog = Log<SegmentFiles, Box<[u8]>>;
+
+/// Shows readers what is durable: right after a commit.
+pub fn publish(log: &mut FileLog) {
+    let (end, oldest) = (log.end(), log.oldest());
+    let (media, tail) = log.media_and_tail();
+    media.publish(end, oldest, tail);
+}
+
+/// The log thread's state.
+pub struct Writer {
+    log: FileLog,
+    ingest: Arc<Ingest>,
+    clocks: Arc<Mutex<Clocks>>,
+    snapshot: Snapshot,
+    commit_delay: Duration,
+    last_commit: Instant,
+    evicted: u64,
+    facts: Arc<Mutex<Facts>>,
+}
+
+impl Writer {
+    /// For a log that was just opened, with the control records that it reported.
+    #[must_use]
+    pub fn new(
+        log: FileLog,
+        ingest: Arc<Ingest>,
+        clocks: Arc<Mutex<Clocks>>,
+        snapshot: Snapshot,
+        commit_delay: Duration,
+    ) -> Self {
+        let facts = Arc::new(Mutex::new(facts_of(&log, 0)));
+        Self { log, ingest, clocks, snapshot, commit_delay, last_commit: now(), evicted: 0, facts }
+    }
+
+    /// Where the thread leaves what others may know.
+    #[must_use]
+    pub fn facts(&self) -> Arc<Mutex<Facts>> {
+        Arc::clone(&self.facts)
+    }
+
+    /// Runs until the desk is closed for good and everything is durable.
+    pub fn run(mut self) {
+        loop {
+            let taken = self.ingest.take(PATIENCE);
+            if taken.bodies.is_empty() && taken.controls.is_empty() {
+                if self.ingest.closed() == Some(Closed::Stopping) {
+                    return;
+                }
+                self.idle();
+                continue;
+            }
+            if self.ingest.closed() == Some(Closed::Failed) {
+                // What waits is dropped, and so are those who wait for it told.
+                continue;
+            }
+            self.hold_back();
+            if let Err(error) = self.write(taken) {
+                tracing::error!(%error, "the log cannot be written any more: events are refused");
+                self.ingest.set_closed(Some(Closed::Failed));
+            }
+            self.publish_facts();
+        }
+    }
+
+    /// Spares the card: commits follow each other at the configured distance at least.
+    fn hold_back(&self) {
+        let delay_ms = u64::try_from(self.commit_delay.as_millis()).unwrap_or(u64::MAX);
+        let since_ms = now().ms_since(self.last_commit);
+        if since_ms < delay_ms && self.ingest.closed().is_none() {
+            pause(Duration::from_millis(delay_ms - since_ms));
+        }
+    }
+
+    fn idle(&mut self) {
+        if let Err(error) = self.log.media_and_tail().0.prewrite_step() {
+            tracing::warn!(%error, "cannot write a segment of the log ahead");
+        }
+        let stepped = self.clocks.lock().unwrap_or_else(PoisonError::into_inner).stepped();
+        if let Some(anchor) = stepped {
+            tracing::info!(trusted = anchor.trusted, "the wall clock was set");
+            let written = self.ingest.write_control(ControlKind::Anchor, move |_, _| anchor.encode());
+            // Nobody waits for it: it only improves times that are shipped later.
+            drop(written);
+        }
+    }
+
+    fn write(&mut self, mut taken: Taken) -> Result<(), SegmentError> {
+        let clock = self.clocks.lock().unwrap_or_else(PoisonError::into_inner).now();
+        for body in &taken.bodies {
+            let mut clock = clock;
+            let passed = clock.wall.0 - body.time.0;
+            clock.age.0 = clock.age.0.saturating_add_signed(-passed.clamp(0, 60_000));
+            clock.wall = body.time;
+            let frame = Frame { count: body.count, clock, body: &body.bytes };
+            self.append(|log| log.append(&frame))?;
+        }
+        let mut done = Vec::new();
+        for ControlRequest { kind, body, done: sender } in taken.controls.drain(..) {
+            let at = self.log.next_offset();
+            let body = body(at, self.log.oldest());
+            self.append(|log| log.append_control(kind, &body, clock))?;
+            self.snapshot.note(kind, &body);
+            done.push((sender, at));
+        }
+        let end = self.log.commit()?;
+        publish(&mut self.log);
+        self.last_commit = now();
+        self.ingest.committed(end.offset, taken);
+        for (sender, at) in done {
+            // Who asked may have gone meanwhile.
+            sender.send(at).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Appends; starts the next segment when this one is full.
+    fn append(
+        &mut self,
+        frame: impl Fn(&mut FileLog) -> Result<(), AppendError<SegmentError>>,
+    ) -> Result<(), SegmentError> {
+        match frame(&mut self.log) {
+            Ok(()) => Ok(()),
+            Err(AppendError::Media(error)) => Err(error),
+            Err(AppendError::SegmentFull) => {
+                let clock = self.clocks.lock().unwrap_or_else(PoisonError::into_inner).now();
+                if let Some(evicted) = self.log.roll(&self.snapshot.records(), clock)? {
+                    self.note_evicted(&evicted);
+                }
+                match frame(&mut self.log) {
+                    Ok(()) => Ok(()),
+                    Err(AppendError::Media(error)) => Err(error),
+                    Err(AppendError::SegmentFull) => {
+                        unreachable!("a frame is smaller than an empty segment")
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_evicted(&mut self, evicted: &Range<Offset>) {
+        let count = evicted.end.0 - evicted.start.0;
+        self.evicted += count;
+        tracing::warn!(
+            first = evicted.start.0,
+            count,
+            "the log is full: its oldest events made room for new ones"
+        );
+    }
+
+    fn publish_facts(&self) {
+        let mut facts = facts_of(&self.log, self.evicted);
+        facts.closed = self.ingest.closed();
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
+    }
+}
+
+fn facts_of(log: &FileLog, evicted: u64) -> Facts {
+    Facts {
+        id: log.id(),
+        generation: log.generation(),
+        oldest: log.oldest(),
+        evicted,
+        closed: None,
+        counters: log.counters(),
+    }
+}
