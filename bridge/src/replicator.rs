@@ -267,6 +267,8 @@ impl Replicator {
             let state = match session {
                 session if session.is_live() => State::Live,
                 _ if version.is_some() => State::Starting,
+                // Every further try would be two changes.
+                _ if self.is_unreachable() => State::Offline,
                 _ => State::Connecting,
             };
             self.set_state(state);
@@ -326,6 +328,11 @@ impl Replicator {
         };
         self.status.last_error = Some(reason);
         self.set_state(state);
+    }
+
+    /// Whether the last session did not find a broker.
+    fn is_unreachable(&self) -> bool {
+        self.status.state == State::Offline && self.status.last_error.is_some()
     }
 
     fn set_state(&mut self, state: State) {

@@ -25,7 +25,8 @@ pub struct Status {
 /// Where a replicator stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// No broker could be reached, or none was tried yet, or the replicator was stopped.
+    /// No broker could be reached, and that is being tried again; or none was tried yet, or the
+    /// replicator was stopped.
     #[default]
     Offline,
     /// Opening the first connection of a session.

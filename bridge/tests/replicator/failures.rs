@@ -262,6 +262,8 @@ fn bootstrap_brokers_take_turns() {
     world.down = vec![3, 4];
     world.settle();
     assert_eq!(world.replicator.status().state, State::Offline);
+    world.tick();
+    assert_eq!(world.changes, 2, "connecting and offline are told once");
     world.pass_ms(1000);
     assert_eq!(world.connects, [4, 3, 1]);
     assert_eq!(world.replicator.status().state, State::Live);

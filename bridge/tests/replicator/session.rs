@@ -190,6 +190,23 @@ fn batches_behind_a_postponed_one_are_sent_again_in_order() {
     assert_eq!(world.committed(), Some(14));
 }
 
+/// A broker that takes a batch although the one before it is missing has lost the order.
+#[test]
+fn a_batch_taken_out_of_order_ends_the_session() {
+    let mut world = World::with(2, |settings| settings.batch.batch_bytes = 200);
+    world.settle();
+    world.ship("hot", 0..1);
+    world.forget();
+    world.fault(PRODUCE, [51, 0].map(Fault::Code));
+    world.ship("hot", 0..8);
+    let error = world.replicator.status().last_error.clone().unwrap();
+    assert_eq!(error, "batches of hot were taken out of order");
+    assert!(!world.seen().iter().any(|text| text.starts_with("EndTxn")));
+    world.pass_ms(100);
+    world.ship("hot", 0..8);
+    assert_eq!(world.committed(), Some(8));
+}
+
 #[test]
 fn sequences_begin_anew_under_a_new_epoch_and_go_on_under_the_old_one() {
     let mut world = World::live(2);

@@ -77,6 +77,8 @@ pub(crate) struct World {
     /// Outputs that are not about connections.
     pub(crate) told: Vec<Output>,
     pub(crate) wanted: bool,
+    /// Changes of state that were told.
+    pub(crate) changes: u32,
 }
 
 impl World {
@@ -108,6 +110,7 @@ impl World {
             connects: Vec::new(),
             told: Vec::new(),
             wanted: false,
+            changes: 0,
         }
     }
 
@@ -152,7 +155,7 @@ impl World {
                 self.told.push(Output::Resumed(position));
             }
             Output::Committed(_) => self.told.push(output),
-            Output::Changed => {}
+            Output::Changed => self.changes += 1,
         }
     }
 
