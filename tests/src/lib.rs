@@ -2,3 +2,4 @@
 
 #[cfg(feature = "real")]
 pub mod real;
+pub mod tidy;

@@ -24,19 +24,8 @@ fn survives_a_kill(setup: Setup) -> Result<()> {
     })
 }
 
-#[test]
-fn kafka_3_9_2_tv0() -> Result<()> {
-    survives_a_kill(Setup::V392Tv0)
-}
-
-#[test]
-fn kafka_4_1_2_tv2() -> Result<()> {
-    survives_a_kill(Setup::V412Tv2)
-}
-
-#[test]
-fn kafka_4_1_2_tv1() -> Result<()> {
-    survives_a_kill(Setup::V412Tv1)
+tributary_tests::on_each_cluster! {
+    survives_a_kill
 }
 
 /// What stands in the topic `hot` in a made-up run, before something is done to it.

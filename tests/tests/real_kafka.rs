@@ -1,5 +1,6 @@
 //! The main job on real input: devices → gateway → Kafka, with nothing going wrong.
 
+use core::fmt::Write as _;
 use std::fs::File;
 use std::process::Command;
 
@@ -55,7 +56,7 @@ fn publish_with_mosquitto(world: &World, round: u32) -> Result<()> {
         for reading in &*device.readings {
             text += &device.payload(round, reading);
             text.push('\n');
-            record += &format!("{}\t{round}\t{}\t1\t1\n", device.name, reading.seq);
+            writeln!(record, "{}\t{round}\t{}\t1\t1", device.name, reading.seq)?;
         }
         std::fs::write(&lines, text)?;
         let mut command = Command::new("mosquitto_pub");
@@ -71,17 +72,6 @@ fn publish_with_mosquitto(world: &World, round: u32) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn delivers_all_to_3_9_2_tv0() -> Result<()> {
-    delivers_all(Setup::V392Tv0)
-}
-
-#[test]
-fn delivers_all_to_4_1_2_tv2() -> Result<()> {
-    delivers_all(Setup::V412Tv2)
-}
-
-#[test]
-fn delivers_all_to_4_1_2_tv1() -> Result<()> {
-    delivers_all(Setup::V412Tv1)
+tributary_tests::on_each_cluster! {
+    delivers_all
 }

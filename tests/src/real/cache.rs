@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 /// A version of Apache Kafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// The last with ZooKeeper's heritage: knows no feature `transaction.version`.
+    /// The last of the 3.x line: knows no feature `transaction.version`.
     V3_9_2,
     /// A new cluster of it finalizes `transaction.version` 2.
     V4_1_2,

@@ -1,7 +1,7 @@
 //! The devices as rumqttc clients, and their record of what was sent how often and acknowledged.
 //!
 //! A device keeps at most [`WINDOW`] messages unacknowledged. When its connection breaks, a new one
-//! sends the unacknowledged again, in order, before it goes on: what QoS 1 asks of a device.
+//! sends the unacknowledged again, in order, before it goes on: what `QoS` 1 asks of a device.
 
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use super::wait;
 
 const WINDOW: usize = 20;
 /// How long a device may go without any acknowledgement before the test has failed.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// Between attempts to connect to a gateway that is down.
 const RECONNECT: Duration = Duration::from_millis(20);
 

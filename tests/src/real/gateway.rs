@@ -1,8 +1,9 @@
 //! The gateway under test: the released binary with a configuration and a directory of its own.
 
 use core::fmt::Write as _;
+use core::net::Ipv4Addr;
 use core::time::Duration;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,7 +20,7 @@ const START_MAX: Duration = Duration::from_secs(20);
 /// What the daemon promises for SIGTERM, and a second for a busy machine.
 const STOP_MAX: Duration = Duration::from_secs(6);
 /// A backlog of minutes, a broker that comes back, and back-off.
-const DRAIN_MAX: Duration = Duration::from_secs(180);
+const DRAIN_MAX: Duration = Duration::from_mins(3);
 
 /// A `[[route]]`.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +70,8 @@ impl Gateway {
     /// It cannot be written.
     pub fn configure(&self, routes: &[Route]) -> Result<()> {
         let mut text = format!(
-            "gateway = \"{NAME}\"\n[log]\ndir = {:?}\nsize = \"256 MiB\"\n[[listener]]\naddress = \"127.0.0.1:{}\"\n[upstream]\nbrokers = [\"{}\"]\n",
-            self.dir.join("data"),
+            "gateway = \"{NAME}\"\n[log]\ndir = \"{}\"\nsize = \"256 MiB\"\n[[listener]]\naddress = \"127.0.0.1:{}\"\n[upstream]\nbrokers = [\"{}\"]\n",
+            self.dir.join("data").display(),
             self.port,
             self.brokers
         );

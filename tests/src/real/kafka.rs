@@ -1,8 +1,9 @@
 //! A Kafka cluster of one broker: formatted, started, killed and started again on the same ports.
 
+use core::net::Ipv4Addr;
 use core::time::Duration;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -14,7 +15,7 @@ use super::process::{self, Process};
 use super::{ports, wait};
 
 /// How long a broker may take to answer; after a kill it waits for its own old registration to end.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 const STOP_MAX: Duration = Duration::from_secs(30);
 /// Any valid id will do: no two clusters ever meet.
 const CLUSTER_ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
@@ -198,12 +199,14 @@ impl Kafka {
 }
 
 fn server_properties(dir: &Path, listeners: Listeners, controller: u16) -> String {
-    let mut listen = format!("PLAINTEXT://127.0.0.1:{}", listeners.direct);
-    let mut announce = listen.clone();
-    if let Some((own, announced)) = listeners.proxied {
-        listen += &format!(",PROXIED://127.0.0.1:{own}");
-        announce += &format!(",PROXIED://127.0.0.1:{announced}");
-    }
+    let direct = format!("PLAINTEXT://127.0.0.1:{}", listeners.direct);
+    let (listen, announce) = match listeners.proxied {
+        None => (direct.clone(), direct),
+        Some((own, announced)) => (
+            format!("{direct},PROXIED://127.0.0.1:{own}"),
+            format!("{direct},PROXIED://127.0.0.1:{announced}"),
+        ),
+    };
     let data = dir.join("data");
     // The last two let a killed broker come back in seconds: its controller waits for the old
     // registration to end.

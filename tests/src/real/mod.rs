@@ -4,6 +4,8 @@
 //! `tests/real/check.py` compares what stands in Kafka with them. `tests/run` installs what this
 //! needs; each test gets a broker, a gateway and a directory of its own.
 
+#![expect(clippy::print_stdout, reason = "seeds and accounts belong in the output of a test run")]
+
 pub mod binary;
 pub mod cache;
 pub mod expect;
@@ -18,3 +20,28 @@ pub mod readings;
 pub mod scratch;
 pub mod wait;
 pub mod world;
+
+/// Makes a test on each cluster of functions that take a [`kafka::Setup`].
+#[macro_export]
+macro_rules! on_each_cluster {
+    ($($test:ident)*) => {
+        $(mod $test {
+            use $crate::real::kafka::Setup;
+
+            #[test]
+            fn on_3_9_2_tv0() -> anyhow::Result<()> {
+                super::$test(Setup::V392Tv0)
+            }
+
+            #[test]
+            fn on_4_1_2_tv2() -> anyhow::Result<()> {
+                super::$test(Setup::V412Tv2)
+            }
+
+            #[test]
+            fn on_4_1_2_tv1() -> anyhow::Result<()> {
+                super::$test(Setup::V412Tv1)
+            }
+        })*
+    };
+}

@@ -3,8 +3,9 @@
 //! They lie below the range from which the kernel takes ports for outgoing connections: so no client
 //! can take the port of a server that is being restarted.
 
+use core::net::Ipv4Addr;
 use core::sync::atomic::{AtomicU16, Ordering};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 
 use anyhow::{Result, bail};
 

@@ -14,7 +14,7 @@ use super::{cache, wait};
 
 /// The console consumer has no way to ask whether a topic has ended: it waits this long for more.
 const END_OF_TOPIC_MS: &str = "3000";
-const READ_MAX: Duration = Duration::from_secs(120);
+const READ_MAX: Duration = Duration::from_mins(2);
 
 /// What each of the two saw.
 #[derive(Debug)]

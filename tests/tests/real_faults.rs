@@ -1,0 +1,164 @@
+//! The main job while everything breaks: the gateway and the broker are killed, connections are
+//! cut, and the bad day of a gateway. Devices send all the while; the checker allows nothing.
+
+use core::time::Duration;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use tributary_tests::real::expect::Expectation;
+use tributary_tests::real::fleet::{Fleet, Plan};
+use tributary_tests::real::gateway::Gateway;
+use tributary_tests::real::kafka::{Kafka, Listeners, Setup};
+use tributary_tests::real::process::Process;
+use tributary_tests::real::proxy::Proxy;
+use tributary_tests::real::world::{self, ALWAYS, ROUTES, World};
+use tributary_tests::real::{cache, ports, readings, scratch, wait};
+
+const DIR: &str = env!("CARGO_TARGET_TMPDIR");
+const GATEWAY_KILLS: u32 = 30;
+const BROKER_KILLS: u32 = 10;
+const CUTS: u64 = 100;
+const CUTS_MAX: Duration = Duration::from_secs(180);
+/// Readings per second of the bad day.
+const BAD_DAY_RATE: u32 = 3_000;
+const PAHO_MAX: Duration = Duration::from_secs(240);
+
+/// Rounds without end, at a rate that leaves the machine to the servers.
+fn endless(rate: u32) -> Result<Plan> {
+    Ok(Plan { devices: readings::devices()?, first_round: 1, rounds: None, take: usize::MAX, rate })
+}
+
+fn expectation(sent: &Path) -> Expectation {
+    Expectation::default()
+        .sent(sent.to_owned())
+        .route("hot", &[(1, ALWAYS, "temp > 70")])
+        .route("all", &[(1, ALWAYS, "")])
+}
+
+/// A moment between 20 ms and `max`.
+fn moment(random: &mut fastrand::Rng, max: Duration) -> Duration {
+    let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(random.u64(20..max))
+}
+
+/// SIGKILL of the gateway at random moments while the devices send, most of them while it ships.
+fn survives_kills_of_the_gateway(setup: Setup) -> Result<()> {
+    World::test(DIR, "gateway-kills", setup, |world| {
+        let mut random = scratch::random("gateway kills")?;
+        let fleet = Fleet::start(world.gateway.port(), &endless(1_500)?);
+        for _ in 0..GATEWAY_KILLS {
+            // It must have taken something since the last kill, or the kill proves nothing.
+            fleet.wait_for(50)?;
+            wait::pass(moment(&mut random, Duration::from_millis(1_500)));
+            world.gateway.kill()?;
+            world.gateway.restart()?;
+        }
+        fleet.wait_for(50)?;
+        fleet.stop();
+        let sent = world.path("sent.tsv");
+        fleet.finish(&sent)?;
+        world.check(&expectation(&sent))?;
+        world.gateway.stop()
+    })
+}
+
+/// The same with paho's devices, which end by themselves: as many kills as fit.
+fn survives_kills_under_paho(setup: Setup) -> Result<()> {
+    World::test(DIR, "paho-kills", setup, |world| {
+        let mut random = scratch::random("gateway kills under paho")?;
+        let sent = world.path("sent.tsv");
+        let mut paho = cache::python("publish.py");
+        paho.args(["--port", &world.gateway.port().to_string(), "--rounds", "1"]);
+        paho.args(["--rate", "1500", "--out"]).arg(&sent);
+        let mut paho = Process::start("paho", paho, &world.path("paho.log"))?;
+        let mut kills = 0;
+        while paho.check_running().is_ok() {
+            wait::pass(moment(&mut random, Duration::from_millis(2_000)));
+            world.gateway.kill()?;
+            world.gateway.restart()?;
+            kills += 1;
+        }
+        paho.succeed(PAHO_MAX)?;
+        ensure!(kills >= 5, "only {kills} kills during the replay");
+        world.check(&expectation(&sent))
+    })
+}
+
+/// SIGKILL of the broker at random moments while the gateway ships.
+fn survives_kills_of_the_broker(setup: Setup) -> Result<()> {
+    World::test(DIR, "broker-kills", setup, |world| {
+        let mut random = scratch::random("broker kills")?;
+        let fleet = Fleet::start(world.gateway.port(), &endless(1_500)?);
+        for _ in 0..BROKER_KILLS {
+            wait_for_delivery(&world.gateway)?;
+            wait::pass(moment(&mut random, Duration::from_millis(1_500)));
+            world.kafka.kill()?;
+            world.kafka.restart()?;
+        }
+        wait_for_delivery(&world.gateway)?;
+        fleet.stop();
+        let sent = world.path("sent.tsv");
+        fleet.finish(&sent)?;
+        world.check(&expectation(&sent))
+    })
+}
+
+/// Waits until Kafka has acknowledged something more than now.
+fn wait_for_delivery(gateway: &Gateway) -> Result<()> {
+    let settled = || Ok::<_, anyhow::Error>(gateway.status()?["upstream"]["settled"].as_u64());
+    let before = settled()?;
+    wait::until("a delivery", Duration::from_secs(60), || Ok((settled()? > before).then_some(())))
+}
+
+/// The bridge's connections are cut at random byte positions, in requests and in answers.
+fn survives_cut_connections(setup: Setup) -> Result<()> {
+    scratch::within(DIR, &format!("cuts-{}", setup.name()), |dir| {
+        let random = scratch::random("cuts")?;
+        let (own, announced) = (ports::free()?, ports::free()?);
+        let listeners = Listeners { proxied: Some((own, announced)), ..Listeners::direct()? };
+        let kafka = Kafka::start(setup, &dir.join("kafka"), listeners)?;
+        let proxy = Proxy::start(announced, own, random)?;
+        let upstream = format!("127.0.0.1:{announced}");
+        let mut gateway = Gateway::start(&dir.join("gateway"), &upstream, &ROUTES)?;
+
+        let fleet = Fleet::start(gateway.port(), &endless(1_000)?);
+        wait::until("the cuts", CUTS_MAX, || Ok((proxy.cuts() >= CUTS).then_some(())))?;
+        proxy.stop_cutting();
+        fleet.stop();
+        let sent = dir.join("sent.tsv");
+        fleet.finish(&sent)?;
+        world::check(&gateway, &kafka, dir, &expectation(&sent))?;
+        println!("{} connections were cut", proxy.cuts());
+        gateway.stop()
+    })
+}
+
+/// Kafka away at 3 s, the gateway killed at 7 s, both back: nothing lost, nothing doubled.
+fn survives_the_bad_day(setup: Setup) -> Result<()> {
+    World::test(DIR, "bad-day", setup, |world| {
+        let fleet = Fleet::start(world.gateway.port(), &endless(BAD_DAY_RATE)?);
+        wait::pass(Duration::from_secs(3));
+        world.kafka.kill()?;
+        wait::pass(Duration::from_secs(4));
+        world.gateway.kill()?;
+        wait::pass(Duration::from_secs(1));
+        world.gateway.restart()?;
+        wait::pass(Duration::from_secs(4));
+        world.kafka.restart()?;
+        wait::pass(Duration::from_secs(3));
+        fleet.stop();
+        let sent = world.path("sent.tsv");
+        let readings = fleet.finish(&sent)?;
+        // The devices kept up: 15 s, of which the gateway was away for one.
+        ensure!(readings > 12 * u64::from(BAD_DAY_RATE), "only {readings} readings were taken");
+        world.check(&expectation(&sent))
+    })
+}
+
+tributary_tests::on_each_cluster! {
+    survives_kills_of_the_gateway
+    survives_kills_under_paho
+    survives_kills_of_the_broker
+    survives_cut_connections
+    survives_the_bad_day
+}
