@@ -66,20 +66,32 @@ impl<'a> Disconnect<'a> {
     /// Reads what follows the fixed header.
     pub(super) fn decode(body: &'a [u8], version: Version) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
-        if version == Version::V311 {
-            reader.end()?;
-        }
-        let (reason, properties) =
-            reason_and_properties(Carrier::Disconnect, &DISCONNECT_ALLOWED, &mut reader)?
+        let mut disconnect = Self { reason: Reason::Success, properties: Properties::NONE };
+        // Both may be left out, and the properties alone (MQTT 5.0, 3.14.2.1 and 3.14.2.2.1).
+        if version == Version::V5 && !reader.is_empty() {
+            disconnect.reason = Reason::decode(reader.byte()?, &DISCONNECT_ALLOWED)
                 .ok_or(Malformed::packet("MQTT-3.14.2-1"))?;
-        Ok(Self { reason, properties })
+            if !reader.is_empty() {
+                disconnect.properties =
+                    Properties::decode(Carrier::Disconnect, version, &mut reader)?;
+            }
+        }
+        reader.end()?;
+        Ok(disconnect)
     }
 
     /// Appends the packet, as short as it can be.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
-        match version {
-            Version::V311 => out.extend_from_slice(&[0xE0, 0]),
-            Version::V5 => encode(0xE0, self.reason, self.properties, out),
+        let is_plain = self.properties == Properties::NONE;
+        if version == Version::V311 || (is_plain && self.reason == Reason::Success) {
+            out.extend_from_slice(&[0xE0, 0]);
+        } else if is_plain {
+            out.extend_from_slice(&[0xE0, 1, self.reason as u8]);
+        } else {
+            writer::packet(out, 0xE0, |out| {
+                out.push(self.reason as u8);
+                self.properties.encode(version, out);
+            });
         }
     }
 }
@@ -88,45 +100,24 @@ impl<'a> Auth<'a> {
     /// Reads what follows the fixed header.
     pub(super) fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
-        let (reason, properties) =
-            reason_and_properties(Carrier::Auth, &AUTH_ALLOWED, &mut reader)?
+        let mut auth = Self { reason: Reason::Success, properties: Properties::NONE };
+        // Both may be left out together (MQTT 5.0, 3.15.2.1).
+        if !reader.is_empty() {
+            auth.reason = Reason::decode(reader.byte()?, &AUTH_ALLOWED)
                 .ok_or(Malformed::packet("MQTT-3.15.2-1"))?;
-        Ok(Self { reason, properties })
+            auth.properties = Properties::decode(Carrier::Auth, Version::V5, &mut reader)?;
+        }
+        reader.end()?;
+        Ok(auth)
     }
 
     /// Appends the packet, as short as it can be.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        encode(0xF0, self.reason, self.properties, out);
-    }
-}
-
-/// Both may be left out (MQTT 5.0, 3.14.2.1 and 3.15.2.1). `None`: the reason is not allowed.
-fn reason_and_properties<'a>(
-    carrier: Carrier,
-    allowed: &[Reason],
-    reader: &mut Reader<'a>,
-) -> Result<Option<(Reason, Properties<'a>)>, Malformed> {
-    if reader.is_empty() {
-        return Ok(Some((Reason::Success, Properties::NONE)));
-    }
-    let Some(reason) = Reason::decode(reader.byte()?, allowed) else { return Ok(None) };
-    if reader.is_empty() {
-        return Ok(Some((reason, Properties::NONE)));
-    }
-    let properties = Properties::decode(carrier, Version::V5, reader)?;
-    reader.end()?;
-    Ok(Some((reason, properties)))
-}
-
-fn encode(first_byte: u8, reason: Reason, properties: Properties<'_>, out: &mut Vec<u8>) {
-    if properties != Properties::NONE {
-        writer::packet(out, first_byte, |out| {
-            out.push(reason as u8);
-            properties.encode(Version::V5, out);
+        writer::packet(out, 0xF0, |out| {
+            if self.reason != Reason::Success || self.properties != Properties::NONE {
+                out.push(self.reason as u8);
+                self.properties.encode(Version::V5, out);
+            }
         });
-    } else if reason != Reason::Success {
-        out.extend_from_slice(&[first_byte, 1, reason as u8]);
-    } else {
-        out.extend_from_slice(&[first_byte, 0]);
     }
 }

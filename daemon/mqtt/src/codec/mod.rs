@@ -6,6 +6,7 @@
 //!
 //! What is checked here is what a packet may say in itself. What a peer may say at this moment
 //! (roles, order, quotas) is the session's business.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod ack;
 pub mod connack;

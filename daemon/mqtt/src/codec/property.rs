@@ -196,12 +196,11 @@ impl<'a> Properties<'a> {
 }
 
 /// One bit for each identifier. All are below 64.
-const fn set(ids: &[u8]) -> u64 {
+const fn set(mut ids: &[u8]) -> u64 {
     let mut bits = 0;
-    let mut index = 0;
-    while index < ids.len() {
-        bits |= 1 << ids[index];
-        index += 1;
+    while let [id, rest @ ..] = ids {
+        bits |= 1 << *id;
+        ids = rest;
     }
     bits
 }

@@ -130,6 +130,7 @@ const PACKETS: &[Row] = &[
     (V5, 0xE0, b"\0\x03\x21\0\x01", MalformedPacket, "2.2.2.2"),
     (V5, 0xE0, b"\0\0\0", MalformedPacket, "2.1.4"),
     (V5, 0xF0, b"\x04", MalformedPacket, "MQTT-3.15.2-1"),
+    (V5, 0xF0, b"\x18", MalformedPacket, "2.1.4"),
     (V5, 0xF0, b"\0\x03\x16\0\0", ProtocolError, "3.1.2.11.10"),
 ];
 
