@@ -51,7 +51,7 @@ pub(super) fn metadata(state: &State, ask: Ask, request: &MetadataRequest) -> Me
 }
 
 fn topic_answer(state: &State, ask: Ask, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
-    let Some(name) = &asked.name else {
+    let Some(name) = asked.name.as_ref().filter(|_| asked.topic_id.is_nil()) else {
         return topic_by_id(state, ask, asked.topic_id);
     };
     let name = name.0.as_str();

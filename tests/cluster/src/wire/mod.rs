@@ -102,3 +102,6 @@ fn skip_client(frame: &mut Bytes, head: Head) -> Result<(), Malformed> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,17 +88,17 @@ impl ProducerIds {
 pub(crate) struct Transactions {
     pub(crate) settings: TransactionSettings,
     pub(crate) producer_ids: ProducerIds,
-    transactions: BTreeMap<String, Transaction>,
+    known: BTreeMap<String, Transaction>,
 }
 
 impl Transactions {
     pub(crate) const fn new(settings: TransactionSettings) -> Self {
         let producer_ids = ProducerIds(FIRST_PRODUCER_ID);
-        Self { settings, producer_ids, transactions: BTreeMap::new() }
+        Self { settings, producer_ids, known: BTreeMap::new() }
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = &String> {
-        self.transactions.keys()
+        self.known.keys()
     }
 
     /// `InitProducerId`: fences whoever used the id, aborts what is open, gives a new epoch.
@@ -112,13 +112,11 @@ impl Transactions {
             .filter(|ms| (1..=self.settings.timeout_max_ms).contains(ms))
             .ok_or(Error::InvalidTransactionTimeout)?;
         self.forget_expired(now, init.id);
-        if self.transactions.len() >= TRANSACTIONAL_IDS_MAX
-            && !self.transactions.contains_key(init.id)
-        {
+        if self.known.len() >= TRANSACTIONAL_IDS_MAX && !self.known.contains_key(init.id) {
             return Err(Error::PolicyViolation);
         }
         let (settings, ids) = (self.settings, &mut self.producer_ids);
-        self.transactions
+        self.known
             .entry(init.id.to_owned())
             .or_insert_with(|| Transaction::new(now, ids.take()))
             .init(now, (init.expected, timeout_ms), (settings, ids))
@@ -133,7 +131,7 @@ impl Transactions {
     ) -> Result<(), Error> {
         let (id, producer, client) = caller;
         let kafka = self.settings.kafka;
-        self.known(now, id)?.add(now, (producer, client, kafka), participants)
+        self.find(now, id)?.add(now, (producer, client, kafka), participants)
     }
 
     /// Whether a participant was registered: what a broker asks before it takes a write of version
@@ -146,7 +144,7 @@ impl Transactions {
     ) -> Result<(), Error> {
         let (id, producer) = caller;
         let kafka = self.settings.kafka;
-        self.known(now, id)?.verify(producer, kafka, participant)
+        self.find(now, id)?.verify(producer, kafka, participant)
     }
 
     /// `EndTxn`. Answers who the producer is for its next transaction.
@@ -158,7 +156,7 @@ impl Transactions {
     ) -> Result<Producer, Error> {
         let (id, producer, client) = caller;
         self.forget_expired(now, id);
-        let transaction = self.transactions.get_mut(id).ok_or(Error::InvalidProducerIdMapping)?;
+        let transaction = self.known.get_mut(id).ok_or(Error::InvalidProducerIdMapping)?;
         match client {
             Client::V0 => transaction.end_v0(now, producer, (commit, self.settings)),
             Client::V2 => {
@@ -170,13 +168,13 @@ impl Transactions {
 
     /// Takes a decided transaction whose markers are due. The id is free again from now on.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<Ending> {
-        self.transactions.values_mut().find_map(|transaction| transaction.take_due(now))
+        self.known.values_mut().find_map(|transaction| transaction.take_due(now))
     }
 
     /// Aborts and fences every transaction that is open for longer than its timeout, if `now` is
     /// late enough for a look: brokers look at intervals.
     pub(crate) fn sweep(&mut self, now: Instant) {
-        for transaction in self.transactions.values_mut() {
+        for transaction in self.known.values_mut() {
             transaction.sweep(now, self.settings);
         }
     }
@@ -184,30 +182,27 @@ impl Transactions {
     /// When markers or a sweep are due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let sweep_ms = self.settings.sweep_ms;
-        self.transactions
-            .values()
-            .filter_map(|transaction| transaction.poll_timeout(sweep_ms))
-            .min()
+        self.known.values().filter_map(|transaction| transaction.poll_timeout(sweep_ms)).min()
     }
 
     /// The coordinator of the ids that `moved` selects is loaded anew: what it could not write is
     /// forgotten, markers that were pending are sent again.
     pub(crate) fn reload(&mut self, now: Instant, moved: impl Fn(&str) -> bool) {
         let again = now.plus_ms(self.settings.marker_delay_ms);
-        for (_, transaction) in self.transactions.iter_mut().filter(|(id, _)| moved(id)) {
+        for (_, transaction) in self.known.iter_mut().filter(|(id, _)| moved(id)) {
             transaction.reload(again);
         }
     }
 
-    fn known(&mut self, now: Instant, id: &str) -> Result<&mut Transaction, Error> {
+    fn find(&mut self, now: Instant, id: &str) -> Result<&mut Transaction, Error> {
         self.forget_expired(now, id);
-        self.transactions.get_mut(id).ok_or(Error::InvalidProducerIdMapping)
+        self.known.get_mut(id).ok_or(Error::InvalidProducerIdMapping)
     }
 
     fn forget_expired(&mut self, now: Instant, id: &str) {
         let expiration_ms = self.settings.expiration_ms;
-        if self.transactions.get(id).is_some_and(|known| known.has_expired(now, expiration_ms)) {
-            self.transactions.remove(id);
+        if self.known.get(id).is_some_and(|found| found.has_expired(now, expiration_ms)) {
+            self.known.remove(id);
         }
     }
 }
