@@ -46,7 +46,7 @@ fn consume(world: &mut World, isolation: i8) -> Vec<String> {
     let mut values = Vec::new();
     for record in sets.iter().flat_map(|set| &set.records) {
         aborted.retain(|next| {
-            let begins = next.first_offset.to_owned() <= record.offset;
+            let begins = next.first_offset <= record.offset;
             if begins {
                 skipping.push(next.producer_id.0);
             }

@@ -5,8 +5,8 @@ use kafka_protocol::messages::FindCoordinatorRequest;
 use tributary_cluster::{Kafka, Settings, TransactionVersion};
 
 use crate::support::{
-    B1, ID, ORIGIN_MS, POSITIONS, Session, Speaks, Stamp, TOPIC, World, batch, fetch_offset,
-    produce_request, text, values,
+    B1, ID, ORIGIN_MS, POSITIONS, Session, Speaks, Stamp, TOPIC, World, batch, commit_offset_as,
+    fetch_offset, produce_request, text, values,
 };
 
 const BOTH: [Speaks; 2] = [Speaks::V0, Speaks::V2];
@@ -157,7 +157,7 @@ fn versions_that_do_not_register_need_to() {
         let records = batch(session.stamp(0), &["a"]);
         assert_eq!(session.send_batch_as(&mut world, 11, (0, records)).0, 120);
         let request = session.commit_request((POSITIONS, 0), 1);
-        assert_eq!(session.commit_offset_as(&mut world, 4, &request), 120);
+        assert_eq!(commit_offset_as(&mut world, 4, &request), 120);
     }
 }
 
@@ -179,7 +179,7 @@ fn offsets_are_judged_by_topic_and_member_alone() {
         let session = Session::open(&mut world, ID, speaks);
         session.register(&mut world);
         let version = if speaks == Speaks::V0 { 4 } else { 5 };
-        let mut commit = |request| session.commit_offset_as(&mut world, version, &request);
+        let mut commit = |request| commit_offset_as(&mut world, version, &request);
         let request = session.commit_request((POSITIONS, 0), 1);
         assert_eq!(commit(session.commit_request(("missing", 0), 1)), 3);
         assert_eq!(commit(session.commit_request((POSITIONS, 1), 1)), 3);

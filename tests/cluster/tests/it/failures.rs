@@ -155,12 +155,12 @@ fn storm(seed: u64) -> [usize; 3] {
     });
     let mut counts = [0; 3];
     for _ in 0..1000 {
-        let seen = match world.try_call(B1, 12, &MetadataRequest::default()) {
+        let outcome = match world.try_call(B1, 12, &MetadataRequest::default()) {
             Ok(_) => 0,
             Err(Lost::Silent) => 1,
             Err(Lost::Closed) => 2,
         };
-        counts[seen] += 1;
+        counts[outcome] += 1;
         world.disconnect(B1);
     }
     counts

@@ -1,8 +1,9 @@
 //! The cluster behind sockets.
 
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::TcpStream;
 
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, ProduceResponse};

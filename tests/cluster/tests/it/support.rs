@@ -385,16 +385,7 @@ impl Session {
             Speaks::V0 => 4,
             Speaks::V2 => 5,
         };
-        self.commit_offset_as(world, version, &self.commit_request((POSITIONS, 0), offset))
-    }
-
-    pub(crate) fn commit_offset_as(
-        &self,
-        world: &mut World,
-        version: i16,
-        request: &TxnOffsetCommitRequest,
-    ) -> i16 {
-        world.call(B1, version, request).topics[0].partitions[0].error_code
+        commit_offset_as(world, version, &self.commit_request((POSITIONS, 0), offset))
     }
 
     pub(crate) fn end_as(&self, world: &mut World, commit: bool) -> EndTxnResponse {
@@ -426,6 +417,15 @@ impl Session {
         assert_eq!(self.commit_offset(world, position), 0);
         assert_eq!(self.end(world, true), 0);
     }
+}
+
+/// Sends a commit of one partition in the given version. Answers its error.
+pub(crate) fn commit_offset_as(
+    world: &mut World,
+    version: i16,
+    request: &TxnOffsetCommitRequest,
+) -> i16 {
+    world.call(B1, version, request).topics[0].partitions[0].error_code
 }
 
 pub(crate) fn init_request(id: &str, timeout_ms: i32) -> InitProducerIdRequest {
