@@ -31,7 +31,9 @@ mod tests {
     /// The example with its commented keys switched on.
     fn in_full() -> String {
         let uncomment = |line: &str| {
-            let key = line.strip_prefix("# ").filter(|rest| rest.contains(" = ") || rest.starts_with('['));
+            let key = line
+                .strip_prefix("# ")
+                .filter(|rest| rest.contains(" = ") || rest.starts_with('['));
             key.map_or_else(|| line.to_owned(), str::to_owned)
         };
         EXAMPLE.lines().map(uncomment).collect::<Vec<_>>().join("\n")

@@ -26,14 +26,18 @@ const BAD_DIRECTORY: u8 = 3;
 /// Without a configuration file `run` listens for MQTT on 127.0.0.1:1883, keeps its log in
 /// ./tributary-data and replicates nowhere. `tributary init` writes a file to begin with.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = "\
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "\
 Exit codes:
   0  done, or ended on SIGTERM or SIGINT
   1  failed while running; for `demo`: events were lost, doubled or out of order
   2  the command line or the configuration is wrong
   3  the data directory cannot be used: locked, unwritable, in RAM, or of a newer version
 
-Signals: SIGHUP reloads routes and upstream; SIGTERM and SIGINT end in order.")]
+Signals: SIGHUP reloads routes and upstream; SIGTERM and SIGINT end in order."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -43,7 +43,7 @@ fn render(status: &Status) -> String {
     let mqtt = &status.mqtt;
     let mut clients = format!("{} connected", mqtt.connections);
     if mqtt.dropped > 0 {
-        clients += &format!(", {} messages dropped for slow subscribers", mqtt.dropped);
+        clients = format!("{clients}, {} messages dropped for slow subscribers", mqtt.dropped);
     }
     line(&mut text, "mqtt", &format!("{}; {clients}", mqtt.listeners.join(", ")));
     log(&mut text, &status.log);
@@ -56,7 +56,7 @@ fn render(status: &Status) -> String {
 }
 
 fn line(text: &mut String, label: &str, value: &str) {
-    text.push_str(&format!("{label:<10}{value}\n"));
+    text.extend([&format!("{label:<10}"), value, "\n"]);
 }
 
 fn log(text: &mut String, log: &LogStatus) {

@@ -41,7 +41,7 @@ struct Line {
 }
 
 #[derive(Deserialize)]
-struct Gap {
+struct Lost {
     gap: String,
     first: u64,
     end: u64,
@@ -73,7 +73,7 @@ pub(super) fn run(args: &TailArgs) -> Result<(), ExitCode> {
 }
 
 fn render(line: &str, width: usize) -> String {
-    if let Ok(Gap { gap, first, end }) = serde_json::from_str(line) {
+    if let Ok(Lost { gap, first, end }) = serde_json::from_str(line) {
         return format!("{first:>10}  ({} events {gap})", end - first);
     }
     let Ok(event) = serde_json::from_str::<Line>(line) else { return line.to_owned() };
@@ -87,11 +87,8 @@ fn render(line: &str, width: usize) -> String {
 
 /// Cuts a line, and keeps control characters of a payload away from the terminal.
 fn shorten(line: &str, width: usize) -> String {
-    let mut text: String = line
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .take(width)
-        .collect();
+    let mut text: String =
+        line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(width).collect();
     if line.chars().nth(width).is_some() {
         text.pop();
         text.push('…');

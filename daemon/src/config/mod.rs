@@ -7,8 +7,9 @@ pub mod problem;
 mod routes;
 mod units;
 
+use core::net::SocketAddr;
 use core::time::Duration;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 
 use file::File;
@@ -22,7 +23,7 @@ pub const LOG_BYTES_DEFAULT: u64 = 1 << 30;
 /// The smallest log: a few segments.
 pub const LOG_BYTES_MIN: u64 = 16 << 20;
 /// The longest time that a commit may be held back.
-pub const COMMIT_DELAY_MAX: Duration = Duration::from_secs(60);
+pub const COMMIT_DELAY_MAX: Duration = Duration::from_mins(1);
 /// The longest name of a gateway: it is part of Kafka identifiers.
 pub const GATEWAY_BYTES_MAX: usize = 100;
 /// Where the configuration is looked for unless `--config` names it.
@@ -75,7 +76,8 @@ impl Config {
     /// # Errors
     /// All that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, Problems> {
-        let source = crate::io::files::read_text(path).map_err(|e| Problems::unreadable(path, &e))?;
+        let source =
+            crate::io::files::read_text(path).map_err(|e| Problems::unreadable(path, &e))?;
         Self::parse(&source).map_err(|list| Problems { path: path.to_owned(), source, list })
     }
 
@@ -96,7 +98,8 @@ impl Config {
             .map(|address| format!("anyone who can reach {address} may publish and subscribe"))
             .collect();
         if self.upstream.is_none() && !self.routes.is_empty() {
-            found.push("there are routes but no [upstream]: nothing leaves this gateway".to_owned());
+            found
+                .push("there are routes but no [upstream]: nothing leaves this gateway".to_owned());
         }
         found
     }
@@ -167,8 +170,11 @@ fn check_listeners(
         match text.to_socket_addrs().ok().and_then(|mut found| found.next()) {
             Some(address) => addresses.push(address),
             None => problems.push(
-                Problem::at(section.address.span(), format!("`{text}` is not an address to listen on"))
-                    .help("write host and port, as \"127.0.0.1:1883\" or \"[::]:1883\""),
+                Problem::at(
+                    section.address.span(),
+                    format!("`{text}` is not an address to listen on"),
+                )
+                .help("write host and port, as \"127.0.0.1:1883\" or \"[::]:1883\""),
             ),
         }
     }
@@ -187,8 +193,11 @@ fn check_upstream(section: &file::UpstreamSection, problems: &mut Vec<Problem>) 
         match host_and_port(broker.get_ref()) {
             Some(pair) => brokers.push(pair),
             None => problems.push(
-                Problem::at(broker.span(), format!("`{}` is not a broker's address", broker.get_ref()))
-                    .help("write host and port, as \"kafka-1:9092\" or \"[fd00::1]:9092\""),
+                Problem::at(
+                    broker.span(),
+                    format!("`{}` is not a broker's address", broker.get_ref()),
+                )
+                .help("write host and port, as \"kafka-1:9092\" or \"[fd00::1]:9092\""),
             ),
         }
     }

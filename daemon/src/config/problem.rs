@@ -87,6 +87,7 @@ impl core::fmt::Display for Problems {
 impl core::error::Error for Problems {}
 
 /// Turns the TOML reader's complaint into a problem; an unknown key gets a suggestion.
+#[must_use]
 pub fn from_toml(error: &toml::de::Error) -> Problem {
     let message = error.message();
     let span = error.span();

@@ -1,6 +1,6 @@
 //! The `[[route]]` sections: what is replicated, where to.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use toml::Spanned;
 use tributary_core::topic;
@@ -9,9 +9,9 @@ use super::file::{PartitionBy, RouteSection, Start};
 use super::problem::Problem;
 
 /// How many routes a gateway may have: their counters travel with each position.
-pub const ROUTES_MAX: usize = 100;
+pub(super) const ROUTES_MAX: usize = 100;
 /// The longest name of a route, in bytes.
-pub const NAME_BYTES_MAX: usize = 249;
+pub(super) const NAME_BYTES_MAX: usize = 249;
 /// The topic that takes everything when an upstream has no route.
 const DEFAULT_TOPIC: &str = "events";
 /// The topic that holds the lanes' positions.
@@ -52,7 +52,7 @@ pub(super) fn check(
                 .help("join routes to the same topic with OR in their `where`"),
         );
     }
-    let mut names = HashMap::new();
+    let mut names = HashSet::new();
     sections.iter().map(|section| check_one(section, &mut names, problems)).collect()
 }
 
@@ -70,11 +70,11 @@ fn everything() -> Route {
 
 fn check_one<'a>(
     section: &'a RouteSection,
-    names: &mut HashMap<&'a str, ()>,
+    names: &mut HashSet<&'a str>,
     problems: &mut Vec<Problem>,
 ) -> Route {
     let name = section.name.as_ref().unwrap_or(&section.topic);
-    if names.insert(name.get_ref(), ()).is_some() {
+    if !names.insert(name.get_ref().as_str()) {
         problems.push(
             Problem::at(name.span(), format!("a second route is called `{}`", name.get_ref()))
                 .help("give each a `name` of its own; the default is its topic"),
@@ -145,7 +145,7 @@ fn check_expression(
     };
     problems.push(Problem {
         span: Some(span),
-        message: diagnostic.message.to_string(),
-        help: diagnostic.help.map(|help| help.to_string()),
+        message: diagnostic.message.clone(),
+        help: diagnostic.help,
     });
 }

@@ -8,17 +8,19 @@ use serde::{Deserialize, Deserializer, de};
 
 /// A number of bytes, written `"512 MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(pub u64);
+pub(super) struct Size(pub u64);
 
 /// A span of time, written `"50 ms"`, `"10s"`, `"1h 30m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
+pub(super) struct Span(pub Duration);
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         bytesize::ByteSize::from_str(&text).map(|size| Self(size.as_u64())).map_err(|_| {
-            de::Error::custom(format!("`{text}` is not a size; write it as \"512 MiB\" or \"1 GiB\""))
+            de::Error::custom(format!(
+                "`{text}` is not a size; write it as \"512 MiB\" or \"1 GiB\""
+            ))
         })
     }
 }
@@ -33,7 +35,9 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(&text).map(Self).map_err(|_| {
-            de::Error::custom(format!("`{text}` is not a duration; write it as \"50 ms\" or \"10s\""))
+            de::Error::custom(format!(
+                "`{text}` is not a duration; write it as \"50 ms\" or \"10s\""
+            ))
         })
     }
 }

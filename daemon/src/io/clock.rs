@@ -6,6 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tributary_core::time::{Instant, Timestamp};
 
 /// Wall time; before 1970 it is negative.
+#[must_use]
 pub fn wall() -> Timestamp {
     let ms = |d: core::time::Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
     Timestamp(match SystemTime::now().duration_since(UNIX_EPOCH) {
@@ -15,6 +16,7 @@ pub fn wall() -> Timestamp {
 }
 
 /// Milliseconds since the machine was booted, time asleep included.
+#[must_use]
 pub fn boot_ms() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     let ms = now.tv_sec.saturating_mul(1_000) + now.tv_nsec / 1_000_000;
@@ -22,6 +24,7 @@ pub fn boot_ms() -> u64 {
 }
 
 /// The clock that deadlines are kept on.
+#[must_use]
 pub fn now() -> Instant {
     Instant(boot_ms())
 }

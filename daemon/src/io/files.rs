@@ -28,6 +28,7 @@ pub fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// The machine's name.
+#[must_use]
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -8,10 +8,7 @@ use core::time::Duration;
 ///
 /// # Errors
 /// If the operating system gives no more threads.
-pub fn spawn(
-    name: &str,
-    body: impl FnOnce() + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
+pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     Builder::new().name(name.to_owned()).stack_size(512 << 10).spawn(body)
 }
 

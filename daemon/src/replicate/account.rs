@@ -44,8 +44,7 @@ impl Account {
 
     /// Goes on under `table`: its routes keep their counts, new ones begin at zero, others end.
     pub fn adopt(&mut self, table: &Table) {
-        self.counts =
-            table.routes.iter().map(|entry| (entry.id, self.counts(entry.id))).collect();
+        self.counts = table.routes.iter().map(|entry| (entry.id, self.counts(entry.id))).collect();
     }
 
     /// The counts of the route at `index` of the table that was adopted.
@@ -65,8 +64,7 @@ impl Account {
             let mut numbers = part.split('.').map(|number| u64::from_str_radix(number, 16).ok());
             let mut number = || numbers.next().flatten();
             let id = u32::try_from(number()?).ok()?;
-            let counts =
-                Counts { delivered: number()?, lost: number()?, undecided: number()? };
+            let counts = Counts { delivered: number()?, lost: number()?, undecided: number()? };
             account.counts.push((id, counts));
         }
         Some(account)

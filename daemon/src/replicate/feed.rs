@@ -24,7 +24,7 @@ use crate::io::segments::SegmentReader;
 use crate::runtime::clock::Anchor;
 
 /// Bytes that are read from the log at once; the largest frame fits.
-pub const CHUNK_BYTES: usize = 1 << 20;
+pub(super) const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks that are read in one turn, so that answers of brokers do not wait for a long scan.
 const CHUNKS_PER_TURN: usize = 8;
 

@@ -12,7 +12,7 @@ use super::table::{Entry, Table};
 const KEY_BYTES_MAX: usize = 4096;
 
 /// A routing table ready to judge events. Allocates nothing per event once it is warm.
-pub struct Judge {
+pub(super) struct Judge {
     table: Table,
     programs: Set<Vec<u8>>,
     scratch: Box<Scratch>,
@@ -34,7 +34,7 @@ impl Judge {
     ///
     /// # Errors
     /// If its programs do not verify: they were written by another version.
-    pub fn new(table: Table) -> Result<Self, VerifyError> {
+    pub(super) fn new(table: Table) -> Result<Self, VerifyError> {
         let programs = Set::verify(table.programs.clone())?;
         let scratch = Box::new(Scratch::new());
         Ok(Self { table, programs, scratch, verdict: Verdict::default() })
@@ -42,12 +42,12 @@ impl Judge {
 
     /// The table.
     #[must_use]
-    pub fn table(&self) -> &Table {
+    pub(super) fn table(&self) -> &Table {
         &self.table
     }
 
     /// Finds the routes among `candidates` that select the event.
-    pub fn judge(&mut self, event: &Event<'_>, candidates: impl Fn(&Entry) -> bool) {
+    pub(super) fn judge(&mut self, event: &Event<'_>, candidates: impl Fn(&Entry) -> bool) {
         let Verdict { selected, undecided, keys } = &mut self.verdict;
         selected.clear();
         undecided.clear();
@@ -80,7 +80,7 @@ impl Judge {
 
     /// The routes that select the event just judged: their place in the table, what they say, and
     /// the record's key.
-    pub fn selected(&self) -> impl Iterator<Item = (usize, &Entry, Option<&[u8]>)> {
+    pub(super) fn selected(&self) -> impl Iterator<Item = (usize, &Entry, Option<&[u8]>)> {
         self.verdict.selected.iter().map(|(index, key)| {
             let key = key.clone().map(|range| &self.verdict.keys[range]);
             (*index, &self.table.routes[*index], key)
@@ -88,7 +88,7 @@ impl Judge {
     }
 
     /// The routes whose condition could not be told for the event just judged.
-    pub fn undecided(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn undecided(&self) -> impl Iterator<Item = usize> {
         self.verdict.undecided.iter().copied()
     }
 }

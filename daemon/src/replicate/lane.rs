@@ -271,9 +271,8 @@ impl Lane {
     /// How long to wait if nothing happens.
     fn pause(&self) -> Duration {
         let next = self.replicator.poll_timeout().map_or(IDLE_MS, |at| at.ms_since(now()));
-        let lingering = self.waiting_since.map_or(IDLE_MS, |since| {
-            since.plus_ms(LINGER_MS).ms_since(now())
-        });
+        let lingering =
+            self.waiting_since.map_or(IDLE_MS, |since| since.plus_ms(LINGER_MS).ms_since(now()));
         let more = if self.more { 0 } else { IDLE_MS };
         Duration::from_millis(next.min(lingering).min(more))
     }

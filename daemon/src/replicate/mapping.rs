@@ -24,7 +24,7 @@ const RECORD_OVERHEAD_BYTES: usize = 1_024;
 
 /// When an event happened, as well as it can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventTime {
+pub(super) struct EventTime {
     /// Wall time.
     pub time: Timestamp,
     /// Whether the clock could be trusted, then or later.
@@ -35,7 +35,7 @@ impl EventTime {
     /// The time of an event whose frame carries `frame`; a trusted anchor corrects a clock that
     /// was not set yet.
     #[must_use]
-    pub fn of(event: &Event<'_>, frame: Clock, anchor: Anchor) -> Self {
+    pub(super) fn of(event: &Event<'_>, frame: Clock, anchor: Anchor) -> Self {
         if frame.trusted || !anchor.trusted {
             return Self { time: event.time, trusted: frame.trusted };
         }
@@ -46,7 +46,7 @@ impl EventTime {
 
     /// The record's timestamp when it is sent at `now`, a trusted clock.
     #[must_use]
-    pub fn stamp(self, now: Timestamp) -> Timestamp {
+    pub(super) fn stamp(self, now: Timestamp) -> Timestamp {
         let age_ms = now.0 - self.time.0;
         let sane = (-EVENT_TIME_AHEAD_MAX_MS..=EVENT_TIME_AGE_MAX_MS).contains(&age_ms);
         if self.trusted && sane { self.time } else { now }
@@ -55,33 +55,34 @@ impl EventTime {
 
 /// The texts of one event's headers; reused from event to event.
 #[derive(Default)]
-pub struct Texts {
+pub(super) struct Texts {
     offset: String,
     time: String,
 }
 
 impl Texts {
     /// Prepares the texts of an event.
-    pub fn set(&mut self, offset: Offset, time: EventTime) {
+    pub(super) fn set(&mut self, offset: Offset, time: EventTime) {
         self.offset.clear();
         self.time.clear();
         let since = Duration::from_millis(u64::try_from(time.time.0).unwrap_or(0));
         let stamp = humantime::format_rfc3339_millis(UNIX_EPOCH + since);
         let mark = if time.trusted { "" } else { "~" };
-        let written = write!(self.offset, "{offset}").and_then(|()| write!(self.time, "{stamp}{mark}"));
+        let written =
+            write!(self.offset, "{offset}").and_then(|()| write!(self.time, "{stamp}{mark}"));
         debug_assert!(written.is_ok(), "strings grow");
     }
 
     /// More than the bytes of a record that a route makes of the event, its key aside.
     #[must_use]
-    pub fn record_bytes_max(&self, gateway: &str, event: &Event<'_>) -> usize {
+    pub(super) fn record_bytes_max(&self, gateway: &str, event: &Event<'_>) -> usize {
         let texts = gateway.len() + self.offset.len() + self.time.len() + event.topic.len();
         RECORD_OVERHEAD_BYTES + texts + event.payload.len() + 2 * event.properties.0.len()
     }
 
     /// The headers of the record that `route` makes of the event: ours first, then the
     /// publisher's own under `mqtt.user.`, so that none can pass for ours.
-    pub fn headers<'h>(
+    pub(super) fn headers<'h>(
         &'h self,
         gateway: &'h str,
         route: &'h str,
@@ -117,7 +118,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
-    fn event<'a>(time: i64, properties: &'a [u8]) -> Event<'a> {
+    fn event(time: i64, properties: &[u8]) -> Event<'_> {
         Event {
             topic: "t",
             payload: b"",

@@ -1,7 +1,7 @@
 //! From the log to Kafka: which events leave, as what records, and how far each lane has come.
 
 pub mod account;
-mod feed;
+pub mod feed;
 mod judge;
 pub mod lane;
 mod mapping;

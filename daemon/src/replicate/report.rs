@@ -117,7 +117,10 @@ impl Announcer {
             return;
         }
         if self.repeats > 0 {
-            tracing::info!("(the last message about the upstream came {} times more)", self.repeats);
+            tracing::info!(
+                "(the last message about the upstream came {} times more)",
+                self.repeats
+            );
         }
         self.repeats = 0;
         match &status.state {

@@ -102,9 +102,9 @@ impl Table {
     /// Whether `routes` ask for anything other than this table does.
     #[must_use]
     pub fn differs(&self, wanted: &Wanted) -> bool {
-        (self.lane_since.is_none() && wanted.lane)
-            || self.programs != wanted.programs
-            || !self.routes.iter().map(|entry| &entry.rule).eq(wanted.rules())
+        let rules_differ = !self.routes.iter().map(|entry| &entry.rule).eq(wanted.rules());
+        let programs_differ = !self.routes.is_empty() && self.programs != wanted.programs;
+        (self.lane_since.is_none() && wanted.lane) || rules_differ || programs_differ
     }
 
     /// The table that follows this one at offset `at` of a log that begins at `oldest`.
@@ -119,15 +119,14 @@ impl Table {
         next.routes.clear();
         for (rule, start) in &wanted.routes {
             let kept = self.routes.iter().find(|entry| entry.rule.name == rule.name);
-            next.routes.push(match kept {
-                Some(entry) => Entry { rule: rule.clone(), ..entry.clone() },
-                None => {
-                    let from_oldest = start.map_or(first_lane, |start| start == Start::Oldest);
-                    let begin = if from_oldest { self.unsent_since(&rule.name, oldest) } else { at.0 };
-                    let id = next.next_id;
-                    next.next_id += 1;
-                    Entry { id, begin, since: at.0, rule: rule.clone() }
-                }
+            next.routes.push(if let Some(entry) = kept {
+                Entry { rule: rule.clone(), ..entry.clone() }
+            } else {
+                let from_oldest = start.map_or(first_lane, |start| start == Start::Oldest);
+                let begin = if from_oldest { self.unsent_since(&rule.name, oldest) } else { at.0 };
+                let id = next.next_id;
+                next.next_id += 1;
+                Entry { id, begin, since: at.0, rule: rule.clone() }
             });
         }
         next.retire(self, at);

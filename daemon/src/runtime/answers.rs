@@ -1,7 +1,7 @@
 //! Answers to the command line: gathers what the parts of the daemon tell of themselves.
 
+use core::sync::atomic::Ordering;
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tributary_core::Offset;

@@ -27,12 +27,6 @@ pub struct Anchor {
 }
 
 impl Anchor {
-    /// Reads the body of a control record.
-    #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
-    }
-
     /// The body of a control record.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -17,7 +17,7 @@ use crate::io::segments::SegmentReader;
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Runs until `durable` has no sender any more. Reading may block: give it a thread of its own.
-pub async fn run(log: SegmentReader, hub: Arc<Hub>, mut durable: watch::Receiver<Offset>) {
+pub(super) async fn run(log: SegmentReader, hub: Arc<Hub>, mut durable: watch::Receiver<Offset>) {
     let mut reader = Reader::new(*durable.borrow_and_update(), crc32c);
     let mut buffer = Vec::new();
     while durable.changed().await.is_ok() {

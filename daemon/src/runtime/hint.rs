@@ -62,10 +62,7 @@ mod tests {
     #[test]
     fn survives_the_log_and_names_the_claim_first() {
         let low = Position { offset: Offset(5), generation: 9, account: "1.2.3.4;".to_owned() };
-        let hint = LaneHint {
-            lane: "normal".to_owned(),
-            hint: Hint { low, high: Offset(0x0102) },
-        };
+        let hint = LaneHint { lane: "normal".to_owned(), hint: Hint { low, high: Offset(0x0102) } };
         let bytes = hint.encode();
         assert_eq!(bytes[..3], [2, 1, 0]);
         assert_eq!(LaneHint::decode(&bytes), Some(hint));

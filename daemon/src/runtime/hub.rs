@@ -2,15 +2,15 @@
 //!
 //! Invariant: a client id belongs to at most one connection (MQTT-3.1.4-3); a newcomer takes it.
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use core::num::NonZeroU32;
 
 use tokio::sync::Notify;
-use tributary_core::record::{Event, Origin, Qos};
 use tributary_core::properties::Properties;
+use tributary_core::record::{Event, Origin, Qos};
 use tributary_core::time::{Age, Timestamp};
 use tributary_mqtt::subscriptions::{Grant, Subscription};
 use tributary_mqtt::{Reason, Subscriptions};
@@ -38,6 +38,7 @@ pub struct Owned {
 
 impl Owned {
     /// Copies an event.
+    #[must_use]
     pub fn of(event: &Event<'_>) -> Self {
         Self {
             topic: event.topic.into(),
@@ -52,6 +53,7 @@ impl Owned {
     }
 
     /// The event.
+    #[must_use]
     pub fn event(&self) -> Event<'_> {
         Event {
             topic: &self.topic,
@@ -80,6 +82,7 @@ pub struct Message {
 
 impl Message {
     /// The event.
+    #[must_use]
     pub fn event(&self) -> Event<'_> {
         self.event.event()
     }
@@ -97,6 +100,7 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// How it was granted.
+    #[must_use]
     pub fn grant(&self) -> Grant<'_> {
         Grant {
             qos: self.qos,
@@ -252,7 +256,8 @@ impl Hub {
         let mut shared = None;
         members.subscriptions.for_each_match(event.topic, publisher, |key, grant| {
             let Some(mailbox) = members.connections.get(key) else { return };
-            let message = shared.get_or_insert_with(|| Arc::new(Message { event: Owned::of(event), age }));
+            let message =
+                shared.get_or_insert_with(|| Arc::new(Message { event: Owned::of(event), age }));
             let put = mailbox.put(Outgoing {
                 message: Arc::clone(message),
                 qos: grant.qos,

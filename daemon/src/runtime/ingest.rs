@@ -4,8 +4,8 @@
 //! batch of bodies; when it ends, the log thread takes them all. No timer, no queue per client.
 //! Invariant: offsets are given out in the order in which bodies are taken.
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use core::time::Duration;

@@ -1,12 +1,12 @@
 //! The running daemon: what is joined to what.
 
-pub mod clock;
 mod answers;
-mod opening;
+pub mod clock;
 mod fanout;
 pub mod hint;
 pub mod hub;
 pub mod ingest;
+mod opening;
 mod server;
 mod snapshot;
 pub mod status;

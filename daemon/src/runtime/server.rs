@@ -4,8 +4,8 @@
 //! durable is acknowledged), then the lane (its transaction ends, its claim is taken back), then
 //! the log.
 
+use core::net::SocketAddr;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -33,7 +33,7 @@ use crate::replicate::table::Wanted;
 /// The one lane.
 const LANE: &str = "normal";
 /// How long connections may take to be told good-bye.
-const FAREWELL: Duration = Duration::from_millis(1_000);
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Why the daemon does not run.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub fn run(config: &Config, path: Option<PathBuf>) -> Result<(), Failure> {
     let opened = opening::open(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let server = Server::start(config, path, opened).await?;
+        let server = Server::start(config, path, opened)?;
         server.apply(wanted, config).await?;
         server.serve().await
     });
@@ -89,11 +89,7 @@ struct Running {
 
 impl Server {
     /// Opens everything that devices and people reach.
-    async fn start(
-        config: &Config,
-        path: Option<PathBuf>,
-        opened: Opened,
-    ) -> Result<Self, Failure> {
+    fn start(config: &Config, path: Option<PathBuf>, opened: Opened) -> Result<Self, Failure> {
         let Opened { log, reader, snapshot, clocks, gateway, file_system, gaps, generations } =
             opened;
         let (generation, table) = (log.generation(), opening::table_of(&snapshot)?);
@@ -101,8 +97,7 @@ impl Server {
         let ingest = Arc::new(Ingest::new(log.next_offset()));
         let clocks = Arc::new(Mutex::new(clocks));
         let delay = config.log.commit_delay;
-        let writer =
-            Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, delay);
+        let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, delay);
         let hub = Arc::new(Hub::default());
         let (stop, stopped) = watch::channel(false);
         let mut sockets = Vec::new();

@@ -19,7 +19,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// Which events are wanted.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub(super) struct Wanted {
     /// MQTT topic filter; none selects all.
     pub filter: Option<String>,
     /// The first offset.
@@ -58,7 +58,7 @@ struct Lost {
 }
 
 /// Sends events as they become durable, until there have been enough or nobody listens.
-pub async fn run(
+pub(super) async fn run(
     log: SegmentReader,
     mut durable: watch::Receiver<Offset>,
     wanted: Wanted,
@@ -113,7 +113,9 @@ fn render(chunk: Chunk<'_>, wanted: &Wanted, left: &mut u64) -> io::Result<Strin
 
 fn line<'a>(offset: Offset, event: &Event<'a>) -> Line<'a> {
     let payload = core::str::from_utf8(event.payload).ok();
-    let hex = || event.payload.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16);
+    let digits = |&byte: &u8| [digit(byte >> 4), digit(byte & 0xF)].into_iter().flatten();
+    let hex = || event.payload.iter().flat_map(digits).collect();
     let user = |property| match property {
         Property::User(name, value) => Some((name, value)),
         _ => None,

@@ -3,7 +3,7 @@
 //! It reads into a buffer shared by the worker, so an idle client costs its session and little
 //! more. Invariant: bytes that cannot be dealt with now stay unread.
 
-use std::cell::RefCell;
+use core::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ const READ_BYTES: usize = 64 << 10;
 /// How long the last bytes for a client may take to leave.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// How long a connection without a deadline sleeps.
-const NO_DEADLINE: Duration = Duration::from_secs(3_600);
+const NO_DEADLINE: Duration = Duration::from_hours(1);
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
@@ -84,9 +84,10 @@ impl Connection {
             return Ok(());
         }
         let wake = self.dialogue.wake();
-        let deadline = self.dialogue.deadline().map_or(NO_DEADLINE, |at| {
-            Duration::from_millis(at.ms_since(now()))
-        });
+        let deadline = self
+            .dialogue
+            .deadline()
+            .map_or(NO_DEADLINE, |at| Duration::from_millis(at.ms_since(now())));
         let reads = self.wants_more && self.dialogue.wants_bytes(&self.out);
         let interest = match (reads, self.out.is_empty()) {
             (true, true) => Some(Interest::READABLE),
@@ -96,9 +97,9 @@ impl Connection {
         };
         let shared = Arc::clone(&self.shared);
         tokio::select! {
-            ready = self.stream.ready(interest.unwrap_or(Interest::ERROR)) => {
-                let ready = ready?;
-                if reads && ready.is_readable() {
+            state = self.stream.ready(interest.unwrap_or(Interest::ERROR)) => {
+                let state = state?;
+                if reads && state.is_readable() {
                     self.read()?;
                 } else if interest.is_none() {
                     return Err(ErrorKind::ConnectionReset.into());

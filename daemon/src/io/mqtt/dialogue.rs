@@ -159,7 +159,6 @@ impl Dialogue {
             }
         }
         match mailbox.ending() {
-            None => {}
             Some(Ending::TakenOver) => {
                 self.session.take_over(out);
                 self.closed = true;
@@ -169,7 +168,7 @@ impl Dialogue {
                 self.session.shut_down(out);
                 self.closed = true;
             }
-            Some(Ending::ShuttingDown) => {}
+            Some(Ending::ShuttingDown) | None => {}
         }
     }
 

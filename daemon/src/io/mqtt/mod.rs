@@ -4,8 +4,8 @@
 mod connection;
 mod dialogue;
 
+use core::net::SocketAddr;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use core::time::Duration;
