@@ -62,7 +62,8 @@ pub struct Settings {
     pub transactional_id_expiration_ms: u64,
     /// `offsets.retention.minutes`, in milliseconds.
     pub offsets_retention_ms: u64,
-    /// The highest producer epoch; the producer id is replaced when it comes near. Default: 32 767.
+    /// The highest producer epoch, at least 1; the producer id is replaced when it comes near.
+    /// Default: 32 767.
     pub epoch_max: i16,
     /// Whether the internal topics are yet to be made: the first `FindCoordinator` of each kind is
     /// then answered 15 and the first `InitProducerId` 14. Default: no, unlike a fresh cluster.

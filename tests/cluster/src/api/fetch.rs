@@ -74,11 +74,7 @@ pub(super) fn list_offsets(
     let upto = upto(request.isolation_level);
     let topics = request.topics.iter().map(|topic| {
         let answers = topic.partitions.iter().map(|asked| {
-            let found =
-                led(state, ask, (&topic.name, asked.partition_index)).and_then(|partition| {
-                    check_epoch(partition, asked.current_leader_epoch)?;
-                    Ok((find(partition, asked, upto)?, partition.leader_epoch))
-                });
+            let found = look_up(state, ask, (&topic.name, asked, upto));
             offset_answer(asked.partition_index, ask, found)
         });
         ListOffsetsTopicResponse::default()
@@ -88,15 +84,21 @@ pub(super) fn list_offsets(
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
-const fn upto(isolation_level: i8) -> Upto {
-    if isolation_level == 1 { Upto::Stable } else { Upto::End }
-}
-
-fn led<'a>(state: &'a State, ask: Ask, place: (&str, i32)) -> Result<&'a Partition, Error> {
-    if !state.access.allows(&Permission::ReadTopic(place.0.to_owned())) {
+fn look_up(
+    state: &State,
+    ask: Ask,
+    (topic, asked, upto): (&str, &ListOffsetsPartition, Upto),
+) -> Result<((i64, i64), i32), Error> {
+    if !state.access.allows(&Permission::DescribeTopic(topic.to_owned())) {
         return Err(Error::TopicAuthorizationFailed);
     }
-    state.led_partition(place.0, place.1, ask.broker)
+    let partition = state.led_partition(topic, asked.partition_index, ask.broker)?;
+    check_epoch(partition, asked.current_leader_epoch)?;
+    Ok((find(partition, asked, upto)?, partition.leader_epoch))
+}
+
+const fn upto(isolation_level: i8) -> Upto {
+    if isolation_level == 1 { Upto::Stable } else { Upto::End }
 }
 
 fn readable<'a>(
@@ -104,7 +106,10 @@ fn readable<'a>(
     ask: Ask,
     (topic, asked): (&str, &FetchPartition),
 ) -> Result<&'a Partition, Error> {
-    let partition = led(state, ask, (topic, asked.partition))?;
+    if !state.access.allows(&Permission::ReadTopic(topic.to_owned())) {
+        return Err(Error::TopicAuthorizationFailed);
+    }
+    let partition = state.led_partition(topic, asked.partition, ask.broker)?;
     check_epoch(partition, asked.current_leader_epoch)?;
     let offsets = partition.start()..=partition.end(Upto::End);
     if offsets.contains(&asked.fetch_offset) { Ok(partition) } else { Err(Error::OffsetOutOfRange) }

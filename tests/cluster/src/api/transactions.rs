@@ -142,11 +142,12 @@ pub(super) fn add_offsets(
     let group = request.group_id.0.to_string();
     let producer = Producer { id: request.producer_id.0, epoch: request.producer_epoch };
     let caller = (&request.transactional_id, producer);
-    let result = if state.access.allows(&Permission::ReadGroup(group.clone())) {
+    let result = check(state, ask, &request.transactional_id).and_then(|()| {
+        if !state.access.allows(&Permission::ReadGroup(group.clone())) {
+            return Err(Error::GroupAuthorizationFailed);
+        }
         add(state, ask, (caller, BTreeSet::from([Participant::Group(group)])))
-    } else {
-        Err(Error::GroupAuthorizationFailed)
-    };
+    });
     AddOffsetsToTxnResponse::default().with_error_code(code(&result))
 }
 

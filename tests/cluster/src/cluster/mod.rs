@@ -58,10 +58,11 @@ impl Cluster {
     /// A fresh cluster: brokers 1 to `settings.brokers`, all up, no topic.
     ///
     /// # Panics
-    /// If `settings.brokers` is 0.
+    /// If `settings.brokers` or `settings.epoch_max` is below 1.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         assert!(settings.brokers > 0, "a cluster has at least one broker");
+        assert!(settings.epoch_max > 0, "each producer id has at least one epoch");
         let connections = Connections::default();
         Self { state: State::new(settings), connections, faults: Faults::default() }
     }

@@ -159,6 +159,7 @@ impl Partition {
                 self.aborted.push(Aborted { producer_id, first, last });
             }
         }
+        self.forget_idle_producer();
         self.push(marker);
         bytes
     }
@@ -230,11 +231,16 @@ impl Partition {
             state.open_from = Some(header.base_offset);
             self.open.insert((header.base_offset, header.producer_id));
         }
-        if self.producers.len() > PARTITION_PRODUCERS_MAX {
-            let idle = self.producers.iter().filter(|(_, state)| state.open_from.is_none());
-            if let Some((&id, _)) = idle.min_by_key(|(_, state)| state.last_offset) {
-                self.producers.remove(&id);
-            }
+        self.forget_idle_producer();
+    }
+
+    fn forget_idle_producer(&mut self) {
+        if self.producers.len() <= PARTITION_PRODUCERS_MAX {
+            return;
+        }
+        let idle = self.producers.iter().filter(|(_, state)| state.open_from.is_none());
+        if let Some((&id, _)) = idle.min_by_key(|(_, state)| state.last_offset) {
+            self.producers.remove(&id);
         }
     }
 

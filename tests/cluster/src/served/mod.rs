@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tributary_core::time::{Instant, Timestamp};
 
-use crate::{BrokerId, Cluster};
+use crate::{BrokerId, Cluster, Settings};
 use pump::{Command, Pump};
 
 /// A cluster behind TCP listeners on 127.0.0.1, one for each broker, on a thread of its own.
@@ -114,8 +114,8 @@ impl Served {
     #[must_use]
     pub fn stop(mut self) -> Cluster {
         self.end();
-        let brokers = crate::Settings::default();
-        core::mem::replace(&mut *self.shared.lock(), Cluster::new(brokers))
+        let empty = Cluster::new(Settings::default());
+        core::mem::replace(&mut *self.shared.lock(), empty)
     }
 
     fn listen(&self, listeners: Vec<TcpListener>) -> io::Result<()> {

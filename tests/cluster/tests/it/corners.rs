@@ -65,6 +65,23 @@ fn a_batch_sent_again_is_recognised() {
 }
 
 #[test]
+fn the_last_five_batches_are_remembered() {
+    for speaks in BOTH {
+        let mut world = world(speaks);
+        let mut session = Session::open(&mut world, ID, speaks);
+        session.register(&mut world);
+        let mut batches = Vec::new();
+        for value in ["a", "b", "c", "d", "e", "f"] {
+            batches.push(batch(session.stamp(0), &[value]));
+            assert_eq!(session.produce(&mut world, 0, &[value]).0, 0);
+        }
+        let again: Vec<_> =
+            batches.into_iter().map(|batch| session.send_batch(&mut world, 0, batch)).collect();
+        assert_eq!(again, [(45, -1), (0, 1), (0, 2), (0, 3), (0, 4), (0, 5)]);
+    }
+}
+
+#[test]
 fn sequences_have_no_gap_and_begin_at_0_in_a_new_epoch() {
     for speaks in BOTH {
         let mut world = world(speaks);

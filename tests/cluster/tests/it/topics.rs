@@ -140,6 +140,8 @@ fn each_missing_permission_has_its_answer() {
         MetadataRequestTopic::default().with_name(Some(text(TOPIC).into())),
     ]));
     assert_eq!(world.call(B1, 12, &request).topics[0].error_code, 29);
+    let listed = world.call(B1, 12, &MetadataRequest::default().with_topics(None)).topics;
+    assert!(listed.iter().all(|topic| topic.name != Some(text(TOPIC).into())));
     session.transact(&mut world, &["a"], 1);
 }
 

@@ -112,6 +112,28 @@ fn the_producer_id_is_replaced_when_sessions_have_used_up_its_epochs() {
     assert_eq!(producers, [epochs(first), epochs(second)].concat());
 }
 
+#[test]
+fn the_epoch_of_a_last_marker_is_nobodys() {
+    for speaks in [Speaks::V0, Speaks::V2] {
+        let mut world = World::new(Settings::default());
+        let mut session = Session::open(&mut world, ID, speaks);
+        while session.producer.1 < i16::MAX - 1 {
+            let answer = session.init(&mut world, 1000);
+            session.adopt(answer.producer_id.0, answer.producer_epoch);
+        }
+        session.register(&mut world);
+        assert_eq!(session.produce(&mut world, 0, &["a"]).0, 0);
+        world.wait_ms(20_000);
+        session.producer.1 = i16::MAX;
+        session.sequences = [0, 0];
+        assert_eq!(session.produce(&mut world, 0, &["b"]).0, 47);
+        assert_eq!(session.add_partition(&mut world, 0), 90);
+        assert_eq!(session.end_as(&mut world, false).error_code, 90);
+        let next = Session::open(&mut world, ID, speaks);
+        assert_eq!(next.producer.1, 0);
+    }
+}
+
 /// KIP-360: a producer that knows its epoch gets the next one, and again the same one when it asks
 /// again because the answer was lost.
 #[test]

@@ -130,8 +130,8 @@ impl Transactions {
         participants: &BTreeSet<Participant>,
     ) -> Result<(), Error> {
         let (id, producer, client) = caller;
-        let kafka = self.settings.kafka;
-        self.find(now, id)?.add(now, (producer, client, kafka), participants)
+        let settings = self.settings;
+        self.find(now, id)?.add(now, (producer, client, settings), participants)
     }
 
     /// Whether a participant was registered: what a broker asks before it takes a write of version
@@ -143,8 +143,8 @@ impl Transactions {
         participant: &Participant,
     ) -> Result<(), Error> {
         let (id, producer) = caller;
-        let kafka = self.settings.kafka;
-        self.find(now, id)?.verify(producer, kafka, participant)
+        let settings = self.settings;
+        self.find(now, id)?.verify(producer, settings, participant)
     }
 
     /// `EndTxn`. Answers who the producer is for its next transaction.

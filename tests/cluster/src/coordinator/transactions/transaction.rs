@@ -90,15 +90,15 @@ impl Transaction {
     pub(super) fn add(
         &mut self,
         now: Instant,
-        (producer, client, kafka): (Producer, Client, Kafka),
+        (producer, client, settings): (Producer, Client, TransactionSettings),
         participants: &BTreeSet<Participant>,
     ) -> Result<(), Error> {
-        self.check_caller(producer, kafka)?;
+        self.check_caller(producer, settings)?;
         let ongoing = self.state == State::Ongoing;
         if ongoing && participants.is_subset(&self.participants) {
             return Ok(());
         }
-        self.check_write(client, kafka)?;
+        self.check_write(client, settings.kafka)?;
         self.client = client;
         if !ongoing {
             self.state = State::Ongoing;
@@ -112,10 +112,10 @@ impl Transaction {
     pub(super) fn verify(
         &self,
         producer: Producer,
-        kafka: Kafka,
+        settings: TransactionSettings,
         participant: &Participant,
     ) -> Result<(), Error> {
-        self.check_caller(producer, kafka)?;
+        self.check_caller(producer, settings)?;
         if self.participants.contains(participant) {
             Ok(())
         } else {
@@ -129,12 +129,7 @@ impl Transaction {
         producer: Producer,
         (commit, settings): (bool, TransactionSettings),
     ) -> Result<Producer, Error> {
-        if self.producer.id != producer.id {
-            return Err(Error::InvalidProducerIdMapping);
-        }
-        if self.producer.epoch != producer.epoch {
-            return Err(Error::ProducerFenced);
-        }
+        self.check_producer(producer, settings.epoch_max)?;
         if self.is_pending() {
             return Err(Error::ConcurrentTransactions);
         }
@@ -164,20 +159,20 @@ impl Transaction {
             && producer.epoch == settings.epoch_max - 1
             && self.producer.epoch == 0;
         let after_change = producer.epoch.checked_add(1) == Some(self.producer.epoch);
-        if self.producer.id != producer.id && !after_rotation {
-            return Err(Error::InvalidProducerIdMapping);
-        }
+        let is_retry = after_rotation || (self.producer.id == producer.id && after_change);
         match self.state {
-            State::Ended { commit: ended } if after_rotation || after_change => {
+            State::Ended { commit: ended } if is_retry => {
                 if ended == commit {
                     Ok(self.producer)
                 } else {
                     Err(Error::InvalidTxnState)
                 }
             }
-            _ if self.producer.epoch != producer.epoch => Err(Error::ProducerFenced),
-            state if commit && state != State::Ongoing => Err(Error::InvalidTxnState),
-            _ => {
+            state => {
+                self.check_producer(producer, settings.epoch_max)?;
+                if commit && state != State::Ongoing {
+                    return Err(Error::InvalidTxnState);
+                }
                 self.check_write(Client::V2, settings.kafka)?;
                 self.client = Client::V2;
                 self.next_id = self.is_exhausted(settings.epoch_max).then(|| ids.take());
@@ -259,15 +254,21 @@ impl Transaction {
     }
 
     /// 3.9 looks at the caller first and then at what is pending, 4.1 the other way round.
-    fn check_caller(&self, producer: Producer, kafka: Kafka) -> Result<(), Error> {
-        if self.is_pending() && kafka != Kafka::V3_9_2 {
-            Err(Error::ConcurrentTransactions)
-        } else if self.producer.id != producer.id {
+    fn check_caller(&self, producer: Producer, settings: TransactionSettings) -> Result<(), Error> {
+        if self.is_pending() && settings.kafka != Kafka::V3_9_2 {
+            return Err(Error::ConcurrentTransactions);
+        }
+        self.check_producer(producer, settings.epoch_max)?;
+        if self.is_pending() { Err(Error::ConcurrentTransactions) } else { Ok(()) }
+    }
+
+    /// The caller is the producer, and its epoch one that clients are given: the largest is only
+    /// ever in a marker.
+    fn check_producer(&self, producer: Producer, epoch_max: i16) -> Result<(), Error> {
+        if self.producer.id != producer.id {
             Err(Error::InvalidProducerIdMapping)
-        } else if self.producer.epoch != producer.epoch {
+        } else if self.producer.epoch != producer.epoch || producer.epoch >= epoch_max {
             Err(Error::ProducerFenced)
-        } else if self.is_pending() {
-            Err(Error::ConcurrentTransactions)
         } else {
             Ok(())
         }
