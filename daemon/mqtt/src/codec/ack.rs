@@ -70,6 +70,11 @@ impl Kind {
     }
 }
 
+/// How a PUBACK spells that a publish was not taken.
+pub(crate) fn puback_reason(reason: Reason) -> Reason {
+    reason.among(Kind::Acknowledged.allowed())
+}
+
 impl<'a> Ack<'a> {
     /// It went well.
     #[must_use]

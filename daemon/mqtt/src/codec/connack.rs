@@ -55,6 +55,11 @@ const ALLOWED: [Reason; 22] = [
     Reason::ConnectionRateExceeded,
 ];
 
+/// How a CONNACK spells that a client is turned away.
+pub(crate) fn connack_reason(reason: Reason) -> Reason {
+    reason.among(&ALLOWED)
+}
+
 impl<'a> ConnAck<'a> {
     /// Reads what follows the fixed header.
     pub(super) fn decode(body: &'a [u8], version: Version) -> Result<Self, Malformed> {

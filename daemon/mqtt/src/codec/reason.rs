@@ -99,6 +99,11 @@ impl Reason {
         self as u8 >= 0x80
     }
 
+    /// Itself in a packet that allows it; else a failure without a reason.
+    pub(super) fn among(self, allowed: &[Self]) -> Self {
+        if allowed.contains(&self) { self } else { Self::Unspecified }
+    }
+
     /// The reason code with this value, if it is one of `allowed`.
     pub(super) fn decode(byte: u8, allowed: &[Self]) -> Option<Self> {
         allowed.iter().copied().find(|reason| *reason as u8 == byte)

@@ -254,6 +254,18 @@ const ALLOWED: [Reason; 12] = [
     Reason::WildcardsNotSupported,
 ];
 
+/// How a SUBACK spells that a subscription was refused; 3.1.1 has one code for that.
+pub(crate) fn suback_reason(reason: Reason, version: Version) -> Reason {
+    reason.among(allowed(version))
+}
+
+const fn allowed(version: Version) -> &'static [Reason] {
+    match version {
+        Version::V311 => ALLOWED.split_at(4).0,
+        Version::V5 => &ALLOWED,
+    }
+}
+
 impl<'a> SubAck<'a> {
     /// Reads what follows the fixed header.
     pub(super) fn decode(body: &'a [u8], version: Version) -> Result<Self, Malformed> {
@@ -280,10 +292,6 @@ impl<'a> Reasons<'a> {
     /// # Errors
     /// If one is not allowed there.
     pub fn of_suback(version: Version, bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let allowed = match version {
-            Version::V311 => &ALLOWED[..4],
-            Version::V5 => &ALLOWED,
-        };
-        Self::new(bytes, allowed).ok_or(Malformed::packet("MQTT-3.9.3-2"))
+        Self::new(bytes, allowed(version)).ok_or(Malformed::packet("MQTT-3.9.3-2"))
     }
 }

@@ -9,7 +9,7 @@ use tributary_core::record::Qos;
 
 use super::{Settings, Will};
 use crate::codec::Version;
-use crate::codec::connack::ConnAck;
+use crate::codec::connack::{ConnAck, connack_reason};
 use crate::codec::connect::{Connect, LastWill};
 use crate::codec::malformed::Malformed;
 use crate::codec::property::{Carrier, Properties, Property};
@@ -142,6 +142,6 @@ fn check_will(will: &LastWill<'_>, version: Version) -> Result<(), Malformed> {
 
 /// Appends the CONNACK that turns a client away.
 pub(super) fn encode_refusal(version: Version, reason: Reason, out: &mut Vec<u8>) {
-    let properties = Properties::NONE;
+    let (reason, properties) = (connack_reason(reason), Properties::NONE);
     ConnAck { session_present: false, reason, properties }.encode(version, out);
 }

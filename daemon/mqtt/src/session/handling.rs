@@ -17,7 +17,7 @@ use crate::codec::malformed::Malformed;
 use crate::codec::property::{Properties, Property};
 use crate::codec::publish::Publish;
 use crate::codec::reason::Reason;
-use crate::codec::subscribe::{Options, Request};
+use crate::codec::subscribe::{Options, Request, suback_reason};
 use crate::codec::{Decoded, Packet, Version, decode};
 use crate::subscriptions::Subscription;
 
@@ -233,13 +233,12 @@ pub(super) fn grant(
     Ok(Subscription { options: Options { qos, ..request.options }, identifier })
 }
 
-/// 3.1.1 has one code for every failure.
-pub(super) fn suback_reason(answer: Result<Subscription, Reason>, version: Version) -> Reason {
+/// The answer as SUBACK spells it.
+pub(super) fn suback_code(answer: Result<Subscription, Reason>, version: Version) -> Reason {
     match answer.map(|granted| granted.options.qos) {
         Ok(Qos::AtMostOnce) => Reason::Success,
         Ok(Qos::AtLeastOnce) => Reason::GrantedQos1,
         Ok(Qos::ExactlyOnce) => Reason::GrantedQos2,
-        Err(reason) if version == Version::V5 => reason,
-        Err(_) => Reason::Unspecified,
+        Err(reason) => suback_reason(reason, version),
     }
 }

@@ -53,7 +53,7 @@ use tributary_core::properties::Properties;
 use tributary_core::record::{Event, Origin};
 use tributary_core::time::{Instant, Timestamp};
 
-use crate::codec::ack::Ack;
+use crate::codec::ack::{Ack, puback_reason};
 use crate::codec::connect::Connect;
 use crate::codec::publish::Publish;
 use crate::codec::reason::Reason;
@@ -204,6 +204,7 @@ impl Session {
     }
 
     /// The client is turned away: the driver closes the connection, and no will is published.
+    /// (`Unspecified` stands for a reason that CONNACK cannot carry.)
     ///
     /// # Panics
     /// If no CONNECT waits, or `reason` is no failure.
@@ -243,8 +244,8 @@ impl Session {
     }
 
     /// The oldest publish above QoS 0 that was not answered yet cannot be taken. MQTT 5 has a
-    /// PUBACK with `reason` for that, which keeps its place in the order; an MQTT 3.1.1 connection
-    /// ends.
+    /// PUBACK with `reason` for that (`Unspecified` where it cannot carry it), which keeps its place
+    /// in the order; an MQTT 3.1.1 connection ends.
     ///
     /// # Panics
     /// If that publish has another packet identifier, or `reason` is no failure.
@@ -255,7 +256,7 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Effect<'static> {
         assert!(reason.is_failure(), "a refusal has a reason");
-        self.unacked.handle_refused(packet_id, reason);
+        self.unacked.handle_refused(packet_id, puback_reason(reason));
         if self.version == Version::V311 {
             self.stage = Stage::Closed;
             return Effect::Close(Close { reason, statement: "MQTT-4.8.0-2 (3.1.1)" });
@@ -277,7 +278,8 @@ impl Session {
     }
 
     /// Answers a SUBSCRIBE. `enter` is called for each filter that can be granted, in order, and
-    /// says whether it is; the rest is refused here.
+    /// says whether it is; the rest is refused here. (`Unspecified` stands for a reason that SUBACK
+    /// cannot carry.)
     pub fn answer_subscribe(
         &mut self,
         subscribe: &Subscribe<'_>,
@@ -289,7 +291,7 @@ impl Session {
         let answers = subscribe.requests.iter().map(|request| {
             let answer = handling::grant(&request, identifier)
                 .and_then(|granted| enter(request.filter, granted).map(|()| granted));
-            handling::suback_reason(answer, version)
+            handling::suback_code(answer, version)
         });
         if self.is_connected() {
             subscribe.encode_answer(version, answers, out);

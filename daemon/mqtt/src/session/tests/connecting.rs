@@ -144,6 +144,7 @@ fn a_broken_connect_is_answered_as_far_as_the_client_understands() {
 fn the_driver_may_turn_a_client_away() {
     for (version, reason, answer) in [
         (V5, Reason::BadUserNameOrPassword, &b"\x20\x03\0\x86\0"[..]),
+        (V5, Reason::SessionTakenOver, b"\x20\x03\0\x80\0"),
         (V311, Reason::BadUserNameOrPassword, b"\x20\x02\0\x04"),
         (V311, Reason::NotAuthorized, b"\x20\x02\0\x05"),
         (V311, Reason::QuotaExceeded, b"\x20\x02\0\x03"),

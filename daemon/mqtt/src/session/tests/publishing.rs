@@ -103,6 +103,15 @@ fn a_refusal_keeps_its_place_in_the_order() {
 }
 
 #[test]
+fn a_refusal_has_a_reason_that_a_puback_can_carry() {
+    let mut connection = Connection::accepted(&connect(V5));
+    connection.publish(4);
+    let refused = Reason::ServerShuttingDown;
+    let effect = connection.session.handle_refused(id(4), refused, &mut connection.out);
+    assert_eq!((effect, &connection.sent()[..]), (Effect::None, &b"\x40\x03\0\x04\x80"[..]));
+}
+
+#[test]
 fn a_refusal_ends_a_3_1_1_connection_without_an_ack() {
     let mut connection = Connection::accepted(&connect(V311));
     connection.append(1, 4);

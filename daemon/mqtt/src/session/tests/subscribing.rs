@@ -72,8 +72,10 @@ fn at_most_qos_1_is_granted_and_nothing_is_shared() {
         ("c", Qos::ExactlyOnce),
         ("$share/g/d", Qos::AtLeastOnce),
         ("secret", Qos::AtLeastOnce),
+        ("busy", Qos::AtLeastOnce),
     ];
     let enter = |filter: &str| match filter {
+        "busy" => Err(Reason::ServerBusy),
         "secret" => Err(Reason::NotAuthorized),
         _ => Ok(()),
     };
@@ -81,9 +83,9 @@ fn at_most_qos_1_is_granted_and_nothing_is_shared() {
         (
             V5,
             &[Property::SubscriptionIdentifier(NonZeroU32::MIN)][..],
-            &b"\x90\x08\x01\x02\0\0\x01\x01\x9E\x87"[..],
+            &b"\x90\x09\x01\x02\0\0\x01\x01\x9E\x87\x80"[..],
         ),
-        (V311, &[], b"\x90\x07\x01\x02\0\x01\x01\x80\x80"),
+        (V311, &[], b"\x90\x08\x01\x02\0\x01\x01\x80\x80\x80"),
     ] {
         let mut connection = Connection::accepted(&connect(version));
         let asked = connection.subscribe(&requests, sent, enter);
@@ -94,6 +96,7 @@ fn at_most_qos_1_is_granted_and_nothing_is_shared() {
             ("b", Qos::AtLeastOnce),
             ("c", Qos::AtLeastOnce),
             ("secret", Qos::AtLeastOnce),
+            ("busy", Qos::AtLeastOnce),
         ]
         .map(|(filter, qos)| {
             (filter.to_owned(), Subscription { options: Options::with_qos(qos), identifier })
