@@ -69,17 +69,11 @@ impl Connection {
 
     /// Waits for the next thing to happen and deals with it.
     async fn turn(&mut self) -> io::Result<()> {
-        if !self.unread.is_empty() && !self.wants_more && self.dialogue.wants_bytes(&self.out) {
-            let unread = core::mem::take(&mut self.unread);
-            self.deal_with(&unread);
-        }
-        let full = !self.out.is_empty();
-        self.write()?;
-        if full && self.out.is_empty() {
-            // There is room again for what waits.
-            self.dialogue.handle_wake(&mut self.out);
-            self.write()?;
-        }
+        let shared = Arc::clone(&self.shared);
+        // Listened for before the desk is tried: room that is made in between is not missed.
+        let space = shared.ingest.space();
+        self.dialogue.retry(&mut self.out);
+        self.advance()?;
         if self.dialogue.is_closed() {
             return Ok(());
         }
@@ -95,7 +89,6 @@ impl Connection {
             (false, false) => Some(Interest::WRITABLE),
             (false, true) => None,
         };
-        let shared = Arc::clone(&self.shared);
         tokio::select! {
             state = self.stream.ready(interest.unwrap_or(Interest::ERROR)) => {
                 let state = state?;
@@ -106,12 +99,27 @@ impl Connection {
                 }
             }
             () = wake.notified() => self.dialogue.handle_wake(&mut self.out),
-            () = shared.ingest.space(), if self.dialogue.is_held() => {
-                self.dialogue.retry(&mut self.out);
-            }
+            () = space, if self.dialogue.is_held() => {}
             () = tokio::time::sleep(deadline) => self.dialogue.handle_timeout(&mut self.out),
         }
         Ok(())
+    }
+
+    /// Does all that can be done without waiting.
+    fn advance(&mut self) -> io::Result<()> {
+        loop {
+            let full = !self.out.is_empty();
+            self.write()?;
+            if full && self.out.is_empty() {
+                // There is room again for what waits.
+                self.dialogue.handle_wake(&mut self.out);
+            }
+            if self.unread.is_empty() || self.wants_more || !self.dialogue.wants_bytes(&self.out) {
+                return self.write();
+            }
+            let unread = core::mem::take(&mut self.unread);
+            self.deal_with(&unread);
+        }
     }
 
     fn read(&mut self) -> io::Result<()> {
@@ -170,9 +178,10 @@ impl Connection {
     async fn leave(mut self) {
         let Some(will) = self.dialogue.leave() else { return };
         loop {
+            let space = self.shared.ingest.space();
             let taken = self.shared.ingest.desk().append(&will.event(wall()));
             match taken {
-                Err(NotTaken::Busy) => self.shared.ingest.space().await,
+                Err(NotTaken::Busy) => space.await,
                 Ok(_) | Err(NotTaken::Closed(_)) => return,
             }
         }
