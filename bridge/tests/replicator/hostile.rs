@@ -133,6 +133,7 @@ fn a_frame_of_any_length_field_is_refused_or_waited_for() {
     }
 }
 
+/// A good answer under another number is one to something else.
 #[test]
 fn an_answer_to_something_else_is_not_read() {
     let mut world = World::new(2);
@@ -140,7 +141,14 @@ fn an_answer_to_something_else_is_not_read() {
         panic!("a connection");
     };
     world.replicator.handle_connected(world.now, conn);
-    world.replicator.handle_bytes(world.now, conn, &[0, 0, 0, 8, 0, 0, 0, 9, 1, 2, 3, 4]);
+    let Some(Output::Send { bytes, .. }) =
+        core::iter::from_fn(|| world.replicator.poll_output()).find(|o| *o != Output::Changed)
+    else {
+        panic!("a request");
+    };
+    let mut answer = world.broker.handle(conn, 1, &bytes).expect("an answer");
+    answer[7] ^= 1;
+    world.replicator.handle_bytes(world.now, conn, &answer);
     let error = world.replicator.status().last_error.clone().unwrap();
     assert_eq!(error, "a broker sent something that is no answer to ApiVersions");
 }

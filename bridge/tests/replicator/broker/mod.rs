@@ -170,8 +170,11 @@ impl World {
     /// Lets so much time pass, deadline by deadline.
     pub(crate) fn pass_ms(&mut self, ms: u64) {
         let end = self.now.plus_ms(ms);
+        let mut ticks = 0;
         while self.replicator.poll_timeout().is_some_and(|next| next <= end) {
             self.tick();
+            ticks += 1;
+            assert!(ticks < 10_000, "a deadline that stays is a busy loop");
         }
         self.now = end;
     }
