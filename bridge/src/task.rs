@@ -47,12 +47,16 @@ impl Task {
     /// Nothing to do before [`Self::restart`].
     pub(crate) const DONE: Self = Self { step: Step::Done, tries: 0, since: None };
 
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        match self.step {
-            Step::Due => true,
-            Step::Pausing(until) => until <= now,
-            Step::Asked | Step::Done => false,
+    /// Ends a pause whose time has come: from then on it is no deadline any more, even if what the
+    /// request needs is not there yet.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        if matches!(self.step, Step::Pausing(until) if until <= now) {
+            self.step = Step::Due;
         }
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        self.step == Step::Due
     }
 
     pub(crate) fn is_done(&self) -> bool {

@@ -32,8 +32,12 @@ impl Coordinator {
         self.task.restart();
     }
 
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.task.is_due(now)
+    pub(crate) fn wake(&mut self, now: Instant) {
+        self.task.wake(now);
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        self.task.is_due()
     }
 
     pub(crate) fn advance(
@@ -42,7 +46,7 @@ impl Coordinator {
         conn: ConnId,
         dialect: Dialect,
     ) -> Result<(), Failure> {
-        if self.task.is_due(cx.now) {
+        if self.task.is_due() {
             let version = cx.links.version(conn, Api::FindCoordinator, dialect)?;
             let request = ask::coordinator(&cx.links.ids, self.role == Role::Transactions, version);
             let to = (conn, Api::FindCoordinator, version);

@@ -148,6 +148,7 @@ impl Session {
         {
             self.parts.topics.want(topic)?;
         }
+        self.wake(cx.now);
         self.look_up(cx)?;
         let Some(dialect) = self.dialect() else {
             return Ok(());
@@ -291,17 +292,27 @@ impl Session {
         .min()
     }
 
+    /// Ends the pauses whose time has come.
+    fn wake(&mut self, now: Instant) {
+        self.init.wake(now);
+        self.fetch.wake(now);
+        self.parts.transactions.wake(now);
+        self.parts.group.wake(now);
+        self.parts.topics.wake(now);
+        if let Some(transaction) = &mut self.transaction {
+            transaction.wake(now);
+        }
+    }
+
     /// Sends what any broker can answer. The connection is opened only when it is needed: a session
     /// does not depend on the broker that it began with.
     fn look_up(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         let dialect = self.dialect();
         let parts = &mut self.parts;
-        let now = cx.now;
-        if !(parts.transactions.is_due(now) || parts.group.is_due(now) || parts.topics.is_due(now))
-        {
+        if !(parts.transactions.is_due() || parts.group.is_due() || parts.topics.is_due()) {
             return Ok(());
         }
-        let Some(conn) = cx.links.reach(now, &self.bootstrap) else {
+        let Some(conn) = cx.links.reach(cx.now, &self.bootstrap) else {
             return Ok(());
         };
         let Some(dialect) = dialect else {

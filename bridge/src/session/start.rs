@@ -33,7 +33,7 @@ impl Session {
         let Some(conn) = cx.links.reach(cx.now, address) else {
             return Ok(());
         };
-        if self.init.is_due(cx.now) {
+        if self.init.is_due() {
             let version = cx.links.version(conn, Api::InitProducerId, dialect)?;
             let request = ask::new_producer(&cx.links.ids, cx.settings.transaction_timeout_ms);
             cx.links.send(cx.now, (conn, Api::InitProducerId, version), Ask::Producer, &request);
@@ -49,7 +49,7 @@ impl Session {
         let Some(conn) = cx.links.reach(cx.now, address) else {
             return Ok(());
         };
-        if self.fetch.is_due(cx.now) {
+        if self.fetch.is_due() {
             let version = cx.links.version(conn, Api::OffsetFetch, dialect)?;
             let request = ask::committed_position(&cx.links.ids, version);
             cx.links.send(cx.now, (conn, Api::OffsetFetch, version), Ask::Position, &request);

@@ -110,8 +110,13 @@ impl Topics {
         known.collect()
     }
 
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        if self.creating.is_some() { self.create.is_due(now) } else { self.metadata.is_due(now) }
+    pub(crate) fn wake(&mut self, now: Instant) {
+        self.create.wake(now);
+        self.metadata.wake(now);
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        if self.creating.is_some() { self.create.is_due() } else { self.metadata.is_due() }
     }
 
     /// Sends what is due; `conn` leads to any broker.
@@ -124,7 +129,7 @@ impl Topics {
         if self.creating.is_some() {
             return self.create(cx, conn, dialect);
         }
-        if self.metadata.is_due(cx.now) {
+        if self.metadata.is_due() {
             let version = cx.links.version(conn, Api::Metadata, dialect)?;
             let names = self.names.iter().chain(&self.wanted).map(String::as_str);
             let names: BTreeSet<&str> = names.chain([POSITIONS_TOPIC]).collect();
@@ -202,7 +207,7 @@ impl Topics {
         conn: ConnId,
         dialect: Dialect,
     ) -> Result<(), Failure> {
-        let Some(topic) = self.creating.clone().filter(|_| self.create.is_due(cx.now)) else {
+        let Some(topic) = self.creating.clone().filter(|_| self.create.is_due()) else {
             return Ok(());
         };
         let conn = match self.cluster.brokers.get(&self.cluster.controller) {

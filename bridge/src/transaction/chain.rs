@@ -62,9 +62,14 @@ impl Chain {
         self.good == self.batches.len()
     }
 
+    /// Ends a pause whose time has come.
+    pub(super) fn wake(&mut self, now: Instant) {
+        self.pause = self.pause.filter(|until| *until > now);
+    }
+
     /// The next batch to send, if one may be sent now.
-    pub(super) fn next(&self, now: Instant) -> Option<usize> {
-        let may_go = self.trouble.is_none() && self.pause.is_none_or(|until| until <= now);
+    pub(super) fn next(&self) -> Option<usize> {
+        let may_go = self.trouble.is_none() && self.pause.is_none();
         (may_go && self.sent < self.batches.len()).then_some(self.sent)
     }
 
@@ -76,7 +81,6 @@ impl Chain {
     pub(super) fn sent(&mut self) {
         self.sent += 1;
         self.open += 1;
-        self.pause = None;
     }
 
     /// There is no leader to send to.
@@ -113,6 +117,6 @@ impl Chain {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.pause.filter(|_| self.sent < self.batches.len())
+        self.pause
     }
 }

@@ -88,6 +88,18 @@ impl Transaction {
         }
     }
 
+    /// Ends the pauses whose time has come.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        for task in
+            [&mut self.add_partitions, &mut self.add_offsets, &mut self.commit, &mut self.end]
+        {
+            task.wake(now);
+        }
+        for chain in &mut self.chains {
+            chain.wake(now);
+        }
+    }
+
     /// Sends what can be sent.
     pub(crate) fn advance(
         &mut self,
@@ -256,7 +268,7 @@ fn due(
     task: &mut Task,
     (address, api, dialect): (Option<&Address>, Api, Dialect),
 ) -> Result<Option<(ConnId, Api, i16)>, Failure> {
-    let Some(address) = address.filter(|_| task.is_due(cx.now)) else {
+    let Some(address) = address.filter(|_| task.is_due()) else {
         return Ok(None);
     };
     let Some(conn) = cx.links.reach(cx.now, address) else {

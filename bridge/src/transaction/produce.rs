@@ -30,7 +30,7 @@ impl Transaction {
                 let mut places = Vec::new();
                 for (index, chain) in self.chains.iter_mut().enumerate() {
                     if parts.topics.leader(&chain.topic, chain.partition) == Some(&address)
-                        && let Some(batch) = chain.next(cx.now)
+                        && let Some(batch) = chain.next()
                     {
                         places.push((index, batch));
                         chain.sent();
@@ -55,7 +55,7 @@ impl Transaction {
     fn leaders(&mut self, now: Instant, topics: &mut Topics) -> BTreeSet<Address> {
         let mut leaders = BTreeSet::new();
         for chain in &mut self.chains {
-            if chain.next(now).is_none() {
+            if chain.next().is_none() {
                 continue;
             }
             if let Some(address) = topics.leader(&chain.topic, chain.partition) {

@@ -176,6 +176,28 @@ fn coordinators_that_load_or_move_are_followed() {
     assert_eq!(world.replicator.status().counters.sessions, 1);
 }
 
+/// A pause that is over is no deadline, even if what comes next has to wait for something else.
+#[test]
+fn waiting_is_idle() {
+    for (api, code) in [(TXN_OFFSET_COMMIT, 16), (END_TXN, 16), (PRODUCE, 6)] {
+        let mut world = World::live(2);
+        world.fault(api, [Fault::Code(code)]);
+        world.fault(FIND_COORDINATOR, [Fault::Late]);
+        world.broker.coordinator = 2;
+        world.broker.topics.insert("hot".to_owned(), vec![2]);
+        world.slow = vec![2];
+        world.ship("hot", 0..3);
+        // `tick` sees to it that no deadline stays.
+        world.pass_ms(1000);
+        world.release();
+        world.pass_ms(1000);
+        assert_eq!((world.committed(), world.opening.len()), (None, 1), "{api}");
+        world.open();
+        world.pass_ms(1000);
+        assert_eq!(world.committed(), Some(3), "{api}");
+    }
+}
+
 #[test]
 fn a_transaction_that_outlives_its_time_out_ends_the_session() {
     let mut world = World::live(2);
