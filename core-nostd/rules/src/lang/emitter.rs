@@ -11,13 +11,14 @@ use super::functions::{Callee, Function};
 use super::pool::Pool;
 use super::tree::{Id, Kind, Literal, Tree};
 use crate::limits::{INSTRUCTIONS_MAX, REGISTERS_MAX};
-use crate::set::{Attribute, Instruction, Op, Operand};
+use crate::set::{Attribute, Instruction, Op, Operand, Shape};
 
 /// Emits the program of an expression, all fields of which the pool knows.
 pub(crate) fn emit(tree: &Tree, pool: &mut Pool) -> Result<Vec<Instruction>, Diagnostic> {
-    let mut emitter = Emitter { tree, pool, code: Vec::new() };
+    let mut emitter = Emitter { tree, pool, code: Vec::new(), landed: 0 };
     let result = emitter.value(tree.root(), 0)?;
     emitter.push(Op::Return, 0, result, None);
+    emitter.end_early(result);
     if emitter.code.len() > INSTRUCTIONS_MAX {
         let message = format!("too long: more than {INSTRUCTIONS_MAX} instructions");
         return Err(Diagnostic::new("R033", tree.node(tree.root()).span.clone(), message));
@@ -29,6 +30,8 @@ struct Emitter<'e> {
     tree: &'e Tree,
     pool: &'e mut Pool,
     code: Vec<Instruction>,
+    /// The last place that a jump goes to.
+    landed: usize,
 }
 
 impl Emitter<'_> {
@@ -101,7 +104,7 @@ impl Emitter<'_> {
             let register = self.in_register(value, free);
             jumps.push(self.jump(jump, register));
             let right = self.value(right, register + 1)?;
-            value = self.push(op, register, at(register), Some(right));
+            value = self.combine(op, register, right);
         }
         self.land(&mut jumps);
         Ok(value)
@@ -120,7 +123,7 @@ impl Emitter<'_> {
                 jumps.push(self.jump(Op::JumpIfTrue, found));
                 let value = self.value(*value, found + 1)?;
                 let equal = self.push(Op::Equal, found + 1, of, Some(value));
-                self.push(Op::Or, found, at(found), Some(equal));
+                self.combine(Op::Or, found, equal);
             }
         }
         self.land(&mut jumps);
@@ -136,7 +139,7 @@ impl Emitter<'_> {
         let jump = self.jump(Op::JumpIfFalse, found);
         let high = self.value(high, found + 1)?;
         let below = self.push(Op::LessOrEqual, found + 1, of, Some(high));
-        self.push(Op::And, found, at(found), Some(below));
+        self.combine(Op::And, found, below);
         self.land(&mut Vec::from([jump]));
         Ok(found)
     }
@@ -205,21 +208,72 @@ impl Emitter<'_> {
     }
 
     fn push(&mut self, op: Op, register: u8, a: Operand, b: Option<Operand>) -> Operand {
-        let b = b.map_or(0, Operand::encode);
-        self.code.push(Instruction { op, register, a: a.encode(), b, target: 0 });
+        let (a, b) = (a.encode(), b.map_or(0, Operand::encode));
+        self.code.push(Instruction { op, register, flags: 0, a, b, target: 0 });
         at(register)
     }
 
-    /// A jump whose target is not known yet.
+    /// The last instruction, if it compares into `register` and nothing jumps past it to here.
+    fn last_comparison(&mut self, register: u8) -> Option<&mut Instruction> {
+        let past = self.landed == self.code.len();
+        let last = self.code.last_mut().filter(|_| !past)?;
+        let compares = last.op.shape() == Shape::Comparison && last.target == 0;
+        (compares && last.register == register).then_some(last)
+    }
+
+    /// Joins `register` with `right` by AND or OR. A comparison does that itself.
+    fn combine(&mut self, op: Op, register: u8, right: Operand) -> Operand {
+        let or = if op == Op::Or { Instruction::OR } else { 0 };
+        if let Operand::Register(computed) = right
+            && computed != register
+            && let Some(last) = self.last_comparison(computed)
+            && last.flags == 0
+        {
+            last.register = register;
+            last.flags = Instruction::COMBINE | or;
+            return at(register);
+        }
+        self.push(op, register, at(register), Some(right))
+    }
+
+    /// A jump whose target is not known yet. A comparison does that itself.
     fn jump(&mut self, op: Op, register: u8) -> usize {
-        self.push(op, 0, at(register), None);
+        let or = if op == Op::JumpIfTrue { Instruction::OR } else { 0 };
+        if op != Op::JumpIfPresent
+            && let Some(last) = self.last_comparison(register)
+            && (last.flags == 0 || last.flags == Instruction::COMBINE | or)
+        {
+            last.flags |= or;
+            // Not 0 from now on, so that no second jump takes its place.
+            last.target = u16::MAX;
+        } else {
+            self.push(op, 0, at(register), None);
+        }
         self.code.len() - 1
+    }
+
+    /// Lets comparisons that jump to the return of their own result end the program themselves.
+    fn end_early(&mut self, result: Operand) {
+        let last = self.code.len() - 1;
+        for instruction in &mut self.code {
+            let jumps = instruction.op.shape() == Shape::Comparison && instruction.target != 0;
+            if jumps
+                && usize::from(instruction.target) == last
+                && at(instruction.register) == result
+            {
+                instruction.flags |= Instruction::END;
+                instruction.target = 0;
+            }
+        }
     }
 
     /// Lets jumps go to the next instruction.
     fn land(&mut self, jumps: &mut Vec<usize>) {
         // Targets beyond 16 bits are cut: such a program is longer than INSTRUCTIONS_MAX, and refused.
         let target = u16::try_from(self.code.len()).unwrap_or(u16::MAX);
+        if !jumps.is_empty() {
+            self.landed = self.code.len();
+        }
         for jump in jumps.drain(..) {
             if let Some(instruction) = self.code.get_mut(jump) {
                 instruction.target = target;

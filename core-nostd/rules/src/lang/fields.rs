@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::tree::{Path, Step};
 use crate::limits::FIELDS_MAX;
-use crate::set::{Edge, NO_SLOT, Node, key_bit};
+use crate::set::{Edge, NO_SLOT, Node, key_bit, prefix};
 
 /// More than `FIELDS_MAX` fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,11 +88,11 @@ impl Fields {
                         node.key_count += 1;
                         node.mask |= key_bit(key.as_bytes());
                         let (start, len) = intern(key)?;
-                        Edge { start, len: narrow(len as usize) }
+                        Edge { prefix: prefix(key.as_bytes()), start, len: narrow(len as usize) }
                     }
                     Step::Index(index) => {
                         node.index_count += 1;
-                        Edge { start: *index, len: 0 }
+                        Edge { prefix: 0, start: *index, len: 0 }
                     }
                 });
                 groups.push(child);

@@ -53,7 +53,7 @@ impl Listing<'_> {
     }
 
     fn instruction(&self, f: &mut fmt::Formatter<'_>, instruction: Instruction) -> fmt::Result {
-        let Instruction { op, register, a, b, target } = instruction;
+        let Instruction { op, register, flags, a, b, target } = instruction;
         let a = self.operand(a);
         match op.shape() {
             Shape::End => write!(f, "return {a}"),
@@ -68,6 +68,19 @@ impl Listing<'_> {
             Shape::Unary if op == Op::Move => write!(f, "r{register} = {a}"),
             Shape::Unary => write!(f, "r{register} = {} {a}", symbol(op)),
             Shape::Binary => write!(f, "r{register} = {a} {} {}", symbol(op), self.operand(b)),
+            Shape::Comparison => {
+                let or = flags & Instruction::OR != 0;
+                write!(f, "r{register} = ")?;
+                if flags & Instruction::COMBINE != 0 {
+                    write!(f, "r{register} {} ", if or { "OR" } else { "AND" })?;
+                }
+                write!(f, "{a} {} {}", symbol(op), self.operand(b))?;
+                match target {
+                    _ if flags & Instruction::END != 0 => write!(f, "; if {or} return it"),
+                    0 => Ok(()),
+                    target => write!(f, "; if {or} go to {target}"),
+                }
+            }
         }
     }
 
@@ -92,7 +105,7 @@ impl Listing<'_> {
     }
 
     fn constant(&self, text: &mut String, index: u16) -> fmt::Result {
-        match self.view.constant(index) {
+        match self.view.constant(usize::from(index)) {
             None | Some(Value::Null | Value::Composite) => text.write_str("NULL"),
             Some(Value::Bool(value)) => text.write_str(if value { "TRUE" } else { "FALSE" }),
             Some(Value::Int(value)) => write!(text, "{value}"),
@@ -120,7 +133,7 @@ impl Listing<'_> {
             let (Some((parent, key)), Some(edge)) = (parent, self.view.edges.get(edge)) else {
                 return text.write_str("?");
             };
-            steps.push((Edge::decode(*edge), key));
+            steps.push((Edge::decode(edge), key));
             node = parent;
         }
         for (edge, key) in steps.into_iter().rev() {

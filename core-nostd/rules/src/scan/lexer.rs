@@ -8,11 +8,10 @@ use crate::value::{integer, unit};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotJson;
 
-/// A string without its quotes, as a range of the text.
+/// A string without its quotes, as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Quoted {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+pub(crate) struct Quoted<'a> {
+    pub(crate) text: &'a [u8],
     pub(crate) escaped: bool,
 }
 
@@ -26,55 +25,61 @@ pub(crate) enum Numeral {
 /// The digits that an f64 holds whatever they are: fewer cannot be out of its range.
 const DIGITS_IN_RANGE: usize = 308;
 
-/// Reads tokens from the front.
+/// Reads tokens from the front of what is left.
 #[derive(Clone, Debug)]
 pub(crate) struct Lexer<'a> {
-    text: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
 }
 
 impl<'a> Lexer<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+        Self { rest: text }
     }
 
-    pub(crate) fn at(&self) -> usize {
-        self.at
-    }
-
-    pub(crate) fn text(&self, start: usize, end: usize) -> &'a [u8] {
-        self.text.get(start..end).unwrap_or_default()
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
+    /// What is left.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// The next byte that is not white space, which stays.
+    #[inline]
     pub(crate) fn peek_token(&mut self) -> Result<u8, NotJson> {
-        loop {
-            match self.peek() {
-                Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
-                Some(byte) => return Ok(byte),
-                None => return Err(NotJson),
-            }
+        match self.rest.first() {
+            Some(byte) if *byte > b' ' => Ok(*byte),
+            _ => self.skip_space(),
         }
     }
 
+    #[cold]
+    fn skip_space(&mut self) -> Result<u8, NotJson> {
+        while let [byte, rest @ ..] = self.rest {
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Ok(*byte);
+            }
+            self.rest = rest;
+        }
+        Err(NotJson)
+    }
+
     /// The next byte that is not white space, which is taken.
+    #[inline]
     pub(crate) fn token(&mut self) -> Result<u8, NotJson> {
         let byte = self.peek_token()?;
-        self.at += 1;
+        self.advance();
         Ok(byte)
     }
 
     /// Takes the next token if it is `byte`.
+    #[inline]
     pub(crate) fn take(&mut self, byte: u8) -> Result<bool, NotJson> {
         let found = self.peek_token()? == byte;
-        self.at += usize::from(found);
+        if found {
+            self.advance();
+        }
         Ok(found)
     }
 
+    #[inline]
     pub(crate) fn expect(&mut self, byte: u8) -> Result<(), NotJson> {
         if self.token()? == byte { Ok(()) } else { Err(NotJson) }
     }
@@ -84,53 +89,46 @@ impl<'a> Lexer<'a> {
         if self.peek_token().is_err() { Ok(()) } else { Err(NotJson) }
     }
 
-    /// The rest of `true`, `false` or `null`.
+    /// One byte further.
+    #[inline]
+    fn advance(&mut self) {
+        self.rest = self.rest.get(1..).unwrap_or_default();
+    }
+
+    /// All of `true`, `false` or `null`.
     pub(crate) fn literal(&mut self, literal: &[u8]) -> Result<(), NotJson> {
-        let end = self.at + literal.len();
-        if self.text.get(self.at..end) != Some(literal) {
-            return Err(NotJson);
-        }
-        self.at = end;
+        self.rest = self.rest.strip_prefix(literal).ok_or(NotJson)?;
         Ok(())
     }
 
     /// A string whose opening quote is taken already.
-    pub(crate) fn string(&mut self) -> Result<Quoted, NotJson> {
-        let (start, mut escaped) = (self.at, false);
+    #[inline]
+    pub(crate) fn string(&mut self) -> Result<Quoted<'a>, NotJson> {
+        let (start, mut escaped) = (self.rest, false);
         loop {
-            self.skip_plain();
-            match self.peek().ok_or(NotJson)? {
+            let rest = skip_plain(self.rest);
+            let (byte, behind) = rest.split_first().ok_or(NotJson)?;
+            self.rest = behind;
+            match byte {
                 b'"' => {
-                    self.at += 1;
-                    return Ok(Quoted { start, end: self.at - 1, escaped });
+                    let text = start.get(..start.len() - rest.len()).unwrap_or_default();
+                    return Ok(Quoted { text, escaped });
                 }
                 b'\\' => {
-                    self.at += 1;
                     escaped = true;
                     self.escape()?;
                 }
-                byte if byte < b' ' => return Err(NotJson),
-                _ => self.at += 1,
+                byte if *byte < b' ' => return Err(NotJson),
+                _ => {}
             }
-        }
-    }
-
-    /// Skips bytes that mean themselves, eight at a time.
-    fn skip_plain(&mut self) {
-        while let Some(bytes) = self.text.get(self.at..).and_then(<[u8]>::first_chunk) {
-            let special = special_bytes(u64::from_le_bytes(*bytes));
-            if special != 0 {
-                self.at += special.trailing_zeros() as usize / 8;
-                return;
-            }
-            self.at += 8;
         }
     }
 
     /// What follows a backslash.
+    #[cold]
     fn escape(&mut self) -> Result<(), NotJson> {
-        let byte = self.peek().ok_or(NotJson)?;
-        self.at += 1;
+        let (byte, rest) = self.rest.split_first().ok_or(NotJson)?;
+        self.rest = rest;
         match byte {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(()),
             b'u' => match self.unit()? {
@@ -146,69 +144,65 @@ impl<'a> Lexer<'a> {
     }
 
     fn unit(&mut self) -> Result<u32, NotJson> {
-        let digits = self.text.get(self.at..).and_then(<[u8]>::first_chunk).ok_or(NotJson)?;
-        self.at += digits.len();
+        let (digits, rest) = self.rest.split_first_chunk().ok_or(NotJson)?;
+        self.rest = rest;
         unit(*digits).ok_or(NotJson)
     }
 
-    /// Checks a number; answers whether it has neither point nor exponent.
-    fn skip_number(&mut self) -> Result<bool, NotJson> {
-        let (start, mut whole) = (self.at, true);
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        if self.peek() == Some(b'0') {
-            self.at += 1;
-        } else {
-            self.digits()?;
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
+    /// Checks a number; answers its text and whether it has neither point nor exponent.
+    #[inline]
+    fn skip_number(&mut self) -> Result<(&'a [u8], bool), NotJson> {
+        let start = self.rest;
+        let unsigned = start.strip_prefix(b"-").unwrap_or(start);
+        let mut rest = match unsigned {
+            [b'0', rest @ ..] => rest,
+            _ => skip_digits(unsigned)?,
+        };
+        let mut whole = true;
+        if let [b'.', fraction @ ..] = rest {
+            rest = skip_digits(fraction)?;
             whole = false;
-            self.digits()?;
         }
-        let exponent = matches!(self.peek(), Some(b'e' | b'E'));
-        if exponent {
-            self.at += 1;
-            if matches!(self.peek(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            self.digits()?;
+        let exponent = matches!(rest, [b'e' | b'E', ..]);
+        if let [b'e' | b'E', b'+' | b'-', digits @ ..] | [b'e' | b'E', digits @ ..] = rest {
+            rest = skip_digits(digits)?;
         }
-        if exponent || self.at - start > DIGITS_IN_RANGE {
-            float(self.text(start, self.at))?;
+        self.rest = rest;
+        let text = start.get(..start.len() - rest.len()).unwrap_or_default();
+        if exponent || text.len() > DIGITS_IN_RANGE {
+            float(text)?;
         }
-        Ok(whole && !exponent)
+        Ok((text, whole && !exponent))
     }
 
-    /// At least one digit.
-    fn digits(&mut self) -> Result<(), NotJson> {
-        let start = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        if self.at > start { Ok(()) } else { Err(NotJson) }
+    /// A number, with its text.
+    pub(crate) fn number(&mut self) -> Result<(Numeral, &'a [u8]), NotJson> {
+        let (text, whole) = self.skip_number()?;
+        let numeral = match whole.then(|| integer(text)).flatten() {
+            Some(value) => Numeral::Int(value),
+            None => Numeral::Float(float(text)?),
+        };
+        Ok((numeral, text))
     }
 
-    /// A number.
-    pub(crate) fn number(&mut self) -> Result<Numeral, NotJson> {
-        let start = self.at;
-        let whole = self.skip_number()?;
-        let text = self.text(start, self.at);
-        match whole.then(|| integer(text)).flatten() {
-            Some(value) => Ok(Numeral::Int(value)),
-            None => float(text).map(Numeral::Float),
-        }
-    }
-
-    /// Skips a value below `depth` containers, and checks it. Needs no stack: one bit for each level.
+    /// Skips a value below `depth` containers, and checks it.
+    #[inline]
     pub(crate) fn skip_value(&mut self, depth: u32) -> Result<(), NotJson> {
+        match self.peek_token()? {
+            b'{' | b'[' => self.skip_container(depth),
+            _ => self.skip_scalar(),
+        }
+    }
+
+    /// Needs no stack: one bit for each level.
+    #[inline(never)]
+    fn skip_container(&mut self, depth: u32) -> Result<(), NotJson> {
         // Of each container that is open, the innermost lowest: whether it is an object.
         let (mut objects, mut open) = (0_u64, 0);
         loop {
             match self.peek_token()? {
                 bracket @ (b'{' | b'[') => {
-                    self.at += 1;
+                    self.advance();
                     open += 1;
                     if depth + open > JSON_DEPTH_MAX {
                         return Err(NotJson);
@@ -255,22 +249,49 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
+    /// The next token begins a value that is neither object nor array.
+    #[inline]
     fn skip_scalar(&mut self) -> Result<(), NotJson> {
-        match self.peek().ok_or(NotJson)? {
-            b'"' => {
-                self.at += 1;
+        match self.rest.first() {
+            Some(b'"') => {
+                self.advance();
                 self.string().map(|_| ())
             }
-            b't' => self.literal(b"true"),
-            b'f' => self.literal(b"false"),
-            b'n' => self.literal(b"null"),
+            Some(b't') => self.literal(b"true"),
+            Some(b'f') => self.literal(b"false"),
+            Some(b'n') => self.literal(b"null"),
             _ => self.skip_number().map(|_| ()),
         }
     }
 }
 
+/// At least one digit.
+#[inline]
+fn skip_digits(text: &[u8]) -> Result<&[u8], NotJson> {
+    let mut rest = text;
+    while let [b'0'..=b'9', behind @ ..] = rest {
+        rest = behind;
+    }
+    if rest.len() < text.len() { Ok(rest) } else { Err(NotJson) }
+}
+
+/// What is left behind bytes that mean themselves, eight at a time: at its end up to seven may be.
+#[inline]
+fn skip_plain(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    while let Some((bytes, behind)) = rest.split_first_chunk() {
+        let special = special_bytes(u64::from_le_bytes(*bytes));
+        if special != 0 {
+            return rest.get(special.trailing_zeros() as usize / 8..).unwrap_or_default();
+        }
+        rest = behind;
+    }
+    rest
+}
+
 /// Sets the highest bit of each byte that ends a run of plain text: quote, backslash or control
 /// character. Exact for the lowest such byte, which is the one that counts.
+#[inline]
 fn special_bytes(word: u64) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH: u64 = ONES << 7;

@@ -18,10 +18,10 @@ pub(crate) type Slots = [Option<Value>; FIELDS_MAX];
 pub(crate) fn scan(view: &View<'_>, payload: &[u8], slots: &mut Slots) -> bool {
     let wanted = slots.get_mut(..usize::from(view.slots)).unwrap_or_default();
     wanted.fill(None);
-    if core::str::from_utf8(payload).is_err() {
+    if !payload.is_ascii() && core::str::from_utf8(payload).is_err() {
         return false;
     }
-    let mut walk = Walk { view, lexer: Lexer::new(payload), slots: wanted };
+    let mut walk = Walk { view, payload, lexer: Lexer::new(payload), slots: wanted };
     let done = view.node(0).ok_or(NotJson).and_then(|root| walk.value(&root, 0));
     if done.is_ok() && walk.lexer.end().is_ok() {
         return true;
@@ -34,6 +34,7 @@ pub(crate) fn scan(view: &View<'_>, payload: &[u8], slots: &mut Slots) -> bool {
 /// at most `PATH_LEVELS_MAX`; what nobody wants is skipped without any.
 struct Walk<'w> {
     view: &'w View<'w>,
+    payload: &'w [u8],
     lexer: Lexer<'w>,
     slots: &'w mut [Option<Value>],
 }
@@ -61,27 +62,35 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// The next token begins a value that is neither object nor array.
     fn scalar(&mut self) -> Result<Value, NotJson> {
-        let start = self.lexer.at();
         Ok(match self.lexer.peek_token()? {
             b'"' => {
                 self.lexer.expect(b'"')?;
-                let Quoted { start, end, escaped } = self.lexer.string()?;
-                let span = Span::plain(Place::Payload, start, end - start).ok_or(NotJson)?;
+                let start = self.at();
+                let Quoted { text, escaped } = self.lexer.string()?;
+                let span = Span::plain(Place::Payload, start, text.len()).ok_or(NotJson)?;
                 Value::Text(Span { escaped, ..span })
             }
             b't' => self.lexer.literal(b"true").map(|()| Value::Bool(true))?,
             b'f' => self.lexer.literal(b"false").map(|()| Value::Bool(false))?,
             b'n' => self.lexer.literal(b"null").map(|()| Value::Null)?,
-            _ => match self.lexer.number()? {
-                Numeral::Int(value) => Value::Int(value),
-                Numeral::Float(value) => {
-                    let len = self.lexer.at() - start;
-                    let span = Span::plain(Place::Payload, start, len).ok_or(NotJson)?;
-                    Value::Float { value, start: span.start, len: span.len }
+            _ => {
+                let start = self.at();
+                match self.lexer.number()? {
+                    (Numeral::Int(value), _) => Value::Int(value),
+                    (Numeral::Float(value), text) => {
+                        let span = Span::plain(Place::Payload, start, text.len()).ok_or(NotJson)?;
+                        Value::Float { value, start: span.start, len: span.len }
+                    }
                 }
-            },
+            }
         })
+    }
+
+    /// How far the walk has come in the payload.
+    fn at(&self) -> usize {
+        self.payload.len() - self.lexer.rest().len()
     }
 
     fn object(&mut self, node: &Node, depth: u32) -> Result<(), NotJson> {
@@ -92,10 +101,12 @@ impl Walk<'_> {
         }
         loop {
             self.lexer.expect(b'"')?;
-            let Quoted { start, end, escaped } = self.lexer.string()?;
+            let Quoted { text, escaped } = self.lexer.string()?;
             self.lexer.expect(b':')?;
-            let key = Text { bytes: self.lexer.text(start, end), escaped };
-            self.child(self.view.key_child(node, key), depth)?;
+            match self.view.key_child(node, Text { bytes: text, escaped }) {
+                Some(child) => self.child(child, depth)?,
+                None => self.lexer.skip_value(depth)?,
+            }
             match self.lexer.token()? {
                 b',' => {}
                 b'}' => return Ok(()),
@@ -111,7 +122,10 @@ impl Walk<'_> {
             return Ok(());
         }
         for index in 0.. {
-            self.child(self.view.index_child(node, index), depth)?;
+            match self.view.index_child(node, index) {
+                Some(child) => self.child(child, depth)?,
+                None => self.lexer.skip_value(depth)?,
+            }
             match self.lexer.token()? {
                 b',' => {}
                 b']' => break,
@@ -121,13 +135,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn child(&mut self, child: Option<u16>, depth: u32) -> Result<(), NotJson> {
-        let Some(child) = child.and_then(|child| self.view.node(child)) else {
-            return self.lexer.skip_value(depth);
-        };
-        // An equal key may have been here before.
-        self.slots.get_mut(child.slots()).unwrap_or_default().fill(None);
-        self.value(&child, depth)
+    fn child(&mut self, child: u16, depth: u32) -> Result<(), NotJson> {
+        let node = self.view.node(child).ok_or(NotJson)?;
+        if node.key_count > 0 || node.index_count > 0 {
+            // An equal key may have been here before, with more below it.
+            self.slots.get_mut(node.slots()).unwrap_or_default().fill(None);
+        }
+        self.value(&node, depth)
     }
 }
 

@@ -2,17 +2,20 @@
 //!
 //! ```text
 //! byte 0     operation, a number of the table `OPS`
-//!      1     register that receives the result (0 where there is none)
+//!      1     register that receives the result (0 where there is none);
+//!            comparisons also: bit 5, combine with what the register holds; bit 6, by OR instead of
+//!            AND; bit 7, a result that decides ends the program
 //!      2..4  operand a   (0 where there is none)
 //!      4..6  operand b   (0 where there is none)
-//!      6..8  jumps: the index in this program to go on at (0 elsewhere)
+//!      6..8  jumps: the index in this program to go on at (0 elsewhere);
+//!            comparisons: where to go on if the result decides (FALSE for AND, TRUE for OR), or 0
 //!
 //! operand    bits 15..14 say what it is, bits 13..0 which one:
 //!            0 register · 1 field (its slot) · 2 constant ·
 //!            3 the event: 0 topic, 1 client, 2 QoS, 3 retained, 4 payload, 64 + n: level n of the topic, from 1
 //! ```
 
-use crate::limits::TOPIC_LEVEL_MAX;
+use crate::limits::{REGISTERS_MAX, TOPIC_LEVEL_MAX};
 
 /// What an instruction does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +105,8 @@ pub(crate) enum Shape {
     Unary,
     /// Reads a and b, writes a register.
     Binary,
+    /// Reads a and b, writes a register, which it may read before, and may jump.
+    Comparison,
 }
 
 impl Op {
@@ -124,14 +129,14 @@ impl Op {
             | Self::Lower
             | Self::Upper
             | Self::Length => Shape::Unary,
-            Self::And
-            | Self::Or
-            | Self::Equal
+            Self::Equal
             | Self::NotEqual
             | Self::Less
             | Self::LessOrEqual
             | Self::Greater
-            | Self::GreaterOrEqual
+            | Self::GreaterOrEqual => Shape::Comparison,
+            Self::And
+            | Self::Or
             | Self::Add
             | Self::Subtract
             | Self::Multiply
@@ -169,18 +174,34 @@ pub(crate) enum Attribute {
 const INDEX_BITS: u32 = 14;
 const INDEX_MASK: u16 = (1 << INDEX_BITS) - 1;
 const LEVEL_BASE: u16 = 64;
+const REGISTER_MASK: u8 = (1 << 5) - 1;
+const _: () = assert!(REGISTERS_MAX == REGISTER_MASK as usize + 1, "every register has a number");
 
 /// The largest index that an operand can name.
 #[cfg(feature = "compile")]
 pub(crate) const INDEX_MAX: usize = INDEX_MASK as usize;
 
 impl Operand {
+    pub(crate) const REGISTER: u16 = 0;
+    pub(crate) const FIELD: u16 = 1;
+    pub(crate) const CONSTANT: u16 = 2;
+
+    /// Which of the kinds above it is; else something of the event.
+    pub(crate) const fn kind(bits: u16) -> u16 {
+        bits >> INDEX_BITS
+    }
+
+    /// Which one of its kind.
+    pub(crate) const fn index(bits: u16) -> usize {
+        (bits & INDEX_MASK) as usize
+    }
+
     pub(crate) fn decode(bits: u16) -> Option<Self> {
         let index = bits & INDEX_MASK;
-        Some(match bits >> INDEX_BITS {
-            0 => Self::Register(u8::try_from(index).ok()?),
-            1 => Self::Field(index),
-            2 => Self::Constant(index),
+        Some(match Self::kind(bits) {
+            Self::REGISTER => Self::Register(u8::try_from(index).ok()?),
+            Self::FIELD => Self::Field(index),
+            Self::CONSTANT => Self::Constant(index),
             _ => Self::Event(match index {
                 0 => Attribute::Topic,
                 1 => Attribute::Client,
@@ -201,9 +222,9 @@ impl Operand {
     #[cfg(feature = "compile")]
     pub(crate) fn encode(self) -> u16 {
         let (kind, index) = match self {
-            Self::Register(index) => (0, u16::from(index)),
-            Self::Field(index) => (1, index),
-            Self::Constant(index) => (2, index),
+            Self::Register(index) => (Self::REGISTER, u16::from(index)),
+            Self::Field(index) => (Self::FIELD, index),
+            Self::Constant(index) => (Self::CONSTANT, index),
             Self::Event(attribute) => (
                 3,
                 match attribute {
@@ -226,6 +247,8 @@ impl Operand {
 pub(crate) struct Instruction {
     pub(crate) op: Op,
     pub(crate) register: u8,
+    /// The bits of byte 1 beside the register.
+    pub(crate) flags: u8,
     pub(crate) a: u16,
     pub(crate) b: u16,
     pub(crate) target: u16,
@@ -233,12 +256,19 @@ pub(crate) struct Instruction {
 
 impl Instruction {
     pub(crate) const BYTES: usize = 8;
+    /// The result of a comparison is combined with what the register holds.
+    pub(crate) const COMBINE: u8 = 1 << 5;
+    /// By OR, which TRUE decides; else by AND, which FALSE decides.
+    pub(crate) const OR: u8 = 1 << 6;
+    /// A result that decides is the program's.
+    pub(crate) const END: u8 = 1 << 7;
 
     pub(crate) fn decode(bytes: [u8; Self::BYTES]) -> Option<Self> {
         let [op, register, a0, a1, b0, b1, t0, t1] = bytes;
         Some(Self {
             op: Op::decode(op)?,
-            register,
+            register: register & REGISTER_MASK,
+            flags: register & !REGISTER_MASK,
             a: u16::from_le_bytes([a0, a1]),
             b: u16::from_le_bytes([b0, b1]),
             target: u16::from_le_bytes([t0, t1]),
@@ -250,7 +280,7 @@ impl Instruction {
         let [a0, a1] = self.a.to_le_bytes();
         let [b0, b1] = self.b.to_le_bytes();
         let [t0, t1] = self.target.to_le_bytes();
-        [self.op as u8, self.register, a0, a1, b0, b1, t0, t1]
+        [self.op as u8, self.register | self.flags, a0, a1, b0, b1, t0, t1]
     }
 }
 

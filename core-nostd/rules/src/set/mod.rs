@@ -9,7 +9,7 @@ pub(crate) use view::{Node, Program, View};
 #[cfg(feature = "compile")]
 pub(crate) use {
     instruction::{INDEX_MAX, Shape},
-    view::{CONSTANT_BYTES, Counts, Edge, NO_SLOT, Route, constant_bytes, key_bit},
+    view::{CONSTANT_BYTES, Counts, Edge, NO_SLOT, Route, constant_bytes, key_bit, prefix},
 };
 
 pub use verify::{Fault, VerifyError};

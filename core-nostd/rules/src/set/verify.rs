@@ -8,7 +8,7 @@
 use core::fmt;
 
 use super::instruction::{Instruction, Operand, Shape};
-use super::view::{Counts, Edge, Node, Program, VERSION, View, key_bit};
+use super::view::{Counts, Edge, Node, Program, VERSION, View, constant_bytes, key_bit, prefix};
 use crate::limits::{FIELDS_MAX, INSTRUCTIONS_MAX, PATH_LEVELS_MAX, REGISTERS_MAX, ROUTES_MAX};
 use crate::value::Value;
 
@@ -96,10 +96,15 @@ pub(crate) fn verify(bytes: &[u8]) -> Result<Counts, VerifyError> {
 }
 
 fn verify_constant(view: &View<'_>, text: &str, index: u16) -> Option<()> {
-    match view.constant(index)? {
-        Value::Text(span) => piece(text, span.start, span.len).map(|_| ()),
-        _ => Some(()),
-    }
+    let value = view.constant(usize::from(index))?;
+    let valid = match value {
+        Value::Text(span) => piece(text, span.start, span.len).is_some(),
+        Value::Float { value, .. } => value.is_finite(),
+        _ => true,
+    };
+    // One value has one encoding: whatever it does not use is 0.
+    let canonical = view.constants.get(usize::from(index)) == Some(&constant_bytes(value));
+    (valid && canonical).then_some(())
 }
 
 fn piece(text: &str, start: u32, len: u32) -> Option<&str> {
@@ -134,10 +139,10 @@ fn verify_node(view: &View<'_>, text: &str, node: &Node) -> Option<()> {
     }
     let (mut mask, mut previous) = (0, None);
     for edge in view.edges.get(node.keys())? {
-        let edge = Edge::decode(*edge);
+        let edge = Edge::decode(edge);
         let key = piece(text, edge.start, u32::from(edge.len))?;
         let order = Some((key.len(), key));
-        if previous >= order {
+        if previous >= order || edge.prefix != prefix(key.as_bytes()) {
             return None;
         }
         previous = order;
@@ -145,8 +150,8 @@ fn verify_node(view: &View<'_>, text: &str, node: &Node) -> Option<()> {
     }
     let mut previous = None;
     for edge in view.edges.get(node.indexes())? {
-        let edge = Edge::decode(*edge);
-        if edge.len != 0 || previous >= Some(edge.start) {
+        let edge = Edge::decode(edge);
+        if edge.len != 0 || edge.prefix != 0 || previous >= Some(edge.start) {
             return None;
         }
         previous = Some(edge.start);
@@ -183,11 +188,11 @@ fn verify_instruction(
     len: usize,
 ) -> Result<(), Fault> {
     let instruction = Instruction::decode(bytes).ok_or(Fault::Unknown)?;
-    let Instruction { op, register, a, b, target } = instruction;
+    let Instruction { op, register, flags, a, b, target } = instruction;
     let shape = op.shape();
     flow.arrive(at);
     flow.read(view, a)?;
-    if shape == Shape::Binary {
+    if matches!(shape, Shape::Binary | Shape::Comparison) {
         flow.read(view, b)?;
     } else if b != 0 {
         return Err(Fault::Unknown);
@@ -195,15 +200,30 @@ fn verify_instruction(
     if (shape == Shape::End) != (at + 1 == len) {
         return Err(Fault::End);
     }
-    match shape {
-        Shape::Jump if register != 0 => Err(Fault::Unknown),
-        Shape::Jump if usize::from(target) <= at || usize::from(target) >= len => Err(Fault::Jump),
-        Shape::Jump => flow.jump(target),
-        _ if target != 0 => Err(Fault::Unknown),
-        Shape::End if register != 0 => Err(Fault::Unknown),
-        Shape::End => Ok(()),
-        Shape::Unary | Shape::Binary => flow.write(register),
+    let jumps = match shape {
+        Shape::Comparison => target != 0,
+        Shape::Jump => true,
+        _ if target != 0 => return Err(Fault::Unknown),
+        _ => false,
+    };
+    if jumps && (usize::from(target) <= at || usize::from(target) >= len) {
+        return Err(Fault::Jump);
     }
+    let combines = flags & Instruction::COMBINE != 0;
+    let (or, ends) = (flags & Instruction::OR != 0, flags & Instruction::END != 0);
+    match shape {
+        Shape::Comparison if ends && jumps => return Err(Fault::Unknown),
+        Shape::Comparison if or && !combines && !jumps && !ends => return Err(Fault::Unknown),
+        Shape::Comparison if combines => flow.read_register(register)?,
+        Shape::Comparison => {}
+        _ if flags != 0 => return Err(Fault::Unknown),
+        Shape::End | Shape::Jump if register != 0 => return Err(Fault::Unknown),
+        _ => {}
+    }
+    if !matches!(shape, Shape::End | Shape::Jump) {
+        flow.written |= 1 << register;
+    }
+    if jumps { flow.jump(target) } else { Ok(()) }
 }
 
 /// Which registers are written, here and at the targets of the jumps that are still open.
@@ -245,21 +265,17 @@ impl Flow {
     fn read(&self, view: &View<'_>, operand: u16) -> Result<(), Fault> {
         let below = |index: usize, len: usize| if index < len { Ok(()) } else { Err(Fault::Range) };
         match Operand::decode(operand).ok_or(Fault::Range)? {
-            Operand::Register(index) => {
-                below(usize::from(index), REGISTERS_MAX)?;
-                if self.written >> index & 1 == 1 { Ok(()) } else { Err(Fault::Unwritten) }
-            }
+            Operand::Register(index) => self.read_register(index),
             Operand::Field(index) => below(usize::from(index), usize::from(view.slots)),
             Operand::Constant(index) => below(usize::from(index), view.constants.len()),
             Operand::Event(_) => Ok(()),
         }
     }
 
-    fn write(&mut self, register: u8) -> Result<(), Fault> {
+    fn read_register(&self, register: u8) -> Result<(), Fault> {
         if usize::from(register) >= REGISTERS_MAX {
             return Err(Fault::Range);
         }
-        self.written |= 1 << register;
-        Ok(())
+        if self.written >> register & 1 == 1 { Ok(()) } else { Err(Fault::Unwritten) }
     }
 }

@@ -10,7 +10,7 @@
 //! 10..12   C, number of constants
 //! 12..16   I, number of instructions of all programs
 //! 16..20   T, bytes of text
-//! 20..     R routes (12 bytes) · N nodes (24) · E edges (6) · C constants (16) · I instructions (8) · T bytes of UTF-8
+//! 20..     R routes (12 bytes) · N nodes (24) · E edges (16) · C constants (16) · I instructions (8) · T bytes of UTF-8
 //!
 //! route    0..4  first instruction of `where`     4..6  their number, 0: there is no `where`
 //!          6..8  the number of `key`'s            8..12 first instruction of `key`
@@ -22,8 +22,9 @@
 //!          14..16 its slot, 0xFFFF: none          16..18 first slot of it and all below
 //!          18..20 end of these slots              20     depth, 0 for node 0        21..24 0
 //!
-//! edge     0..4 key: start of its text · index: the index
-//!          4..6 key: length of its text · index: 0
+//! edge     0..8   key: its first eight bytes, most significant first, filled up with 0 · index: 0
+//!          8..12  key: start of its text · index: the index
+//!          12..14 key: length of its text · index: 0      14..16 0
 //!          edge e leads to node e + 1; the edges of the nodes follow each other as the nodes do
 //!
 //! constant 0    0 NULL · 1 boolean · 2 integer · 3 float · 4 text     1..4 0
@@ -44,7 +45,7 @@ pub(crate) const NO_SLOT: u16 = u16::MAX;
 
 pub(crate) const ROUTE_BYTES: usize = 12;
 pub(crate) const NODE_BYTES: usize = 24;
-pub(crate) const EDGE_BYTES: usize = 6;
+pub(crate) const EDGE_BYTES: usize = 16;
 pub(crate) const CONSTANT_BYTES: usize = 16;
 
 /// How many entries each section has.
@@ -135,8 +136,8 @@ impl<'a> View<'a> {
         self.nodes.get(usize::from(index)).map(Node::decode)
     }
 
-    pub(crate) fn constant(&self, index: u16) -> Option<Value> {
-        self.constants.get(usize::from(index)).and_then(decode_constant)
+    pub(crate) fn constant(&self, index: usize) -> Option<Value> {
+        self.constants.get(index).and_then(decode_constant)
     }
 
     pub(crate) fn program(&self, program: Program) -> &'a [[u8; Instruction::BYTES]] {
@@ -146,24 +147,36 @@ impl<'a> View<'a> {
     }
 
     /// The node that `key` leads to.
+    #[inline]
     pub(crate) fn key_child(&self, node: &Node, key: Text<'_>) -> Option<u16> {
-        if !key.escaped && node.mask & key_bit(key.bytes) == 0 {
+        if key.escaped {
+            return self.escaped_key_child(node, key);
+        }
+        if node.mask & key_bit(key.bytes) == 0 {
             return None;
         }
+        let (len, prefix) = (key.bytes.len(), prefix(key.bytes));
         let edges = self.edges.get(node.keys())?;
-        let len = if key.escaped { key.unescaped().count() } else { key.bytes.len() };
-        let found = edges.binary_search_by(|edge| {
-            let text = self.key(Edge::decode(*edge));
-            text.bytes.len().cmp(&len).then_with(|| text.order(key))
-        });
-        child(node.keys().start + found.ok()?)
+        let wanted = |edge: &Edge| (usize::from(edge.len), edge.prefix).cmp(&(len, prefix));
+        let first = edges.partition_point(|edge| wanted(&Edge::decode(edge)).is_lt());
+        let mut same =
+            edges.iter().map(Edge::decode).skip(first).take_while(|edge| wanted(edge).is_eq());
+        let found = same.position(|edge| len <= PREFIX_BYTES || self.key(edge).bytes == key.bytes);
+        child(node.keys().start + first + found?)
+    }
+
+    #[cold]
+    fn escaped_key_child(&self, node: &Node, key: Text<'_>) -> Option<u16> {
+        let edges = self.edges.get(node.keys())?;
+        let found = edges.iter().position(|edge| self.key(Edge::decode(edge)).order(key).is_eq());
+        child(node.keys().start + found?)
     }
 
     /// The node that an array's element leads to.
     pub(crate) fn index_child(&self, node: &Node, index: usize) -> Option<u16> {
         let index = u32::try_from(index).ok()?;
         let edges = self.edges.get(node.indexes())?;
-        let found = edges.binary_search_by(|edge| Edge::decode(*edge).start.cmp(&index));
+        let found = edges.binary_search_by(|edge| Edge::decode(edge).start.cmp(&index));
         child(node.indexes().start + found.ok()?)
     }
 
@@ -236,7 +249,7 @@ pub(crate) struct Node {
 impl Node {
     fn decode(bytes: &[u8; NODE_BYTES]) -> Self {
         Self {
-            mask: u64::from(word(bytes, 4)) << 32 | u64::from(word(bytes, 0)),
+            mask: long(bytes, 0),
             first_edge: half(bytes, 8),
             key_count: half(bytes, 10),
             index_count: half(bytes, 12),
@@ -292,22 +305,40 @@ impl Node {
 /// One step from a node to a node below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Edge {
+    pub(crate) prefix: u64,
     pub(crate) start: u32,
     pub(crate) len: u16,
 }
 
 impl Edge {
-    pub(crate) fn decode(bytes: [u8; EDGE_BYTES]) -> Self {
-        Self { start: word(&bytes, 0), len: half(&bytes, 4) }
+    #[inline]
+    pub(crate) fn decode(bytes: &[u8; EDGE_BYTES]) -> Self {
+        Self { prefix: long(bytes, 0), start: word(bytes, 8), len: half(bytes, 12) }
     }
 
     #[cfg(feature = "compile")]
     pub(crate) fn encode(self) -> [u8; EDGE_BYTES] {
         let mut bytes = [0; EDGE_BYTES];
-        bytes[0..4].copy_from_slice(&self.start.to_le_bytes());
-        bytes[4..6].copy_from_slice(&self.len.to_le_bytes());
+        bytes[0..8].copy_from_slice(&self.prefix.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.start.to_le_bytes());
+        bytes[12..14].copy_from_slice(&self.len.to_le_bytes());
         bytes
     }
+}
+
+const PREFIX_BYTES: usize = 8;
+
+/// The first eight bytes of a key, filled up with 0.
+#[inline]
+pub(crate) fn prefix(key: &[u8]) -> u64 {
+    if let Some(bytes) = key.first_chunk() {
+        return u64::from_be_bytes(*bytes);
+    }
+    let mut bytes = [0; PREFIX_BYTES];
+    for (to, from) in bytes.iter_mut().zip(key) {
+        *to = *from;
+    }
+    u64::from_be_bytes(bytes)
 }
 
 /// The bit of a node's mask for a key: of its length, first and last byte.
@@ -319,26 +350,20 @@ pub(crate) fn key_bit(key: &[u8]) -> u64 {
     1 << ((key.len().wrapping_mul(7) ^ first ^ last.wrapping_mul(3)) & 63)
 }
 
+#[inline]
 fn decode_constant(bytes: &[u8; CONSTANT_BYTES]) -> Option<Value> {
-    let (len, bits) =
-        (word(bytes, 4), u64::from(word(bytes, 12)) << 32 | u64::from(word(bytes, 8)));
-    Some(match (bytes[0], len, bits) {
-        (0, 0, 0) => Value::Null,
-        (1, 0, 0 | 1) => Value::Bool(bits == 1),
-        (2, 0, _) => Value::Int(bits.cast_signed()),
-        (3, 0, _) if f64::from_bits(bits).is_finite() => {
-            Value::Float { value: f64::from_bits(bits), start: 0, len: 0 }
-        }
-        (4, len, _) => {
-            let start = u32::try_from(bits).ok()?;
-            Value::Text(Span { place: Place::Set, escaped: false, start, len })
-        }
+    let (len, low, bits) = (word(bytes, 4), word(bytes, 8), long(bytes, 8));
+    Some(match bytes[0] {
+        0 => Value::Null,
+        1 => Value::Bool(bits == 1),
+        2 => Value::Int(bits.cast_signed()),
+        3 => Value::Float { value: f64::from_bits(bits), start: 0, len: 0 },
+        4 => Value::Text(Span { place: Place::Set, escaped: false, start: low, len }),
         _ => return None,
     })
 }
 
 /// The constant that stands for a value; it has a text in the set, if it is one.
-#[cfg(feature = "compile")]
 pub(crate) fn constant_bytes(value: Value) -> [u8; CONSTANT_BYTES] {
     let (kind, len, bits) = match value {
         Value::Null | Value::Composite => (0, 0, 0),
@@ -360,4 +385,8 @@ fn half<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
 
 fn word<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn long<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+    u64::from(word(bytes, at + 4)) << 32 | u64::from(word(bytes, at))
 }

@@ -11,8 +11,6 @@ pub(crate) use number::{NoResult, Number, integer};
 pub(crate) use sink::{Full, Sink};
 pub(crate) use text::{Text, unit};
 
-use core::cmp::Ordering;
-
 /// Where the bytes of a text are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -85,15 +83,6 @@ impl<'a> Places<'a> {
         };
         let (start, len) = (span.start as usize, span.len as usize);
         Text { bytes: slice(place, start, len), escaped: span.escaped }
-    }
-
-    /// How two values that are not NULL compare; `None` if their types do not.
-    pub(crate) fn compare(&self, a: Value, b: Value) -> Option<Ordering> {
-        match (a, b) {
-            (Value::Text(a), Value::Text(b)) => Some(self.text(a).order(self.text(b))),
-            (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(&b)),
-            _ => Some(Number::of(a)?.order(Number::of(b)?)),
-        }
     }
 
     /// Writes a value as text: numbers of the payload as the device wrote them.

@@ -20,6 +20,8 @@ pub(crate) struct NoResult;
 
 /// 2^63: the first float above every i64.
 const I64_END: f64 = 9_223_372_036_854_775_808.0;
+/// 2^53: up to here every integer is an f64.
+const EXACT: u64 = 1 << f64::MANTISSA_DIGITS;
 
 impl Number {
     /// The number that a value is, if it is one.
@@ -120,16 +122,26 @@ impl Number {
     }
 }
 
+/// No float is NaN: each was read from digits, or tested to be finite.
 fn order_floats(a: f64, b: f64) -> Ordering {
-    a.partial_cmp(&b).expect("no float is NaN: each was parsed from digits or tested to be finite")
+    if a < b {
+        Ordering::Less
+    } else if a > b {
+        Ordering::Greater
+    } else {
+        Ordering::Equal
+    }
 }
 
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
-    reason = "the whole part is in range of i64, and converting back what came from an f64 is exact"
+    reason = "exact up to 2^53; and beyond it the whole part of b is in range of i64, and was an f64"
 )]
 fn order_int_float(a: i64, b: f64) -> Ordering {
+    if a.unsigned_abs() <= EXACT {
+        return order_floats(a as f64, b);
+    }
     if b >= I64_END {
         return Ordering::Less;
     }

@@ -46,6 +46,15 @@ enum Payload {
     NotJson,
 }
 
+/// How a program ends.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    /// With a truth value; `None` is NULL.
+    Truth(Option<bool>),
+    /// With what an operand holds.
+    Operand(u16),
+}
+
 /// One event before all routes of a set.
 #[derive(Debug)]
 pub struct Evaluation<'s> {
@@ -73,11 +82,14 @@ impl<'s> Evaluation<'s> {
         if program.len == 0 {
             return Truth::True;
         }
-        match self.run(program) {
-            Value::Bool(true) => Truth::True,
-            Value::Bool(false) => Truth::False,
-            Value::Null => Truth::Null(self.why),
-            _ => Truth::Null(self.why | Why::TYPE),
+        let truth = match self.run(program) {
+            Outcome::Truth(truth) => truth,
+            Outcome::Operand(operand) => self.truth(operand),
+        };
+        match truth {
+            Some(true) => Truth::True,
+            Some(false) => Truth::False,
+            None => Truth::Null(self.why),
         }
     }
 
@@ -95,7 +107,10 @@ impl<'s> Evaluation<'s> {
         if program.len == 0 {
             return Err(Why::NONE);
         }
-        let value = self.run(program);
+        let value = match self.run(program) {
+            Outcome::Truth(truth) => logical(truth),
+            Outcome::Operand(operand) => self.operand(operand),
+        };
         let mut sink = Sink::new(out, 0);
         match self.places().write(value, &mut sink) {
             Ok(true) => {}
@@ -107,48 +122,96 @@ impl<'s> Evaluation<'s> {
         Ok(out.get(..used).unwrap_or_default())
     }
 
-    /// Runs a program to its end: jumps go forward only, so it has one.
-    fn run(&mut self, program: Program) -> Value {
+    /// Runs a program to its end, which it has, because jumps go forward only.
+    #[inline]
+    fn run(&mut self, program: Program) -> Outcome {
         let code = self.view.program(program);
         (self.made, self.why) = (0, Why::NONE);
         let mut at = 0;
         while let Some(instruction) = code.get(at).and_then(|bytes| Instruction::decode(*bytes)) {
             at += 1;
-            let a = self.operand(instruction.a);
-            let jumps = match instruction.op {
-                Op::Return => return a,
-                Op::JumpIfFalse => matches!(a, Value::Bool(false)),
-                Op::JumpIfTrue => matches!(a, Value::Bool(true)),
-                Op::JumpIfPresent => !matches!(a, Value::Null),
-                op => {
-                    let value = self.apply(op, a, instruction.b);
-                    if let Some(register) =
-                        self.scratch.registers.get_mut(usize::from(instruction.register))
-                    {
-                        *register = value;
+            let Instruction { op, register, flags, a, target, .. } = instruction;
+            let jumps = match op {
+                Op::Equal
+                | Op::NotEqual
+                | Op::Less
+                | Op::LessOrEqual
+                | Op::Greater
+                | Op::GreaterOrEqual => {
+                    let truth = self.comparison(instruction);
+                    let decides = truth == Some(flags & Instruction::OR != 0);
+                    if decides && flags & Instruction::END != 0 {
+                        return Outcome::Truth(truth);
                     }
+                    self.write(register, logical(truth));
+                    decides && target != 0
+                }
+                Op::Return => return Outcome::Operand(a),
+                Op::JumpIfFalse => self.truth(a) == Some(false),
+                Op::JumpIfTrue => self.truth(a) == Some(true),
+                Op::JumpIfPresent => !is_null(self.operand(a)),
+                _ => {
+                    let value = self.compute(instruction);
+                    self.write(register, value);
                     false
                 }
             };
             if jumps {
-                at = usize::from(instruction.target);
+                at = usize::from(target);
             }
         }
-        Value::Null
+        unreachable!("a verified program ends with a return")
     }
 
+    /// An operand as a truth value; `None` is NULL. Looks at a register where it is: a copy of what
+    /// the last instruction has written would have to wait for it.
+    #[inline]
+    fn truth(&mut self, operand: u16) -> Option<bool> {
+        let copy;
+        let value = match Operand::kind(operand) {
+            Operand::REGISTER => self.scratch.registers.get(Operand::index(operand)),
+            _ => {
+                copy = self.operand(operand);
+                Some(&copy)
+            }
+        };
+        match value {
+            Some(Value::Bool(value)) => Some(*value),
+            Some(Value::Null) | None => None,
+            Some(_) => {
+                self.why |= Why::TYPE;
+                None
+            }
+        }
+    }
+
+    #[inline]
+    fn write(&mut self, register: u8, value: Value) {
+        if let Some(register) = self.scratch.registers.get_mut(usize::from(register)) {
+            *register = value;
+        }
+    }
+
+    #[inline]
     fn operand(&mut self, operand: u16) -> Value {
-        match Operand::decode(operand) {
-            Some(Operand::Register(index)) => {
-                self.scratch.registers.get(usize::from(index)).copied().unwrap_or(Value::Null)
+        let index = Operand::index(operand);
+        match Operand::kind(operand) {
+            Operand::REGISTER => self.scratch.registers.get(index).copied().unwrap_or(Value::Null),
+            Operand::FIELD => {
+                if self.payload == Payload::Json
+                    && let Some(Some(value)) = self.scratch.slots.get(index)
+                {
+                    return *value;
+                }
+                self.field(index)
             }
-            Some(Operand::Field(index)) => self.field(usize::from(index)),
-            Some(Operand::Constant(index)) => self.view.constant(index).unwrap_or(Value::Null),
-            Some(Operand::Event(attribute)) => self.attribute(attribute),
-            None => Value::Null,
+            Operand::CONSTANT => self.view.constant(index).unwrap_or(Value::Null),
+            _ => self.attribute(operand),
         }
     }
 
+    /// A field when it is asked for first, or is not there.
+    #[cold]
     fn field(&mut self, slot: usize) -> Value {
         if self.payload == Payload::NotRead {
             let json = scan(&self.view, self.event.payload, &mut self.scratch.slots);
@@ -160,7 +223,11 @@ impl<'s> Evaluation<'s> {
         self.null(if self.payload == Payload::Json { Why::MISSING } else { Why::NOT_JSON })
     }
 
-    fn attribute(&mut self, attribute: Attribute) -> Value {
+    #[cold]
+    fn attribute(&mut self, operand: u16) -> Value {
+        let Some(Operand::Event(attribute)) = Operand::decode(operand) else {
+            return Value::Null;
+        };
         let topic = self.event.topic;
         let span = match attribute {
             Attribute::Topic => Span::plain(Place::Topic, 0, topic.len()),
@@ -191,6 +258,7 @@ impl<'s> Evaluation<'s> {
         Value::Null
     }
 
+    #[inline]
     fn places(&self) -> Places<'_> {
         Places {
             payload: self.event.payload,
@@ -200,4 +268,12 @@ impl<'s> Evaluation<'s> {
             made: &self.scratch.made,
         }
     }
+}
+
+fn is_null(value: Value) -> bool {
+    matches!(value, Value::Null)
+}
+
+fn logical(truth: Option<bool>) -> Value {
+    truth.map_or(Value::Null, Value::Bool)
 }

@@ -2,39 +2,66 @@
 
 use core::cmp::Ordering;
 
-use super::Evaluation;
-use crate::set::Op;
+use super::{Evaluation, is_null, logical};
+use crate::set::{Instruction, Op};
 use crate::truth::Why;
 use crate::value::{Full, NoResult, Number, Place, Places, Sink, Span, Text, Value};
 
 impl Evaluation<'_> {
-    /// The result of an operation that writes a register. Reads b only if the operation has one.
-    pub(super) fn apply(&mut self, op: Op, a: Value, b: u16) -> Value {
-        match op {
-            Op::Not => {
-                let a = self.truth(a);
-                logical(a.map(|a| !a))
+    /// Compares, and combines with what the register holds; `None` is NULL.
+    #[inline]
+    pub(super) fn comparison(&mut self, instruction: Instruction) -> Option<bool> {
+        let Instruction { op, register, flags, a, b, .. } = instruction;
+        let (a, b) = (self.operand(a), self.operand(b));
+        let mut truth = None;
+        if !is_null(a) && !is_null(b) {
+            match self.order(a, b) {
+                Some(order) => truth = Some(compare(op, order)),
+                None => self.why |= Why::TYPE,
             }
+        }
+        if flags & Instruction::COMBINE == 0 {
+            return truth;
+        }
+        let before = self.truth(u16::from(register));
+        if flags & Instruction::OR == 0 { and(before, truth) } else { or(before, truth) }
+    }
+
+    /// How two values that are not NULL compare; `None` if their types do not.
+    #[inline]
+    fn order(&self, a: Value, b: Value) -> Option<Ordering> {
+        if let (Some(a), Some(b)) = (Number::of(a), Number::of(b)) {
+            return Some(a.order(b));
+        }
+        match (a, b) {
+            (Value::Text(a), Value::Text(b)) => {
+                let places = self.places();
+                Some(places.text(a).order(places.text(b)))
+            }
+            (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(&b)),
+            _ => None,
+        }
+    }
+
+    /// The result of any other operation. Not inlined into the loop of every program.
+    #[inline(never)]
+    pub(super) fn compute(&mut self, instruction: Instruction) -> Value {
+        let Instruction { op, a, b, .. } = instruction;
+        match op {
+            Op::Not => return logical(self.truth(a).map(|a| !a)),
             Op::And => {
-                let b = self.operand(b);
                 let (a, b) = (self.truth(a), self.truth(b));
-                logical(and(a, b))
+                return logical(and(a, b));
             }
             Op::Or => {
-                let b = self.operand(b);
                 let (a, b) = (self.truth(a), self.truth(b));
-                logical(or(a, b))
+                return logical(or(a, b));
             }
-            Op::IsNull => Value::Bool(matches!(a, Value::Null)),
-            Op::Equal
-            | Op::NotEqual
-            | Op::Less
-            | Op::LessOrEqual
-            | Op::Greater
-            | Op::GreaterOrEqual => {
-                let b = self.operand(b);
-                self.compare(op, a, b)
-            }
+            _ => {}
+        }
+        let a = self.operand(a);
+        match op {
+            Op::IsNull => Value::Bool(is_null(a)),
             Op::Add | Op::Subtract | Op::Multiply | Op::Divide | Op::Remainder => {
                 let b = self.operand(b);
                 self.calculate(op, a, b)
@@ -51,39 +78,8 @@ impl Evaluation<'_> {
                 let b = self.operand(b);
                 self.search(op, a, b)
             }
-            Op::Move => a,
-            // Handled where programs run.
-            Op::Return | Op::JumpIfFalse | Op::JumpIfTrue | Op::JumpIfPresent => Value::Null,
+            _ => a,
         }
-    }
-
-    /// As a truth value; `None` is NULL.
-    fn truth(&mut self, value: Value) -> Option<bool> {
-        match value {
-            Value::Bool(value) => Some(value),
-            Value::Null => None,
-            _ => {
-                self.why |= Why::TYPE;
-                None
-            }
-        }
-    }
-
-    fn compare(&mut self, op: Op, a: Value, b: Value) -> Value {
-        if is_null(a) || is_null(b) {
-            return Value::Null;
-        }
-        let Some(order) = self.places().compare(a, b) else {
-            return self.null(Why::TYPE);
-        };
-        Value::Bool(match op {
-            Op::Equal => order == Ordering::Equal,
-            Op::NotEqual => order != Ordering::Equal,
-            Op::Less => order == Ordering::Less,
-            Op::LessOrEqual => order != Ordering::Greater,
-            Op::Greater => order == Ordering::Greater,
-            _ => order != Ordering::Less,
-        })
     }
 
     fn calculate(&mut self, op: Op, a: Value, b: Value) -> Value {
@@ -250,16 +246,21 @@ impl Evaluation<'_> {
     }
 }
 
-fn is_null(value: Value) -> bool {
-    matches!(value, Value::Null)
-}
-
 fn end(span: Span) -> usize {
     span.start as usize + span.len as usize
 }
 
-fn logical(truth: Option<bool>) -> Value {
-    truth.map_or(Value::Null, Value::Bool)
+fn compare(op: Op, order: Ordering) -> bool {
+    let (less, equal, greater) = (1 << 0, 1 << 1, 1 << 2);
+    let accepted: u8 = match op {
+        Op::Equal => equal,
+        Op::NotEqual => less | greater,
+        Op::Less => less,
+        Op::LessOrEqual => less | equal,
+        Op::Greater => greater,
+        _ => greater | equal,
+    };
+    accepted >> (order as i8 + 1) & 1 == 1
 }
 
 /// FALSE decides, whatever the other is.
