@@ -222,8 +222,11 @@ impl Sender {
             while connected && handed.len() < WINDOW {
                 let Some(message) = self.next() else { break };
                 let payload = message.payload.clone();
-                client.try_publish(&self.topic, QoS::AtLeastOnce, false, payload)?;
                 handed.push_back(message);
+                // Fails only when the connection has just ended, which its thread tells, too.
+                if client.try_publish(&self.topic, QoS::AtLeastOnce, false, payload).is_err() {
+                    break;
+                }
             }
             match news.recv_timeout(self.patience(connected && handed.len() < WINDOW)) {
                 Ok(News::Connected) => connected = true,
@@ -248,8 +251,8 @@ impl Sender {
                 }
             }
         }
-        client.disconnect()?;
-        // The connection's thread ends with it.
+        // The connection's thread ends with it, or has.
+        client.disconnect().ok();
         while news.recv_timeout(SILENCE_MAX).is_ok() {}
         Ok(())
     }

@@ -16,7 +16,7 @@ const REQUESTS: usize = 1_500;
 /// Anywhere in some transactions' records.
 const RECORDS: usize = 150_000;
 /// Within the answers of a session and its first transactions.
-const ANSWERS: usize = 2_500;
+const ANSWERS: usize = 5_000;
 
 /// The proxy; it serves until it is dropped.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             backend,
             ended: AtomicBool::new(false),
-            cutting: AtomicBool::new(true),
+            cutting: AtomicBool::new(false),
             cuts: AtomicU64::new(0),
             random: Mutex::new(random),
         });
@@ -77,9 +77,9 @@ impl Proxy {
         self.shared.cuts.load(Ordering::Relaxed)
     }
 
-    /// New connections live as long as their ends want.
-    pub fn stop_cutting(&self) {
-        self.shared.cutting.store(false, Ordering::Relaxed);
+    /// From now on, whether connections are cut, those that are open already too.
+    pub fn cut(&self, whether: bool) {
+        self.shared.cutting.store(whether, Ordering::Relaxed);
     }
 }
 
@@ -96,36 +96,35 @@ impl Drop for Proxy {
 
 fn connect(shared: &Arc<Shared>, client: TcpStream) -> Result<()> {
     let backend = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.backend))?;
-    let limits = shared.cutting.load(Ordering::Relaxed).then(|| {
-        // One direction is cut: the request is torn, or it arrives and its answer is torn.
-        let mut random = shared.random();
-        match random.u8(..3) {
-            0 => (random.usize(1..REQUESTS), usize::MAX),
-            1 => (random.usize(1..RECORDS), usize::MAX),
-            _ => (usize::MAX, random.usize(1..ANSWERS)),
-        }
-    });
-    let (up, down) = limits.unwrap_or((usize::MAX, usize::MAX));
+    // One direction is cut: the request is torn, or it arrives and its answer is torn.
+    let mut random = shared.random();
+    let (up, down) = match random.u8(..5) {
+        0 => (random.usize(1..REQUESTS), usize::MAX),
+        1 | 2 => (random.usize(1..RECORDS), usize::MAX),
+        _ => (usize::MAX, random.usize(1..ANSWERS)),
+    };
+    drop(random);
     pump(shared, client.try_clone()?, backend.try_clone()?, up);
     pump(shared, backend, client, down);
     Ok(())
 }
 
-/// Copies one direction until it ends or `left` bytes have passed; then both directions end.
+/// Copies one direction until it ends or is cut after `left` bytes; then both directions end.
 fn pump(shared: &Arc<Shared>, mut from: TcpStream, mut to: TcpStream, mut left: usize) {
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
         let mut piece = vec![0; PIECE];
         while let Ok(length @ 1..) = from.read(&mut piece) {
-            let passed = length.min(left);
+            let cut = length >= left && shared.cutting.load(Ordering::Relaxed);
+            let passed = if cut { left } else { length };
             if to.write_all(&piece[..passed]).is_err() {
                 break;
             }
-            left -= passed;
-            if left == 0 {
+            if cut {
                 shared.cuts.fetch_add(1, Ordering::Relaxed);
                 break;
             }
+            left = left.saturating_sub(passed).max(1);
         }
         // The other end may have closed already.
         from.shutdown(Shutdown::Both).ok();
