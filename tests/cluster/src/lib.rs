@@ -9,6 +9,17 @@
 //! What it answers in the corners follows Apache Kafka's source and what real brokers answered,
 //! not the clients it is used to test: it is an independent reading of the protocol.
 //!
+//! ```
+//! use tributary_cluster::{BrokerId, Cluster, Output, Settings};
+//! use tributary_core::time::Instant;
+//!
+//! let mut cluster = Cluster::new(Settings::default());
+//! let conn = cluster.connect(BrokerId(1)).expect("it is up");
+//! // ApiVersions, version 0, correlation 7, no client name.
+//! cluster.handle_bytes(Instant(0), conn, &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 255, 255]);
+//! assert!(matches!(cluster.poll_output(), Some(Output::Bytes { .. })));
+//! ```
+//!
 //! Deliberately absent: consumer groups with members (offsets need none), replication (a broker
 //! that goes away hands its partitions to the next), compression, security protocols, retention.
 
