@@ -1,58 +1,67 @@
-//! Frames and segment headers, byte by byte; little endian.
+//! The header of a frame, byte by byte; little endian.
 //!
 //! ```text
-//! frame                                   segment header
-//!  0 u8   kind                             0 [u8; 8] "TRIBSEG1"
-//!  1 u8   flags: bit 0 = trusted clock     8 u64     log id
-//!  2 u16  count of records                16 u64     sequence: how many segments came before
-//!  4 u32  body length                     24 u64     base offset
-//!  8 u64  base offset                     32 u64     salt
-//! 16 u32  durable delta                   40 u32     page size
-//! 20 u32  generation                      44 u32     segments of the ring
-//! 24 i64  wall time, ms                   48 u32     CRC32C of bytes 0 to 47
+//!  0 u8   kind: 0xE1 events, 0xC0 + code = control record
+//!  1 u8   flags: bit 0 = the wall clock was trusted
+//!  2 u16  count of records
+//!  4 u32  length of the body
+//!  8 u64  offset of the first record; a control record: the offset at which it holds
+//! 16 u32  durable delta: bytes between the durable end and this frame when it was written
+//! 20 u32  generation
+//! 24 i64  wall time, ms
 //! 32 u64  age, ms
 //! 40 u32  CRC32C of the body
-//! 44 u32  CRC32C of log id, salt, position in the segment, bytes 0 to 43
-//! 48 body
+//! 44 u32  CRC32C of log id, salt of the segment, place in the segment, bytes 0 to 43
+//! 48      body
 //! ```
 //!
-//! The seed of a frame's last checksum makes a frame that is stale or in the wrong place invalid.
+//! The last checksum makes a frame invalid that is stale or in the wrong place. The durable delta
+//! says of everything before it whether it was durable: so a torn end can be told from damage.
 
-use super::{Clock, ControlKind};
+use super::{Clock, ControlKind, FRAME_RECORDS_MAX, OFFSET_MAX};
 use crate::Offset;
 use crate::crc::Crc32c;
 use crate::time::{Age, Timestamp};
 
 /// Bytes of a frame's header.
 pub const FRAME_HEADER_BYTES: usize = 48;
-/// Bytes of a segment's header.
-pub(super) const SEGMENT_HEADER_BYTES: usize = 52;
 
-const MAGIC: [u8; 8] = *b"TRIBSEG1";
-const EVENTS: u8 = 1;
-const CONTROLS_FROM: u8 = 16;
+const EVENTS: u8 = 0xE1;
+const CONTROL: u8 = 0xC0;
+/// Codes of control records are below; those that this version does not know are passed over.
+const CONTROL_CODES: u8 = 0x20;
 const TRUSTED: u8 = 1;
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// Records.
     Events,
-    /// A control record; `None`: of a kind that a later version knows.
-    Control(Option<ControlKind>),
+    /// A control record.
+    Control(ControlKind),
+    /// A control record of a kind that a later version knows.
+    Unknown(u8),
 }
 
-/// The header of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FrameHeader {
-    pub(super) kind: Kind,
-    pub(super) count: u16,
-    pub(super) body_bytes: u32,
-    pub(super) base: Offset,
-    /// How far the durable end was behind `base` when the frame was written.
-    pub(super) durable_delta: u32,
-    pub(super) generation: u32,
-    pub(super) clock: Clock,
-    pub(super) body_crc: u32,
+impl Kind {
+    fn of(byte: u8) -> Option<Self> {
+        let code = byte.wrapping_sub(CONTROL);
+        match byte {
+            EVENTS => Some(Self::Events),
+            _ if code < CONTROL_CODES => {
+                Some(ControlKind::of(code).map_or(Self::Unknown(code), Self::Control))
+            }
+            _ => None,
+        }
+    }
+
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Events => EVENTS,
+            Self::Control(kind) => CONTROL + kind as u8,
+            Self::Unknown(code) => CONTROL + code,
+        }
+    }
 }
 
 /// What tells the frames of one segment from all others.
@@ -63,20 +72,37 @@ pub(super) struct Seal {
 }
 
 impl Seal {
+    pub(super) fn new(log_id: u64, salt: u64, crc: Crc32c) -> Self {
+        Self { seed: crc(crc(0, &log_id.to_le_bytes()), &salt.to_le_bytes()), crc }
+    }
+
     fn head_crc(self, at: u32, head: &[u8]) -> u32 {
         (self.crc)((self.crc)(self.seed, &at.to_le_bytes()), head)
     }
 
-    /// The checksum of a body.
-    pub(super) fn body_crc(self, body: &[u8]) -> u32 {
-        (self.crc)(0, body)
+    /// The checksum of a body that goes on from `seed`; of its first part, from 0.
+    pub(super) fn body_crc(self, seed: u32, body: &[u8]) -> u32 {
+        (self.crc)(seed, body)
     }
+}
+
+/// The header of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FrameHeader {
+    pub(super) kind: Kind,
+    pub(super) count: u16,
+    pub(super) body_bytes: u32,
+    pub(super) base: Offset,
+    pub(super) durable_delta: u32,
+    pub(super) generation: u32,
+    pub(super) clock: Clock,
+    pub(super) body_crc: u32,
 }
 
 impl FrameHeader {
     /// All bytes of the frame.
-    pub(super) const fn frame_bytes(&self) -> usize {
-        FRAME_HEADER_BYTES + self.body_bytes as usize
+    pub(super) const fn frame_bytes(&self) -> u32 {
+        FRAME_HEADER_BYTES as u32 + self.body_bytes
     }
 
     /// The offset behind the frame's last event.
@@ -84,17 +110,14 @@ impl FrameHeader {
         self.base.plus(self.count as u64)
     }
 
-    /// The durable end when the frame was written.
-    pub(super) const fn durable(&self) -> Offset {
-        Offset(self.base.0.saturating_sub(self.durable_delta as u64))
+    /// Whether what stood at `place` was durable when this frame was written at `at`.
+    pub(super) const fn proves_durable(&self, at: u32, place: u32) -> bool {
+        at.saturating_sub(self.durable_delta) > place
     }
 
     pub(super) fn encode(&self, seal: Seal, at: u32) -> [u8; FRAME_HEADER_BYTES] {
         let mut bytes = [0; FRAME_HEADER_BYTES];
-        bytes[0] = match self.kind {
-            Kind::Events => EVENTS,
-            Kind::Control(kind) => CONTROLS_FROM + kind.map_or(u8::MAX / 2, |kind| kind as u8),
-        };
+        bytes[0] = self.kind.byte();
         bytes[1] = if self.clock.trusted { TRUSTED } else { 0 };
         bytes[2..4].copy_from_slice(&self.count.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.body_bytes.to_le_bytes());
@@ -109,19 +132,15 @@ impl FrameHeader {
         bytes
     }
 
-    /// Reads a header that was written for position `at` of the sealed segment; `None` if it was
-    /// not.
+    /// Reads a header that was written for place `at` of the sealed segment; `None` if it was not.
     pub(super) fn decode(bytes: &[u8; FRAME_HEADER_BYTES], seal: Seal, at: u32) -> Option<Self> {
-        let kind = match bytes[0] {
-            EVENTS => Kind::Events,
-            byte if byte >= CONTROLS_FROM => Kind::Control(ControlKind::of(byte - CONTROLS_FROM)),
-            _ => return None,
-        };
-        if seal.head_crc(at, &bytes[..44]) != u32_at(bytes, 44) {
-            return None;
-        }
-        Some(Self {
-            kind,
+        Self::parse(bytes).filter(|_| seal.head_crc(at, &bytes[..44]) == u32_at(bytes, 44))
+    }
+
+    /// Reads a header that is known to be valid.
+    pub(super) fn parse(bytes: &[u8; FRAME_HEADER_BYTES]) -> Option<Self> {
+        let header = Self {
+            kind: Kind::of(bytes[0])?,
             count: u16::from_le_bytes([bytes[2], bytes[3]]),
             body_bytes: u32_at(bytes, 4),
             base: Offset(u64_at(bytes, 8)),
@@ -133,92 +152,28 @@ impl FrameHeader {
                 trusted: bytes[1] & TRUSTED != 0,
             },
             body_crc: u32_at(bytes, 40),
-        })
+        };
+        (header.base <= OFFSET_MAX).then_some(header)
     }
 
-    /// Whether bytes could be a header at all: cheap, for looking for one.
-    pub(super) fn is_plausible(bytes: &[u8; FRAME_HEADER_BYTES], from: Offset, room: u32) -> bool {
-        (bytes[0] == EVENTS || bytes[0] >= CONTROLS_FROM)
-            && u64_at(bytes, 8).checked_sub(from.0).is_some_and(|ahead| ahead < 1 << 32)
+    /// Whether bytes could be a header at all: cheap, for looking for one. `from`: offsets are not
+    /// below; `room`: bytes that are left.
+    pub(super) fn is_plausible(bytes: &[u8], from: Offset, room: u32) -> bool {
+        bytes.len() >= FRAME_HEADER_BYTES
+            && Kind::of(bytes[0]).is_some()
+            && u64_at(bytes, 8).wrapping_sub(from.0) < OFFSET_MAX.0
             && u32_at(bytes, 4) <= room
     }
 }
 
-/// The header of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SegmentHeader {
-    pub(super) log_id: u64,
-    pub(super) sequence: u64,
-    pub(super) base: Offset,
-    pub(super) salt: u64,
-    pub(super) page_bytes: u32,
-    pub(super) segments: u32,
-}
+const _: () = assert!(FRAME_RECORDS_MAX <= u16::MAX as u32);
 
-/// What stands at the start of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    Header(SegmentHeader),
-    /// Written by a version with another format.
-    Newer,
-    /// Nothing was written yet.
-    Blank,
-    /// Nothing that can be read.
-    Garbage,
-}
-
-impl SegmentHeader {
-    /// The header of no segment.
-    pub(super) const fn none() -> Self {
-        let base = Offset(0);
-        Self { log_id: 0, sequence: 0, base, salt: 0, page_bytes: 0, segments: 0 }
-    }
-
-    pub(super) fn encode(&self, crc: Crc32c) -> [u8; SEGMENT_HEADER_BYTES] {
-        let mut bytes = [0; SEGMENT_HEADER_BYTES];
-        bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..16].copy_from_slice(&self.log_id.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.sequence.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.base.0.to_le_bytes());
-        bytes[32..40].copy_from_slice(&self.salt.to_le_bytes());
-        bytes[40..44].copy_from_slice(&self.page_bytes.to_le_bytes());
-        bytes[44..48].copy_from_slice(&self.segments.to_le_bytes());
-        let sum = crc(0, &bytes[..48]);
-        bytes[48..].copy_from_slice(&sum.to_le_bytes());
-        bytes
-    }
-
-    pub(super) fn decode(bytes: &[u8; SEGMENT_HEADER_BYTES], crc: Crc32c) -> Found {
-        if bytes.iter().all(|&byte| byte == 0) {
-            return Found::Blank;
-        }
-        if crc(0, &bytes[..48]) != u32_at(bytes, 48) || bytes[..7] != MAGIC[..7] {
-            return Found::Garbage;
-        }
-        if bytes[7] != MAGIC[7] {
-            return Found::Newer;
-        }
-        Found::Header(Self {
-            log_id: u64_at(bytes, 8),
-            sequence: u64_at(bytes, 16),
-            base: Offset(u64_at(bytes, 24)),
-            salt: u64_at(bytes, 32),
-            page_bytes: u32_at(bytes, 40),
-            segments: u32_at(bytes, 44),
-        })
-    }
-
-    /// What seals this segment's frames.
-    pub(super) fn seal(&self, crc: Crc32c) -> Seal {
-        let seed = crc(crc(0, &self.log_id.to_le_bytes()), &self.salt.to_le_bytes());
-        Seal { seed, crc }
-    }
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+/// Four bytes, little endian. The caller has checked the length.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+/// Eight bytes, little endian. The caller has checked the length.
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }

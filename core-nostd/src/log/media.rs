@@ -1,9 +1,12 @@
 //! Where a log lies: segments of equal size, and what a power cut may leave of them.
 
+use super::{End, Tail};
+use crate::Offset;
+
 /// The shape of a ring of segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    /// How many segments there are.
+    /// How many segments there may be. A later opening may find more than an earlier one.
     pub segments: u32,
     /// Bytes of each; a multiple of the page.
     pub segment_bytes: u32,
@@ -28,17 +31,14 @@ impl Geometry {
         at - at % self.page_bytes
     }
 
-    /// The first page boundary at or after `at`.
-    #[must_use]
-    pub const fn next_page(self, at: u32) -> u32 {
-        at.next_multiple_of(self.page_bytes)
-    }
-
     /// Whether a log can live in it.
     #[must_use]
     pub const fn is_sound(self) -> bool {
         self.segments >= 2
-            && self.page_bytes >= 512
+            && self.page_bytes.is_power_of_two()
+            && self.page_bytes >= 1 << 10
+            && self.page_bytes <= 1 << 16
+            && self.segment_bytes <= 1 << 30
             && self.segment_bytes.is_multiple_of(self.page_bytes)
             && self.segment_bytes / self.page_bytes >= 2 * Self::PAGES_IN_FRONT
     }
@@ -52,35 +52,51 @@ pub trait ReadMedia {
     /// The shape.
     fn geometry(&self) -> Geometry;
 
-    /// Fills `into` from byte `at` of a segment. What was never written reads as anything.
+    /// Fills `into` from byte `at` of a segment. What was never written reads as anything; a
+    /// segment that was never prepared reads as zeros.
     ///
     /// # Errors
-    /// If the device fails. A segment that is missing reads as zeros.
+    /// If the device fails. The log takes what it cannot read for damaged, and goes on.
     fn read(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), Self::Error>;
 }
 
 /// The writing side. There is one writer.
 ///
-/// What a power cut may leave behind: of all that was written since the last [`Media::barrier`]
-/// that returned, each sector on its own may be there, be as before, or be garbage, and so may
-/// everything else in the pages that were written to; all that was written before it is there.
+/// What a power cut may leave behind: of all that was written to a segment since the last
+/// [`Media::barrier`] on it that returned, each sector on its own may be there, be as before, or be
+/// garbage, and so may everything else in the pages that were written to. All that was written
+/// before such a barrier is there. What was written and not yet made durable can be read back
+/// meanwhile, also by the next process.
 pub trait Media: ReadMedia {
+    /// Makes sure that a segment can be written without growing: called before its first write.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    fn prepare(&mut self, segment: u32) -> Result<(), Self::Error>;
+
     /// Writes bytes to a segment.
     ///
     /// # Errors
     /// If the device fails: what the bytes are now is not known.
     fn write(&mut self, segment: u32, at: u32, bytes: &[u8]) -> Result<(), Self::Error>;
 
-    /// Returns when everything that was written survives a power cut.
+    /// Returns when everything that was ever written to the segment survives a power cut, also
+    /// what an earlier process wrote.
     ///
     /// # Errors
     /// If the device fails: what was written since the last one may be lost, and asking again
     /// would prove nothing.
-    fn barrier(&mut self) -> Result<(), Self::Error>;
+    fn barrier(&mut self, segment: u32) -> Result<(), Self::Error>;
 
-    /// A segment is about to be written from its start: whatever it holds is of no use any more.
+    /// A barrier after which reads show what the device holds: after a failed barrier the kernel may
+    /// show what was never written. Called before the newest segment is read.
     ///
     /// # Errors
-    /// If there is no room for it.
-    fn recycle(&mut self, segment: u32) -> Result<(), Self::Error>;
+    /// As [`Media::barrier`].
+    fn settle(&mut self, segment: u32) -> Result<(), Self::Error>;
+
+    /// The log is durable up to `end` and keeps what is not below `oldest`. `tail` is the last page,
+    /// which readers need: its own place may hold something else. Media with readers on other
+    /// threads pass it on to them.
+    fn publish(&mut self, end: End, oldest: Offset, tail: Tail<'_>);
 }

@@ -6,33 +6,42 @@
 //!
 //! A commit appends frames and ends with one barrier. Full pages go to their place once; the
 //! unfinished last page goes to slot A or B, alternately. So no write of a commit ever goes over
-//! the only durable copy of acknowledged bytes, and old pages are never written again.
+//! the only durable copy of acknowledged bytes.
 //!
-//! Every opening is a *generation* with a random number, and begins at a page of its own; what an
-//! earlier one left behind there cannot pass for its own. Recovery never wipes and never halts:
-//! a torn end was never acknowledged and is dropped; damage that was is a gap, with exact offsets.
+//! Every opening is a *generation* with a random number. It goes on in the same segment, right
+//! behind what it found; what an earlier one left behind that place cannot pass for its own.
+//! Recovery never wipes and never halts: a torn end was never acknowledged and is dropped; damage
+//! to what was is a gap, with exact offsets.
 //!
-//! - [`media`]: where it lies. [`Recovery`] finds the end, [`Log`] writes, [`Reader`] reads.
+//! - [`media`]: where it lies, and what a power cut may leave.
+//! - [`Recovery`] finds the end, [`Log`] writes, [`Reader`] reads.
 
-mod frame;
 pub mod media;
+
+mod chunk;
+mod frame;
+mod generations;
 mod reader;
-mod recover;
+mod recovery;
+mod report;
 mod ring;
-mod scan;
+mod salvage;
+mod segment;
+mod walk;
+mod window;
 mod writer;
 
-#[cfg(test)]
-mod tests;
-
+use core::fmt;
 use core::ops::Range;
 
+pub use chunk::{Chunk, Events, Item};
 pub use frame::FRAME_HEADER_BYTES;
+pub use generations::{GENERATIONS_MAX, Generation};
 pub use media::{Geometry, Media, ReadMedia};
-pub use reader::{Chunk, Events, Item, ReadError, Reader};
-pub use recover::{OpenError, Recovery, Report};
-pub use ring::peek;
-pub use writer::{AppendError, Frame, Log};
+pub use reader::{ReadError, Reader};
+pub use recovery::{OpenError, Recovery};
+pub use report::{GAPS_MAX, Report};
+pub use writer::{AppendError, CommitError, Frame, Log, body_bytes_max, buffer_bytes};
 
 use crate::Offset;
 use crate::time::{Age, Timestamp};
@@ -41,19 +50,23 @@ use crate::time::{Age, Timestamp};
 pub const BODY_BYTES_MAX: usize = 768 << 10;
 /// The most records in a frame.
 pub const FRAME_RECORDS_MAX: u32 = u16::MAX as u32;
-/// Openings that are remembered.
-pub const GENERATIONS_MAX: usize = 1024;
-/// Gaps that one recovery lists; more are joined to the last.
-pub const GAPS_MAX: usize = 16;
+/// Offsets stay below: a claim beyond it is nonsense and is passed over.
+pub const OFFSET_MAX: Offset = Offset(1 << 62);
 
 const _: () = assert!(crate::limits::RECORD_BYTES_MAX <= BODY_BYTES_MAX);
 
-/// The identity of a log: random, drawn when it is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The identity of a log: random, drawn when it is made. Shown as 16 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LogId(pub u64);
 
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// Both clocks at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     /// Wall time.
     pub wall: Timestamp,
@@ -74,20 +87,12 @@ pub struct Entropy {
     pub salt: u64,
 }
 
-/// One opening of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Generation {
-    /// Its random number.
-    pub number: u32,
-    /// The first offset that it could give out.
-    pub first: Offset,
-}
-
-/// What a control record is about.
+/// What a control record is about. The number is its code on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ControlKind {
-    /// The generations, newest last; kept by the log itself.
+    /// Generations, oldest first (u32 number, u64 first offset, little endian, each): all of them
+    /// at the start of a segment, the new one alone later. Kept by the log itself.
     Opened = 0,
     /// The routing table.
     Routes = 1,
@@ -96,20 +101,30 @@ pub enum ControlKind {
     /// What is known of a lane's position. The body begins with an offset (u64, little endian):
     /// none below it is given out again.
     Hint = 3,
-    /// The oldest offset that is kept (u64, little endian); kept by the log itself.
-    Trimmed = 4,
+    /// A named reader's position.
+    Cursor = 4,
+    /// Offsets that are lost (u64 first, u64 end, little endian). Kept by the log itself.
+    Gap = 5,
+    /// Packet ids of QoS 2 that are free again.
+    Released = 6,
+    /// The oldest offset that is kept (u64, little endian). Kept by the log itself.
+    Trimmed = 7,
 }
 
 impl ControlKind {
-    const fn of(byte: u8) -> Option<Self> {
-        Some(match byte {
-            0 => Self::Opened,
-            1 => Self::Routes,
-            2 => Self::Anchor,
-            3 => Self::Hint,
-            4 => Self::Trimmed,
-            _ => return None,
-        })
+    const ALL: [Self; 8] = [
+        Self::Opened,
+        Self::Routes,
+        Self::Anchor,
+        Self::Hint,
+        Self::Cursor,
+        Self::Gap,
+        Self::Released,
+        Self::Trimmed,
+    ];
+
+    fn of(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
     }
 }
 
@@ -129,21 +144,23 @@ pub struct Control<'a> {
 pub struct End {
     /// The next offset.
     pub offset: Offset,
-    /// How many segments came before the one that holds the place.
+    /// How many segments were begun before the one that holds the place.
     pub sequence: u64,
+    /// The segment's index in the ring.
+    pub segment: u32,
     /// The place, in bytes from the start of the segment.
     pub at: u32,
 }
 
-/// The unfinished last page, as it is durable in a slot: readers need it, for its own place holds
-/// something else.
+/// The unfinished last page, as it is durable in a slot: readers need it, for its own place may
+/// hold something else.
 #[derive(Clone, Copy, Debug)]
 pub struct Tail<'a> {
-    /// The segment.
+    /// The segment's index in the ring.
     pub segment: u32,
     /// The page's place in it.
     pub at: u32,
-    /// The page's first bytes; all that is written of it.
+    /// The page's first bytes, up to the durable end.
     pub bytes: &'a [u8],
 }
 
@@ -170,14 +187,18 @@ impl GapCause {
 /// What was written since the log was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Bytes handed to the media.
+    /// Bytes that the device has to write: whole pages.
     pub bytes: u64,
     /// Barriers.
     pub barriers: u64,
-    /// Commits.
+    /// Commits that wrote something.
     pub commits: u64,
     /// Frames.
     pub frames: u64,
+    /// Segments that were begun.
+    pub segments: u64,
+    /// Segments on which a write or a barrier failed.
+    pub failures: u64,
 }
 
 /// Offsets that are known to be lost.

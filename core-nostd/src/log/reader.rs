@@ -5,42 +5,35 @@
 //! borrowed from the caller's buffer. A segment that is recycled meanwhile cannot be mistaken: its
 //! frames no longer fit their seal.
 
+use core::fmt;
 use core::ops::Range;
 
-use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Kind, Seal, SegmentHeader};
+use super::chunk::Chunk;
+use super::frame::{FRAME_HEADER_BYTES, Kind};
 use super::media::ReadMedia;
-use super::ring::{find_offset, header_of, index_of};
-use super::scan::{View, Walk};
-use super::{Clock, Control, End, GapCause};
+use super::ring::{Placed, Ring};
+use super::segment::{Found, SegmentHeader};
+use super::walk::Walk;
+use super::window::{Overlay, Window};
+use super::{End, Gap, GapCause, OFFSET_MAX};
 use crate::Offset;
 use crate::crc::Crc32c;
-use crate::record::{self, Event};
 
 /// Why nothing can be read.
-#[derive(Debug)]
-pub enum ReadError<E> {
-    /// The media failed.
-    Media(E),
-    /// A frame is larger than the buffer: give one of this many bytes.
-    Buffer(usize),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// A frame is larger than the buffer: give one of at least this many bytes.
+    BufferTooSmall(usize),
 }
 
-impl<E: core::fmt::Display> core::fmt::Display for ReadError<E> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Media(error) => error.fmt(f),
-            Self::Buffer(bytes) => write!(f, "a frame needs a buffer of {bytes} bytes"),
-        }
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::BufferTooSmall(bytes) = self;
+        write!(f, "a frame needs a buffer of {bytes} bytes")
     }
 }
 
-impl<E: core::fmt::Debug + core::fmt::Display> core::error::Error for ReadError<E> {}
-
-impl<E> From<E> for ReadError<E> {
-    fn from(error: E) -> Self {
-        Self::Media(error)
-    }
-}
+impl core::error::Error for ReadError {}
 
 /// A place in the log.
 #[derive(Debug)]
@@ -48,14 +41,49 @@ pub struct Reader {
     crc: Crc32c,
     next: Offset,
     place: Option<Place>,
-    /// Where the chunk that was handed out last begins, and its first offset.
-    chunk: Option<(Place, Offset)>,
+    /// Where the chunk that was handed out last begins.
+    chunk: Option<Place>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    header: SegmentHeader,
+    placed: Placed,
     walk: Walk,
+    /// The next segment, if there is one: where it begins, this one ends, whatever it holds.
+    after: Option<Placed>,
+}
+
+/// What one turn of a reader came to.
+enum Turn {
+    /// Something was passed over.
+    Again,
+    /// There is nothing before the end.
+    Nothing,
+    Gap(Gap, GapCause),
+    /// The first bytes of the buffer are frames.
+    Frames(usize, Range<Offset>),
+}
+
+/// How far a walk over a buffer came.
+struct Walked {
+    /// Bytes of frames, at the start of the buffer.
+    used: usize,
+    /// Whether something in them is to be handed out.
+    wanted: bool,
+    stop: Stop,
+}
+
+/// Why a walk over a buffer ended.
+#[derive(Clone, Copy)]
+enum Stop {
+    /// The frame here has so many bytes and goes on behind the buffer.
+    Incomplete(u32),
+    /// The frame here leaves out the offsets before this one.
+    Jump(Offset),
+    /// No frame goes on here.
+    Bad,
+    /// What follows is of no use: the next segment has it, or there is no room for a frame.
+    Over,
 }
 
 impl Reader {
@@ -65,14 +93,13 @@ impl Reader {
         Self { crc, next: from, place: None, chunk: None }
     }
 
-    /// The next event to be handed out is `from`, or the first after it.
+    /// The next event to be handed out is `from`, or the first after it. Cheap from the chunk that
+    /// was handed out last onwards; control records of that chunk come again then.
     pub fn seek(&mut self, from: Offset) {
-        if from < self.next {
-            self.place = match self.chunk {
-                Some((place, first)) if first <= from => Some(place),
-                _ => None,
-            };
-        }
+        let in_segment = |place: &Place| place.after.is_none_or(|next| from < next.header.base);
+        let behind = |place: &Place| place.walk.next <= from && in_segment(place);
+        let place = if from < self.next { self.chunk } else { self.place };
+        self.place = place.filter(behind);
         self.next = from;
     }
 
@@ -82,318 +109,237 @@ impl Reader {
         self.next
     }
 
-    /// Fills `buffer` with the next frames before `end`. `None`: there are none. A chunk holds one
-    /// gap, or frames.
+    /// Fills `buffer` with the next frames before `end`. `None`: there are none. `end` is the
+    /// durable end at any time after the last call. A chunk holds one gap, or frames.
+    ///
+    /// What the media cannot read is damaged: it becomes a gap.
     ///
     /// # Errors
-    /// If the media fails, or the buffer is smaller than a frame.
+    /// If the buffer is smaller than the next frame.
+    ///
+    /// # Panics
+    /// If the buffer is smaller than a frame's header.
     pub fn read<'b, M: ReadMedia>(
         &mut self,
         media: &M,
         end: End,
         buffer: &'b mut [u8],
-    ) -> Result<Option<Chunk<'b>>, ReadError<M::Error>> {
+    ) -> Result<Option<Chunk<'b>>, ReadError> {
         loop {
-            let Some(mut place) = self.place else {
-                match find_offset(media, end.sequence, self.next, self.crc)? {
-                    None => return Ok(None),
-                    Some(header) => {
-                        let walk = Walk::at_start(media.geometry(), &header);
-                        self.place = Some(Place { header, walk });
-                        if let Some(gap) = self.lose(header.base, GapCause::Evicted) {
-                            return Ok(Some(gap));
-                        }
-                        continue;
-                    }
-                }
-            };
-            let in_head = place.header.sequence == end.sequence;
-            let segment_bytes = media.geometry().segment_bytes;
-            let limit = if in_head { end.at } else { segment_bytes };
-            let count = buffer.len().min(limit.saturating_sub(place.walk.at) as usize);
-            if count == 0 {
-                if place.header.sequence >= end.sequence {
-                    return Ok(None);
-                }
-                match self.next_segment(media, end, place)? {
-                    Some(gap) => return Ok(Some(gap)),
-                    None => continue,
-                }
-            }
-            let index = index_of(media.geometry(), place.header.sequence);
-            media.read(index, place.walk.at, &mut buffer[..count])?;
-            let begin = place;
-            let superseded = match in_head {
-                true => None,
-                false => header_of(media, place.header.sequence + 1, self.crc)?.map(|h| h.base),
-            };
-            let seal = place.header.seal(self.crc);
-            let stop = walk_over(&mut place.walk, &buffer[..count], seal, |at| {
-                media.geometry().next_page(at)
-            });
-            let used = (place.walk.at - begin.walk.at) as usize;
-            if used > 0 {
-                let (from, place_before) = (self.next, begin.walk.next);
-                self.chunk = Some((begin, place_before));
-                self.place = Some(place);
-                let until = superseded.unwrap_or(Offset(u64::MAX));
-                self.next = self.next.max(place.walk.next.min(until));
-                let frames = Frames { bytes: &buffer[..used], at: begin.walk.at, seal };
-                return Ok(Some(Chunk { gap: None, frames, from, until }));
-            }
-            match stop {
-                Stop::Incomplete(bytes) if bytes <= (limit - place.walk.at) as usize => {
-                    return Err(ReadError::Buffer(bytes));
-                }
-                // A segment ends where no header fits any more.
-                Stop::Incomplete(_) if !in_head && count < FRAME_HEADER_BYTES => {
-                    place.walk.at = limit;
-                    self.place = Some(place);
-                }
-                Stop::Jump(base) => {
-                    place.walk.next = base;
-                    self.place = Some(place);
-                    if let Some(gap) = self.lose(base, GapCause::Damaged) {
-                        return Ok(Some(gap));
-                    }
-                }
-                Stop::Incomplete(_) | Stop::Bad => {
-                    if let Some(gap) = self.pass_damage(media, end, place, buffer)? {
-                        return Ok(Some(gap));
-                    }
+            match self.turn(media, end, buffer)? {
+                Turn::Again => {}
+                Turn::Nothing => return Ok(None),
+                Turn::Gap(range, cause) => return Ok(Some(Chunk::of_gap(range, cause))),
+                Turn::Frames(used, wanted) => {
+                    return Ok(Some(Chunk::of_frames(&buffer[..used], wanted)));
                 }
             }
         }
     }
 
-    /// Goes behind what cannot be read in the segment of `place`.
-    fn pass_damage<'b, M: ReadMedia>(
+    fn turn<M: ReadMedia>(
         &mut self,
         media: &M,
         end: End,
+        buffer: &mut [u8],
+    ) -> Result<Turn, ReadError> {
+        let Some(mut place) = self.place else { return Ok(self.locate(media, end)) };
+        let in_head = place.placed.header.sequence >= end.sequence;
+        if !in_head && place.after.is_none() {
+            place.after = self.ring(media, end).and_then(|ring| ring.after(&place.placed));
+            self.place = place.after.map(|_| place);
+            return Ok(Turn::Again);
+        }
+        let limit = if in_head { end.at } else { media.geometry().segment_bytes };
+        if place.walk.at >= limit {
+            return Ok(if in_head { Turn::Nothing } else { self.leave(media, &place) });
+        }
+        let ring = Ring { media, crc: self.crc, head: place.placed };
+        let mut window = Window::new(&ring, &place.placed, limit, buffer);
+        let begin = place;
+        let mut walked = place.walk_over(&mut window, self.next);
+        if walked.used == 0 && matches!(walked.stop, Stop::Bad) {
+            walked = place.mend(&mut window);
+        }
+        if walked.used > 0 {
+            let wanted = self.next..place.until();
+            self.next = self.next.max(place.walk.next.min(place.until()));
+            (self.place, self.chunk) = (Some(place), Some(begin));
+            let frames = Turn::Frames(walked.used, wanted);
+            return Ok(if walked.wanted { frames } else { Turn::Again });
+        }
+        match walked.stop {
+            Stop::Incomplete(bytes) => return Err(ReadError::BufferTooSmall(bytes as usize)),
+            Stop::Over => {
+                place.walk.at = limit;
+                self.place = Some(place);
+                Ok(Turn::Again)
+            }
+            Stop::Jump(base) => {
+                place.walk.next = base;
+                self.place = Some(place);
+                Ok(self.lose(base.min(place.until()), GapCause::Damaged))
+            }
+            Stop::Bad => Ok(self.pass_damage(&ring, place, end, &mut window)),
+        }
+    }
+
+    /// The ring as `end` has it; `None` if its newest segment is not there.
+    fn ring<'m, M: ReadMedia>(&self, media: &'m M, end: End) -> Option<Ring<'m, M>> {
+        match SegmentHeader::read(media, end.segment, self.crc) {
+            Ok(Found::Header(header)) if header.sequence == end.sequence => {
+                let head = Placed { index: end.segment, header };
+                Some(Ring { media, crc: self.crc, head })
+            }
+            _ => None,
+        }
+    }
+
+    /// Finds the segment that holds the next offset.
+    fn locate<M: ReadMedia>(&mut self, media: &M, end: End) -> Turn {
+        let Some(ring) = self.ring(media, end) else {
+            return match SegmentHeader::read(media, end.segment, self.crc) {
+                // The end is of long ago.
+                Ok(Found::Header(_)) => Turn::Nothing,
+                _ => match self.lose(end.offset, GapCause::Damaged) {
+                    Turn::Again => Turn::Nothing,
+                    gap => gap,
+                },
+            };
+        };
+        let placed = ring.holding(self.next);
+        self.place = Some(Place::at_start(media, placed));
+        self.lose(placed.header.base, GapCause::Evicted)
+    }
+
+    /// Goes on in the next segment.
+    fn leave<M: ReadMedia>(&mut self, media: &M, place: &Place) -> Turn {
+        let Some(placed) = place.after else { return Turn::Nothing };
+        self.place = Some(Place::at_start(media, placed));
+        self.lose(placed.header.base, GapCause::Damaged)
+    }
+
+    /// Goes behind what cannot be read here.
+    fn pass_damage<M: ReadMedia>(
+        &mut self,
+        ring: &Ring<'_, M>,
         mut place: Place,
-        scratch: &mut [u8],
-    ) -> Result<Option<Chunk<'b>>, M::Error> {
-        let now = header_of(media, place.header.sequence, self.crc)?;
-        if now != Some(place.header) {
-            // Recycled under our eyes.
-            self.place = None;
-            return Ok(None);
+        end: End,
+        window: &mut Window<'_, M>,
+    ) -> Turn {
+        let Placed { index, header } = place.placed;
+        match SegmentHeader::read(ring.media, index, self.crc) {
+            Ok(Found::Header(now)) if now == header => {}
+            _ => {
+                // Recycled under our eyes.
+                self.place = None;
+                return Turn::Again;
+            }
         }
-        let index = index_of(media.geometry(), place.header.sequence);
-        let mut view = View::of(media, index, &place.header, self.crc);
-        let in_head = place.header.sequence == end.sequence;
-        if in_head {
-            view.limit = end.at;
-        }
-        let found = view.behind_damage(&place.walk, scratch)?;
+        window.show(None);
+        let limit = window.limit;
+        let found = place.walk.look_behind(window, place.walk.at..limit);
+        let in_head = header.sequence >= end.sequence;
         let base = match found {
-            Some((at, header)) => {
-                place.walk = Walk { at, next: header.base, generation: Some(header.generation) };
-                header.base
+            Some((at, frame)) => {
+                let (next, generation, age) = (frame.base, frame.generation, place.walk.age);
+                place.walk = Walk { at, next, generation, age };
+                Some(frame.base)
             }
             None => {
-                place.walk.at = view.limit;
-                if in_head { end.offset } else { place.walk.next }
+                place.walk.at = limit;
+                // Of another segment only the next one tells where it ended.
+                in_head.then_some(end.offset)
             }
         };
         self.place = Some(place);
-        Ok(self.lose(base, GapCause::Damaged))
-    }
-
-    /// Goes on in the next segment that can be read.
-    fn next_segment<'b, M: ReadMedia>(
-        &mut self,
-        media: &M,
-        end: End,
-        place: Place,
-    ) -> Result<Option<Chunk<'b>>, M::Error> {
-        for sequence in place.header.sequence + 1..=end.sequence {
-            if let Some(header) = header_of(media, sequence, self.crc)? {
-                let walk = Walk::at_start(media.geometry(), &header);
-                self.place = Some(Place { header, walk });
-                return Ok(self.lose(header.base, GapCause::Damaged));
-            }
+        let Some(base) = base else { return Turn::Again };
+        match self.lose(base.min(place.until()), GapCause::Damaged) {
+            Turn::Again => Turn::Gap(self.next..self.next, GapCause::Damaged),
+            gap => gap,
         }
-        // All were recycled meanwhile.
-        self.place = None;
-        Ok(None)
     }
 
     /// Passes over what is missing before `base`.
-    fn lose<'b>(&mut self, base: Offset, cause: GapCause) -> Option<Chunk<'b>> {
+    fn lose(&mut self, base: Offset, cause: GapCause) -> Turn {
         if base <= self.next {
-            return None;
+            return Turn::Again;
         }
         let range = self.next..base;
         self.next = base;
         self.chunk = None;
-        Some(Chunk::of_gap(range, cause))
+        Turn::Gap(range, cause)
     }
 }
 
-/// Why a walk over a buffer ended.
-enum Stop {
-    /// The frame here goes on behind the buffer: it has so many bytes, as far as that is known.
-    Incomplete(usize),
-    /// The frame here begins a generation, at this offset and not at the expected one.
-    Jump(Offset),
-    Bad,
-}
+impl Place {
+    fn at_start<M: ReadMedia>(media: &M, placed: Placed) -> Self {
+        let geometry = placed.header.geometry(media.geometry());
+        Self { placed, walk: Walk::at_start(geometry, &placed.header), after: None }
+    }
 
-/// Walks over the frames in `bytes`, which stand where the walk stands.
-fn walk_over(walk: &mut Walk, bytes: &[u8], seal: Seal, next_page: impl Fn(u32) -> u32) -> Stop {
-    let begin = walk.at;
-    loop {
-        let rest = bytes.get((walk.at - begin) as usize..).unwrap_or_default();
-        let Some(head) = rest.first_chunk::<FRAME_HEADER_BYTES>() else {
-            if rest.first() == Some(&0) {
-                walk.at = next_page(walk.at).min(begin + bytes.len() as u32);
+    /// Where the next segment takes over.
+    fn until(&self) -> Offset {
+        self.after.map_or(OFFSET_MAX, |after| after.header.base)
+    }
+
+    /// Walks over the frames that one reading of the window shows. The bodies of those that are
+    /// not wanted, below `from`, are not looked at.
+    fn walk_over<M: ReadMedia>(&mut self, window: &mut Window<'_, M>, from: Offset) -> Walked {
+        let begin = self.walk.at;
+        let shown = begin + u32::try_from(window.most(begin).len()).expect("inside a segment");
+        let mut wanted = false;
+        let stop = loop {
+            let left = shown - self.walk.at;
+            if left < FRAME_HEADER_BYTES as u32 {
+                break Stop::Over;
             }
-            return Stop::Incomplete(FRAME_HEADER_BYTES);
-        };
-        let Some(header) = FrameHeader::decode(head, seal, walk.at) else {
-            let page = next_page(walk.at);
-            if head[0] == 0 && page > walk.at {
-                walk.at = page.min(begin + bytes.len() as u32);
-                continue;
+            let Some(header) = window.header(self.walk.at) else { break Stop::Bad };
+            let is_events = header.kind == Kind::Events;
+            if !self.walk.accepts(&header) {
+                break Stop::Bad;
             }
-            return Stop::Bad;
-        };
-        let Some(body) = rest.get(FRAME_HEADER_BYTES..header.frame_bytes()) else {
-            return Stop::Incomplete(header.frame_bytes());
-        };
-        if !walk.accepts(&header) || seal.body_crc(body) != header.body_crc {
-            return Stop::Bad;
-        }
-        if header.base > walk.next {
-            return Stop::Jump(header.base);
-        }
-        walk.pass(&header);
-    }
-}
-
-/// Frames in a buffer, all valid.
-#[derive(Clone, Debug)]
-struct Frames<'b> {
-    bytes: &'b [u8],
-    at: u32,
-    seal: Seal,
-}
-
-impl<'b> Iterator for Frames<'b> {
-    type Item = (FrameHeader, &'b [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while let Some(head) = self.bytes.first_chunk::<FRAME_HEADER_BYTES>() {
-            if let Some(header) = FrameHeader::decode(head, self.seal, self.at) {
-                let (frame, rest) = self.bytes.split_at_checked(header.frame_bytes())?;
-                self.bytes = rest;
-                self.at += frame.len() as u32;
-                return Some((header, &frame[FRAME_HEADER_BYTES..]));
+            if header.base > self.until() || is_events && header.base == self.until() {
+                break Stop::Over;
             }
-            // The rest of a page that was not written to its end: frames begin at sectors again.
-            let skip = (512 - self.at as usize % 512).min(self.bytes.len());
-            self.bytes = &self.bytes[skip..];
-            self.at += skip as u32;
-        }
-        None
+            if header.frame_bytes() > left {
+                break Stop::Incomplete(header.frame_bytes());
+            }
+            if header.base > self.walk.next {
+                break Stop::Jump(header.base);
+            }
+            let skipped = is_events && header.end() <= from;
+            if !skipped && window.frame(self.walk.at).is_none() {
+                break Stop::Bad;
+            }
+            wanted |= !skipped && !matches!(header.kind, Kind::Unknown(_));
+            self.walk.pass(&header);
+        };
+        Walked { used: (self.walk.at - begin) as usize, wanted, stop }
     }
-}
 
-/// What one read brought.
-#[derive(Clone, Debug)]
-pub struct Chunk<'b> {
-    gap: Option<(Range<Offset>, GapCause)>,
-    frames: Frames<'b>,
-    from: Offset,
-    until: Offset,
-}
-
-/// One thing in the log.
-#[derive(Clone, Debug)]
-pub enum Item<'b> {
-    /// Events of one frame.
-    Events(Events<'b>),
-    /// A control record.
-    Control(Control<'b>),
-    /// Offsets that are not there.
-    Gap {
-        /// Which.
-        range: Range<Offset>,
-        /// Why.
-        cause: GapCause,
-    },
-}
-
-impl Chunk<'_> {
-    fn of_gap(range: Range<Offset>, cause: GapCause) -> Self {
-        let seal = SegmentHeader::none().seal(|_, _| 0);
-        let frames = Frames { bytes: &[], at: 0, seal };
-        Self { gap: Some((range, cause)), frames, from: Offset(0), until: Offset(0) }
-    }
-}
-
-impl<'b> Iterator for Chunk<'b> {
-    type Item = Item<'b>;
-
-    fn next(&mut self) -> Option<Item<'b>> {
-        if let Some((range, cause)) = self.gap.take() {
-            return Some(Item::Gap { range, cause });
-        }
-        loop {
-            let (header, body) = self.frames.next()?;
-            match header.kind {
-                Kind::Control(Some(kind)) => {
-                    return Some(Item::Control(Control { kind, at: header.base, body }));
+    /// Looks for the frame here in the slots: that of a segment that failed while it was the
+    /// newest reaches into a page that is durable there alone.
+    fn mend<M: ReadMedia>(&mut self, window: &mut Window<'_, M>) -> Walked {
+        let (geometry, at) = (window.geometry, self.walk.at);
+        let header = window.header(at);
+        let last = header.map_or(at + FRAME_HEADER_BYTES as u32, |head| at + head.frame_bytes());
+        for slot in [1, 2] {
+            for page_at in [geometry.page_at(at), geometry.page_at(last - 1)] {
+                window.show(Some(Overlay { slot, page_at }));
+                let Some(header) = window.frame(at) else { continue };
+                if !self.walk.accepts(&header) || header.base > self.walk.next {
+                    continue;
                 }
-                Kind::Events if header.end() > self.from && header.base < self.until => {
-                    return Some(Item::Events(Events {
-                        clock: header.clock,
-                        offset: header.base,
-                        body,
-                        from: self.from,
-                        until: self.until,
-                    }));
+                let used = header.frame_bytes() as usize;
+                if window.bytes(at, used).len() < used {
+                    let stop = Stop::Incomplete(header.frame_bytes());
+                    return Walked { used: 0, wanted: false, stop };
                 }
-                Kind::Events | Kind::Control(None) => {}
+                self.walk.pass(&header);
+                return Walked { used, wanted: true, stop: Stop::Over };
             }
         }
-    }
-}
-
-/// The events of one frame, each with its offset.
-#[derive(Clone, Debug)]
-pub struct Events<'b> {
-    clock: Clock,
-    offset: Offset,
-    body: &'b [u8],
-    from: Offset,
-    until: Offset,
-}
-
-impl Events<'_> {
-    /// Both clocks when the frame was begun.
-    #[must_use]
-    pub const fn clock(&self) -> Clock {
-        self.clock
-    }
-}
-
-impl<'b> Iterator for Events<'b> {
-    type Item = (Offset, Event<'b>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if self.body.is_empty() {
-                return None;
-            }
-            let event = record::decode(&mut self.body, self.clock.wall)?;
-            let offset = self.offset;
-            self.offset = offset.plus(1);
-            if offset >= self.from && offset < self.until {
-                return Some((offset, event));
-            }
-        }
+        Walked { used: 0, wanted: false, stop: Stop::Bad }
     }
 }

@@ -1,166 +1,182 @@
 //! Which segment is which: the ring's headers.
 //!
-//! Segment `sequence` lies at index `sequence % segments`, so headers need no index: the head is
-//! found by binary search over the laps, a segment that holds an offset by one over the bases.
+//! Segments are begun in the order of their indices, from the last back to the first; each header
+//! says how many were begun before. So the newest is found by binary search, and the one that
+//! holds an offset too, without an index. A ring may have grown: then unused segments lie between
+//! old and new ones. Where anything does not fit, all headers are read.
 
-use super::frame::{Found, SEGMENT_HEADER_BYTES, SegmentHeader};
-use super::media::{Geometry, ReadMedia};
+use super::media::ReadMedia;
+use super::segment::{Found, SegmentHeader};
 use crate::Offset;
 use crate::crc::Crc32c;
 
-/// What a segment's first bytes say of the ring that it belongs to: page size and segments. For
-/// media that have to know their shape before a log can be opened.
-#[must_use]
-pub fn peek(header: &[u8; SEGMENT_HEADER_BYTES], crc: Crc32c) -> Option<(u32, u32)> {
-    match SegmentHeader::decode(header, crc) {
-        Found::Header(header) => Some((header.page_bytes, header.segments)),
-        Found::Newer | Found::Blank | Found::Garbage => None,
-    }
+/// A segment and where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Placed {
+    pub(super) index: u32,
+    pub(super) header: SegmentHeader,
 }
 
-/// The header at an index.
-pub(super) fn header_at<M: ReadMedia>(
-    media: &M,
-    index: u32,
-    crc: Crc32c,
-) -> Result<Found, M::Error> {
-    let mut bytes = [0; SEGMENT_HEADER_BYTES];
-    media.read(index, 0, &mut bytes)?;
-    Ok(SegmentHeader::decode(&bytes, crc))
-}
-
-/// The header of segment `sequence`, if it is still there.
-pub(super) fn header_of<M: ReadMedia>(
-    media: &M,
-    sequence: u64,
-    crc: Crc32c,
-) -> Result<Option<SegmentHeader>, M::Error> {
-    Ok(match header_at(media, index_of(media.geometry(), sequence), crc)? {
-        Found::Header(header) if header.sequence == sequence => Some(header),
-        _ => None,
-    })
-}
-
-/// Where segment `sequence` lies.
-pub(super) fn index_of(geometry: Geometry, sequence: u64) -> u32 {
-    u32::try_from(sequence % u64::from(geometry.segments)).expect("below a u32")
-}
-
-/// What a look for the head has come to.
-pub(super) enum Head {
-    /// No segment was ever written.
-    None,
-    /// The newest segment.
-    At(SegmentHeader),
-    /// A segment of a later version stands here.
+/// What a look for the newest segment has come to.
+pub(super) enum Head<E> {
+    /// No segment was ever written; a new log may begin at this index.
+    None { free: u32 },
+    At(Placed),
+    /// A segment of another version stands here.
     Newer,
+    /// No segment can be read, and this is why.
+    Failed(E),
 }
 
 /// Finds the newest segment, in few reads; where anything does not fit, by reading all headers.
-pub(super) fn find_head<M: ReadMedia>(media: &M, crc: Crc32c) -> Result<Head, M::Error> {
-    if let Some(header) = search_head(media, crc)? {
-        return Ok(Head::At(header));
+pub(super) fn find_head<M: ReadMedia>(media: &M, crc: Crc32c) -> Head<M::Error> {
+    if let Some(placed) = search_head(media, crc) {
+        return Head::At(placed);
     }
-    let mut newest: Option<SegmentHeader> = None;
+    let mut newest: Option<Placed> = None;
+    let (mut free, mut failed) = (None, None);
     for index in 0..media.geometry().segments {
-        match header_at(media, index, crc)? {
-            Found::Newer => return Ok(Head::Newer),
-            Found::Header(header) if is_in_place(media.geometry(), index, &header) => {
-                if newest.is_none_or(|newest| newest.sequence < header.sequence) {
-                    newest = Some(header);
+        match SegmentHeader::read(media, index, crc) {
+            Ok(Found::Newer) => return Head::Newer,
+            Ok(Found::Header(header)) => {
+                if newest.is_none_or(|newest| newest.header.sequence < header.sequence) {
+                    newest = Some(Placed { index, header });
                 }
             }
-            _ => {}
+            Ok(Found::Blank) => free = free.or(Some(index)),
+            Ok(Found::Garbage) => {}
+            Err(error) => failed = Some(error),
         }
     }
-    Ok(newest.map_or(Head::None, Head::At))
+    match (newest, failed) {
+        (Some(placed), _) => Head::At(placed),
+        (None, Some(error)) => Head::Failed(error),
+        // What cannot be understood is left alone as long as there is another place.
+        (None, None) => Head::None { free: free.unwrap_or(0) },
+    }
 }
 
-fn is_in_place(geometry: Geometry, index: u32, header: &SegmentHeader) -> bool {
-    index_of(geometry, header.sequence) == index
-}
-
-/// Binary search for the last segment of the first one's lap; `None` if the headers are not as an
-/// undisturbed ring has them.
-fn search_head<M: ReadMedia>(
-    media: &M,
-    crc: Crc32c,
-) -> Result<Option<SegmentHeader>, M::Error> {
+/// Binary search for the last segment that was begun without a break after the one at index 0;
+/// `None` if the headers are not as an undisturbed ring has them.
+fn search_head<M: ReadMedia>(media: &M, crc: Crc32c) -> Option<Placed> {
     let segments = media.geometry().segments;
-    let Found::Header(first) = header_at(media, 0, crc)? else { return Ok(None) };
-    let in_lap = |index: u32| -> Result<Option<Option<SegmentHeader>>, M::Error> {
-        Ok(match header_at(media, index, crc)? {
-            Found::Header(header) if header.sequence == first.sequence + u64::from(index) => {
-                Some(Some(header))
-            }
-            Found::Header(header)
-                if header.sequence + u64::from(segments) == first.sequence + u64::from(index) =>
-            {
-                Some(None)
-            }
-            Found::Blank if first.sequence == 0 => Some(None),
-            _ => None,
-        })
+    let Ok(Found::Header(first)) = SegmentHeader::read(media, 0, crc) else { return None };
+    let newer = |index: u32| match SegmentHeader::read(media, index, crc) {
+        Ok(Found::Header(header)) if header.log_id != first.log_id => None,
+        Ok(Found::Header(header)) if header.sequence == first.sequence + u64::from(index) => {
+            Some(Some(header))
+        }
+        Ok(Found::Header(header)) if header.sequence < first.sequence => Some(None),
+        Ok(Found::Blank) => Some(None),
+        _ => None,
     };
     let (mut head, mut low, mut high) = (first, 0, segments);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        match in_lap(middle)? {
-            Some(Some(header)) => (head, low) = (header, middle),
-            Some(None) => high = middle,
-            None => return Ok(None),
+        match newer(middle)? {
+            Some(header) => (head, low) = (header, middle),
+            None => high = middle,
         }
     }
-    // A header that was wiped would hide newer ones behind it.
-    for next in [low + 1, low + 2] {
-        if next < segments && !matches!(in_lap(next)?, Some(None)) {
-            return Ok(None);
+    // Headers that were wiped would hide newer ones behind them.
+    for next in (low + 1..segments).take(3) {
+        if newer(next)?.is_some() {
+            return None;
         }
     }
-    Ok(Some(head))
+    Some(Placed { index: low, header: head })
 }
 
-/// The oldest segment that holds offsets from `from` on, or, if `from` is older than all, the
-/// oldest segment. `head` is the newest.
-pub(super) fn find_offset<M: ReadMedia>(
-    media: &M,
-    head: u64,
-    from: Offset,
-    crc: Crc32c,
-) -> Result<Option<SegmentHeader>, M::Error> {
-    let segments = u64::from(media.geometry().segments);
-    // All sequences from `low` on are there, and begin at or below `from` up to `best`.
-    let (mut low, mut high) = ((head + 1).saturating_sub(segments), head + 1);
-    let mut best = None;
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match header_of(media, middle, crc)? {
-            Some(header) if header.base <= from => {
-                best = Some(header);
-                low = middle + 1;
+/// The segments of one ring, seen from its newest one.
+pub(super) struct Ring<'m, M> {
+    pub(super) media: &'m M,
+    pub(super) crc: Crc32c,
+    pub(super) head: Placed,
+}
+
+impl<M: ReadMedia> Ring<'_, M> {
+    /// The header at an index, if it belongs to the ring.
+    fn at(&self, index: u32) -> Option<Placed> {
+        match SegmentHeader::read(self.media, index, self.crc) {
+            Ok(Found::Header(header))
+                if header.log_id == self.head.header.log_id
+                    && header.sequence <= self.head.header.sequence =>
+            {
+                Some(Placed { index, header })
             }
-            Some(_) => high = middle,
-            // Recycled already, never written, or damaged: what is there lies behind.
-            None => low = middle + 1,
+            _ => None,
         }
     }
-    if best.is_some() {
-        return Ok(best);
-    }
-    oldest(media, head, crc)
-}
 
-/// The oldest segment that is there.
-pub(super) fn oldest<M: ReadMedia>(
-    media: &M,
-    head: u64,
-    crc: Crc32c,
-) -> Result<Option<SegmentHeader>, M::Error> {
-    let first = (head + 1).saturating_sub(u64::from(media.geometry().segments));
-    for sequence in first..=head {
-        if let Some(header) = header_of(media, sequence, crc)? {
-            return Ok(Some(header));
-        }
+    /// The `nth` segment in order of age; those that are not readable are `None`.
+    fn nth(&self, nth: u32) -> Option<Placed> {
+        self.at(self.wrap(u64::from(self.head.index) + 1 + u64::from(nth)))
     }
-    Ok(None)
+
+    fn wrap(&self, index: u64) -> u32 {
+        u32::try_from(index % u64::from(self.segments())).expect("below a u32")
+    }
+
+    fn segments(&self) -> u32 {
+        self.media.geometry().segments
+    }
+
+    /// The oldest segment but for the one at index `without`.
+    pub(super) fn oldest(&self, without: Option<u32>) -> Placed {
+        let usable = |placed: &Placed| Some(placed.index) != without;
+        // A ring that was never filled is unused from the newest segment to its end.
+        let unused = |nth: u32| {
+            let index = self.wrap(u64::from(self.head.index) + 1 + u64::from(nth));
+            matches!(SegmentHeader::read(self.media, index, self.crc), Ok(Found::Blank))
+        };
+        let first = self.at(0).filter(usable);
+        let fresh = self.segments() - 1 - self.head.index;
+        if let Some(first) = first
+            && fresh >= 4
+            && (0..4).all(unused)
+            && first.header.sequence + u64::from(self.head.index) == self.head.header.sequence
+        {
+            return first;
+        }
+        let mut all = (0..self.segments()).filter_map(|nth| self.nth(nth));
+        all.find(usable).unwrap_or(self.head)
+    }
+
+    /// The next segment that was begun after `placed` and can be read.
+    pub(super) fn after(&self, placed: &Placed) -> Option<Placed> {
+        let index = |step: u32| self.wrap(u64::from(placed.index) + u64::from(step));
+        let mut later = (1..self.segments()).filter_map(|step| self.at(index(step)));
+        later.find(|later| later.header.sequence > placed.header.sequence)
+    }
+
+    /// The segment that was begun right before the newest.
+    pub(super) fn before_head(&self) -> Option<Placed> {
+        let earlier = |placed: &Placed| placed.header.sequence < self.head.header.sequence;
+        let all = (0..self.segments()).filter_map(|nth| self.nth(nth)).filter(earlier);
+        all.max_by_key(|placed| placed.header.sequence)
+    }
+
+    /// The newest segment that begins at or below `from`; if there is none, the oldest.
+    pub(super) fn holding(&self, from: Offset) -> Placed {
+        if self.head.header.base <= from {
+            return self.head;
+        }
+        // All before `low` begin at or below, all from `high` on above.
+        let (mut low, mut high) = (0, self.segments());
+        let mut best = None;
+        while low < high {
+            let middle = low + (high - low) / 2;
+            // Those that cannot be read say nothing: the nearest older one decides for them.
+            let found = (low..=middle).rev().find_map(|nth| Some((nth, self.nth(nth)?)));
+            match found {
+                Some((nth, placed)) if placed.header.base > from => high = nth,
+                Some((_, placed)) => {
+                    best = Some(placed);
+                    low = middle + 1;
+                }
+                None => low = middle + 1,
+            }
+        }
+        best.unwrap_or_else(|| self.oldest(None))
+    }
 }

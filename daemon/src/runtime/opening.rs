@@ -1,12 +1,12 @@
 //! Opens the data directory: the lock, the log, what the log remembers, who we are.
 
 use tributary_core::Offset;
-use tributary_core::log::{Entropy, ReadMedia, Recovery, BODY_BYTES_MAX};
+use tributary_core::log::{BODY_BYTES_MAX, Entropy, ReadMedia, Recovery, buffer_bytes};
 
 use super::clock::Clocks;
 use super::server::Failure;
 use super::snapshot::Snapshot;
-use super::writer::{FileLog, publish};
+use super::writer::FileLog;
 use crate::config::Config;
 use crate::io::crc::crc32c;
 use crate::io::files::{host_name, random_u64};
@@ -36,20 +36,17 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
         salt: random_u64()?,
     };
     let mut snapshot = Snapshot::default();
-    let tail = vec![0; files.geometry().page_bytes as usize].into_boxed_slice();
-    let mut scratch = vec![0; BODY_BYTES_MAX];
+    let buffer = vec![0; buffer_bytes(files.geometry(), BODY_BYTES_MAX)].into_boxed_slice();
     let unusable = |error: &dyn core::error::Error| Failure::Directory(error.to_string());
-    let recovery =
-        Recovery::run(files, (tail, &mut scratch), Offset(0), crc32c, &mut |control| {
-            snapshot.note_control(&control);
-        })
-        .map_err(|error| unusable(&error))?;
+    let recovery = Recovery::run(files, buffer, Offset(0), crc32c, &mut |control| {
+        snapshot.note_control(&control);
+    })
+    .map_err(|error| unusable(&error))?;
     let report = recovery.report().clone();
     let clocks = Clocks::resume(report.last_clock);
-    let mut log = recovery
+    let log = recovery
         .begin(entropy, clocks.now(), &snapshot.records())
         .map_err(|error| unusable(&error))?;
-    publish(&mut log);
     let name = || format!("{}-{:04x}", host_name(), log.id().0 >> 48);
     let gateway = config.gateway.clone().unwrap_or_else(name);
     let generations = log.generations().iter().map(|g| (g.number, g.first)).collect();
@@ -60,6 +57,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
         oldest = report.oldest.0,
         next = report.next.0,
         gaps = gaps.len(),
+        torn_bytes = report.torn_bytes,
         "log {}",
         if report.created { "created" } else { "opened" }
     );

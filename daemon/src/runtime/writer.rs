@@ -10,14 +10,16 @@ use core::ops::Range;
 use core::time::Duration;
 
 use tributary_core::Offset;
-use tributary_core::log::{AppendError, ControlKind, Counters, Frame, Log, LogId};
+use tributary_core::log::{
+    AppendError, CommitError, ControlKind, Counters, End, Frame, Log, LogId,
+};
 use tributary_core::time::Instant;
 
 use super::clock::Clocks;
 use super::ingest::{Closed, ControlRequest, Ingest, Taken};
 use super::snapshot::Snapshot;
 use crate::io::clock::now;
-use crate::io::segments::{SegmentError, SegmentFiles};
+use crate::io::segments::SegmentFiles;
 use crate::io::threads::pause;
 
 /// How long the thread sleeps at most when nothing arrives.
@@ -42,13 +44,6 @@ pub struct Facts {
 
 /// A log on files.
 pub type FileLog = Log<SegmentFiles, Box<[u8]>>;
-
-/// Shows readers what is durable: right after a commit.
-pub fn publish(log: &mut FileLog) {
-    let (end, oldest) = (log.end(), log.oldest());
-    let (media, tail) = log.media_and_tail();
-    media.publish(end, oldest, tail);
-}
 
 /// The log thread's state.
 pub struct Writer {
@@ -99,7 +94,8 @@ impl Writer {
             }
             self.hold_back();
             if let Err(error) = self.write(taken) {
-                tracing::error!(%error, "the log cannot be written any more: events are refused");
+                let cause = self.log.failure().map(ToString::to_string);
+                tracing::error!(%error, cause, "events are refused");
                 self.ingest.set_closed(Some(Closed::Failed));
             }
             self.publish_facts();
@@ -116,7 +112,7 @@ impl Writer {
     }
 
     fn idle(&mut self) {
-        if let Err(error) = self.log.media_and_tail().0.prewrite_step() {
+        if let Err(error) = self.log.media_mut().prewrite_step() {
             tracing::warn!(%error, "cannot write a segment of the log ahead");
         }
         let stepped = self.clocks.lock().unwrap_or_else(PoisonError::into_inner).stepped();
@@ -128,7 +124,7 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, mut taken: Taken) -> Result<(), SegmentError> {
+    fn write(&mut self, mut taken: Taken) -> Result<(), CommitError> {
         let clock = self.clocks.lock().unwrap_or_else(PoisonError::into_inner).now();
         for body in &taken.bodies {
             let mut clock = clock;
@@ -146,8 +142,7 @@ impl Writer {
             self.snapshot.note(kind, &body);
             done.push((sender, at));
         }
-        let end = self.log.commit()?;
-        publish(&mut self.log);
+        let end = self.commit()?;
         self.last_commit = now();
         self.ingest.committed(end.offset, taken);
         for (sender, at) in done {
@@ -160,25 +155,40 @@ impl Writer {
     /// Appends; starts the next segment when this one is full.
     fn append(
         &mut self,
-        frame: impl Fn(&mut FileLog) -> Result<(), AppendError<SegmentError>>,
-    ) -> Result<(), SegmentError> {
-        match frame(&mut self.log) {
+        frame: impl Fn(&mut FileLog) -> Result<(), AppendError>,
+    ) -> Result<(), CommitError> {
+        let mut appended = frame(&mut self.log);
+        if appended == Err(AppendError::SegmentFull) {
+            self.roll()?;
+            appended = frame(&mut self.log);
+        }
+        match appended {
             Ok(()) => Ok(()),
-            Err(AppendError::Media(error)) => Err(error),
-            Err(AppendError::SegmentFull) => {
-                let clock = self.clocks.lock().unwrap_or_else(PoisonError::into_inner).now();
-                if let Some(evicted) = self.log.roll(&self.snapshot.records(), clock)? {
-                    self.note_evicted(&evicted);
-                }
-                match frame(&mut self.log) {
-                    Ok(()) => Ok(()),
-                    Err(AppendError::Media(error)) => Err(error),
-                    Err(AppendError::SegmentFull) => {
-                        unreachable!("a frame is smaller than an empty segment")
-                    }
-                }
+            Err(AppendError::ReadOnly) => Err(CommitError::ReadOnly),
+            Err(error @ (AppendError::SegmentFull | AppendError::TooLarge { .. })) => {
+                unreachable!("a frame is smaller than an empty segment: {error}")
             }
         }
+    }
+
+    /// Makes durable what was appended; what a failing segment does not take goes to the next.
+    fn commit(&mut self) -> Result<End, CommitError> {
+        let committed = self.log.commit();
+        if committed != Err(CommitError::SegmentFailed) {
+            return committed;
+        }
+        let cause = self.log.failure().map(ToString::to_string);
+        tracing::error!(cause, "a segment of the log failed: going on in the next");
+        self.roll()?;
+        self.log.commit()
+    }
+
+    fn roll(&mut self) -> Result<(), CommitError> {
+        let clock = self.clocks.lock().unwrap_or_else(PoisonError::into_inner).now();
+        if let Some(evicted) = self.log.roll(&self.snapshot.records(), clock)? {
+            self.note_evicted(&evicted);
+        }
+        Ok(())
     }
 
     fn note_evicted(&mut self, evicted: &Range<Offset>) {

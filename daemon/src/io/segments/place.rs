@@ -15,7 +15,7 @@ pub(super) struct Place {
 
 /// File systems by the number that `statfs` gives: name, and whether they are in RAM. (An overlay
 /// may be, and on a read-only root it is.)
-const KNOWN: [(u64, &str, bool); 11] = [
+const KNOWN: [(u32, &str, bool); 11] = [
     (0x0102_1994, "tmpfs", true),
     (0x8584_58F6, "ramfs", true),
     (0x794C_7630, "overlay", true),
@@ -32,7 +32,12 @@ const KNOWN: [(u64, &str, bool); 11] = [
 /// Looks at what a directory lies on.
 pub(super) fn look_at(dir: &Path) -> io::Result<Place> {
     let found = rustix::fs::statfs(dir)?;
-    let number = u64::from_ne_bytes(found.f_type.to_ne_bytes()) & 0xFFFF_FFFF;
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a number of 32 bits, in a type that differs between machines"
+    )]
+    let number = found.f_type as u32;
     let known = KNOWN.iter().find(|(magic, ..)| *magic == number);
     let block = u32::try_from(found.f_bsize).unwrap_or(0);
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(0);

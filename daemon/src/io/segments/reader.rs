@@ -31,7 +31,7 @@ struct Durable {
 
 impl Shared {
     pub(super) fn new(geometry: Geometry, dir: &Path) -> Self {
-        let end = End { offset: Offset(0), sequence: 0, at: 0 };
+        let end = End { offset: Offset(0), sequence: 0, segment: 0, at: 0 };
         Self {
             geometry,
             dir: dir.to_owned(),
@@ -56,6 +56,22 @@ impl Shared {
         durable.bytes.extend_from_slice(tail.bytes);
     }
 
+    /// Copies what `into` has of the last page and behind it; how much of `into` lies before.
+    fn copy_tail(&self, segment: u32, at: u32, into: &mut [u8]) -> usize {
+        let durable = lock(&self.durable);
+        let before = (durable.at as usize).saturating_sub(at as usize);
+        if durable.segment != segment || before >= into.len() {
+            return into.len();
+        }
+        let skipped = (at as usize).saturating_sub(durable.at as usize);
+        let bytes = durable.bytes.get(skipped..).unwrap_or_default();
+        let count = bytes.len().min(into.len() - before);
+        let (page, behind) = into[before..].split_at_mut(count);
+        page.copy_from_slice(&bytes[..count]);
+        behind.fill(0);
+        before
+    }
+
     /// A segment's file; `None` if it was not made yet.
     pub(super) fn file(&self, segment: u32) -> Result<Option<Arc<File>>, SegmentError> {
         let mut files = lock(&self.files);
@@ -69,6 +85,15 @@ impl Shared {
             }
         }
         Ok(slot.clone())
+    }
+
+    /// A segment's file, which was made.
+    pub(super) fn existing_file(&self, segment: u32) -> Result<Arc<File>, SegmentError> {
+        self.file(segment)?.ok_or_else(|| SegmentError::Io {
+            path: path_of(&self.dir, segment),
+            what: "write",
+            source: std::io::Error::new(std::io::ErrorKind::NotFound, "the file is gone"),
+        })
     }
 
     /// Reads from a file as it is; what it does not hold is zeros.
@@ -130,21 +155,8 @@ impl ReadMedia for SegmentReader {
 
     fn read(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), SegmentError> {
         // The last page first: should the log go on meanwhile, the file has all that it held.
-        let until = at as usize + into.len();
-        let tail = {
-            let durable = lock(&self.shared.durable);
-            let (begin, end) = (durable.at as usize, durable.at as usize + durable.bytes.len());
-            let overlaps = durable.segment == segment && begin < until && end > at as usize;
-            overlaps.then(|| (begin, durable.bytes.clone()))
-        };
-        self.shared.read_file(segment, at, into)?;
-        if let Some((begin, bytes)) = tail {
-            let from = begin.max(at as usize);
-            let to = (begin + bytes.len()).min(until);
-            into[from - at as usize..to - at as usize]
-                .copy_from_slice(&bytes[from - begin..to - begin]);
-        }
-        Ok(())
+        let in_file = self.shared.copy_tail(segment, at, into);
+        self.shared.read_file(segment, at, &mut into[..in_file])
     }
 }
 

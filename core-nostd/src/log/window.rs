@@ -1,0 +1,146 @@
+//! One segment, read through a buffer of the caller's; one of its pages may be read from a slot.
+
+use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Seal};
+use super::media::{Geometry, ReadMedia};
+use super::ring::{Placed, Ring};
+
+/// A page that is read from a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Overlay {
+    /// 1 or 2: the slot's page in the segment.
+    pub(super) slot: u32,
+    pub(super) page_at: u32,
+}
+
+/// A view of one segment. Invariant: `buffer[..filled]` is what is shown from `at` on.
+pub(super) struct Window<'w, M> {
+    media: &'w M,
+    segment: u32,
+    pub(super) geometry: Geometry,
+    pub(super) seal: Seal,
+    buffer: &'w mut [u8],
+    at: u32,
+    filled: usize,
+    pub(super) limit: u32,
+    overlay: Option<Overlay>,
+    /// Reads of the media so far.
+    pub(super) reads: u32,
+}
+
+impl<'w, M: ReadMedia> Window<'w, M> {
+    /// A view of a segment up to `limit`. The buffer takes a page or more.
+    pub(super) fn new(
+        ring: &Ring<'w, M>,
+        placed: &Placed,
+        limit: u32,
+        buffer: &'w mut [u8],
+    ) -> Self {
+        assert!(buffer.len() >= FRAME_HEADER_BYTES, "a window shows a header");
+        Self {
+            media: ring.media,
+            segment: placed.index,
+            geometry: placed.header.geometry(ring.media.geometry()),
+            seal: placed.header.seal(ring.crc),
+            buffer,
+            at: 0,
+            filled: 0,
+            limit,
+            overlay: None,
+            reads: 0,
+        }
+    }
+
+    pub(super) fn overlay(&self) -> Option<Overlay> {
+        self.overlay
+    }
+
+    pub(super) fn show(&mut self, overlay: Option<Overlay>) {
+        if self.overlay != overlay {
+            self.overlay = overlay;
+            self.filled = 0;
+        }
+    }
+
+    /// The bytes that are shown from `at` on, up to `count` of them: fewer at the limit or where
+    /// the buffer is smaller.
+    pub(super) fn bytes(&mut self, at: u32, count: usize) -> &[u8] {
+        let count = count.min(self.limit.saturating_sub(at) as usize).min(self.buffer.len());
+        let inside = at.checked_sub(self.at).map(|begin| begin as usize);
+        let begin = match inside {
+            Some(begin) if begin + count <= self.filled => begin,
+            _ => {
+                self.fill(at);
+                0
+            }
+        };
+        &self.buffer[begin..begin + count]
+    }
+
+    /// As much as the buffer takes.
+    pub(super) fn most(&mut self, at: u32) -> &[u8] {
+        self.bytes(at, usize::MAX)
+    }
+
+    /// The frame at a place, if it is valid in itself and ends below the limit.
+    pub(super) fn frame(&mut self, at: u32) -> Option<FrameHeader> {
+        let header = self.header(at)?;
+        let (mut crc, mut from) = (0, at + FRAME_HEADER_BYTES as u32);
+        let mut left = header.body_bytes as usize;
+        while left > 0 {
+            let part = self.bytes(from, left);
+            let count = part.len();
+            crc = self.seal.body_crc(crc, &self.buffer_at(from)[..count]);
+            from += u32::try_from(count).expect("inside a segment");
+            left -= count;
+        }
+        (crc == header.body_crc).then_some(header)
+    }
+
+    /// The valid header at a place, if its frame ends below the limit.
+    pub(super) fn header(&mut self, at: u32) -> Option<FrameHeader> {
+        let seal = self.seal;
+        let header = FrameHeader::decode(self.bytes(at, FRAME_HEADER_BYTES).first_chunk()?, seal, at)?;
+        let room = self.limit - at - FRAME_HEADER_BYTES as u32;
+        (header.body_bytes <= room).then_some(header)
+    }
+
+    fn buffer_at(&self, at: u32) -> &[u8] {
+        &self.buffer[(at - self.at) as usize..self.filled]
+    }
+
+    fn fill(&mut self, at: u32) {
+        self.at = at;
+        self.filled = self.buffer.len().min(self.limit.saturating_sub(at) as usize);
+        self.read(at, 0..self.filled);
+        let page_bytes = self.geometry.page_bytes;
+        if let Some(Overlay { slot, page_at }) = self.overlay {
+            let end = at + u32::try_from(self.filled).expect("inside a segment");
+            let (from, to) = (at.max(page_at), end.min(page_at + page_bytes));
+            if from < to {
+                let into = (from - at) as usize..(to - at) as usize;
+                self.read(slot * page_bytes + (from - page_at), into);
+            }
+        }
+    }
+
+    /// Reads into a part of the buffer. What the device cannot read shows as zeros, page by page.
+    fn read(&mut self, at: u32, into: core::ops::Range<usize>) {
+        self.reads += 1;
+        let into = &mut self.buffer[into];
+        if self.media.read(self.segment, at, into).is_ok() {
+            return;
+        }
+        let page_bytes = self.geometry.page_bytes;
+        let (mut at, mut rest) = (at, into);
+        while !rest.is_empty() {
+            let count = rest.len().min((page_bytes - at % page_bytes) as usize);
+            let (page, later) = rest.split_at_mut(count);
+            self.reads += 1;
+            if self.media.read(self.segment, at, page).is_err() {
+                page.fill(0);
+            }
+            at += u32::try_from(count).expect("inside a segment");
+            rest = later;
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! Writing the log: appending to memory, and making that durable.
+//!
+//! Invariants: `buffer` shows the segment from `tail_at` on, a page boundary, up to `at`. What lies
+//! below `durable_at` is durable: full pages in their place, the last one in `slot`. A commit
+//! writes to the other slot and to pages behind, so it goes over no only copy.
+//!
+//! After a failed write or barrier nothing is written to that segment any more: what is in memory,
+//! the acknowledged part of the last page included, goes to the next one with [`Log::roll`]. If
+//! that fails too, the log can only be read.
+
+mod begin;
+mod moving;
+mod roll;
+
+use core::borrow::BorrowMut;
+use core::fmt;
+
+use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Kind, Seal};
+use super::generations::{Generation, Generations};
+use super::media::{Geometry, Media};
+use super::ring::Placed;
+use super::segment::SegmentHeader;
+use super::{
+    BODY_BYTES_MAX, Clock, ControlKind, Counters, End, FRAME_RECORDS_MAX, Gap, LogId, OFFSET_MAX,
+    Tail,
+};
+use crate::Offset;
+use crate::crc::Crc32c;
+use crate::time::Age;
+
+/// Room that is left at the end of a segment, so that dozens of openings in a row can be noted in
+/// it without beginning the next one.
+const RESERVE_BYTES: usize = 2048;
+
+/// Bytes of the buffer that a log needs for bodies of up to `body_bytes`.
+#[must_use]
+pub const fn buffer_bytes(geometry: Geometry, body_bytes: usize) -> usize {
+    let page_bytes = geometry.page_bytes as usize;
+    let bytes = body_bytes + FRAME_HEADER_BYTES + 2 * page_bytes;
+    if bytes < 4 * page_bytes { 4 * page_bytes } else { bytes }
+}
+
+/// The largest body that a log takes with a buffer of so many bytes.
+#[must_use]
+pub const fn body_bytes_max(geometry: Geometry, buffer_bytes: usize) -> usize {
+    let page_bytes = geometry.page_bytes as usize;
+    let waiting = waiting_bytes_max(geometry, buffer_bytes) - page_bytes - FRAME_HEADER_BYTES;
+    if waiting < BODY_BYTES_MAX { waiting } else { BODY_BYTES_MAX }
+}
+
+/// How much of a segment may be in memory: so much that it still fits behind the records in force
+/// when it has to go to another segment.
+const fn waiting_bytes_max(geometry: Geometry, buffer_bytes: usize) -> usize {
+    let in_buffer = buffer_bytes - geometry.page_bytes as usize;
+    let in_segment = half_bytes(geometry) - RESERVE_BYTES / 2;
+    if in_buffer < in_segment { in_buffer } else { in_segment }
+}
+
+const fn half_bytes(geometry: Geometry) -> usize {
+    ((geometry.segment_bytes - geometry.data_at()) / 2) as usize
+}
+
+/// Why a frame was not appended. Nothing of it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendError {
+    /// It does not fit in this segment, or this segment has failed: [`Log::roll`], then again.
+    SegmentFull,
+    /// It never fits.
+    TooLarge {
+        /// Bytes of its body.
+        bytes: usize,
+        /// Bytes that a body may have.
+        bytes_max: usize,
+    },
+    /// Two segments in a row could not be written: the log can only be read.
+    ReadOnly,
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SegmentFull => f.write_str("the segment is full"),
+            Self::TooLarge { bytes, bytes_max } => {
+                write!(f, "a frame of {bytes} bytes is larger than {bytes_max} bytes")
+            }
+            Self::ReadOnly => f.write_str("the log cannot be written any more"),
+        }
+    }
+}
+
+impl core::error::Error for AppendError {}
+
+/// Why what was appended is not durable. [`Log::failure`] has the device's own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitError {
+    /// The segment cannot be written any more. Nothing is lost yet, everything is in memory:
+    /// [`Log::roll`], then [`Log::commit`].
+    SegmentFailed,
+    /// The next segment could not be written either: the log can only be read until it is opened
+    /// again. What was not acknowledged is lost.
+    ReadOnly,
+    /// The control records in force leave no room for events: nothing was done.
+    SnapshotTooLarge {
+        /// Their bytes.
+        bytes: usize,
+        /// Bytes that they may have.
+        bytes_max: usize,
+    },
+}
+
+impl fmt::Display for CommitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SegmentFailed => f.write_str("a segment of the log cannot be written any more"),
+            Self::ReadOnly => f.write_str(
+                "two segments in a row cannot be written; the log can only be read now: check the \
+                 disk and start again",
+            ),
+            Self::SnapshotTooLarge { bytes, bytes_max } => {
+                write!(f, "control records of {bytes} bytes are more than {bytes_max} bytes")
+            }
+        }
+    }
+}
+
+impl core::error::Error for CommitError {}
+
+/// Events for one frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// How many records `body` holds: 1 to [`FRAME_RECORDS_MAX`].
+    pub count: u32,
+    /// Both clocks; the records' times are relative to the wall time.
+    pub clock: Clock,
+    /// Records, one behind the other; at most [`body_bytes_max`].
+    pub body: &'a [u8],
+}
+
+/// Whether the segment can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Sound,
+    /// No more, but the next one can take over.
+    Failed,
+    ReadOnly,
+}
+
+/// When the header of a new segment is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HeaderDue {
+    /// It was.
+    No,
+    /// With its first frames.
+    WithFrames,
+    /// When its first frames are durable: until then the failed segment before holds acknowledged
+    /// events that this one begins with, and has to stay the newest.
+    AfterFrames,
+}
+
+/// A log that is written. `M` is where it lies, `B` the buffer.
+#[derive(Debug)]
+pub struct Log<M: Media, B> {
+    media: M,
+    buffer: B,
+    crc: Crc32c,
+    geometry: Geometry,
+    segment: Placed,
+    seal: Seal,
+    tail_at: u32,
+    durable_at: u32,
+    at: u32,
+    next: Offset,
+    end: End,
+    oldest: Offset,
+    /// The first frame that begins in the last page.
+    first: Option<(u32, Offset)>,
+    /// The first frame in memory that has to go to the next segment if this one fails.
+    movable: (u32, Offset),
+    slot: u32,
+    salt: u64,
+    generation: u32,
+    generations: Generations,
+    age: Age,
+    state: State,
+    header_due: HeaderDue,
+    failure: Option<M::Error>,
+    counters: Counters,
+}
+
+impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
+    /// Appends the events of one frame. They are not durable before [`Log::commit`]; where the
+    /// buffer is full, those before it become so.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    ///
+    /// # Panics
+    /// If the frame has no records or more than [`FRAME_RECORDS_MAX`].
+    pub fn append(&mut self, frame: &Frame<'_>) -> Result<(), AppendError> {
+        assert!((1..=FRAME_RECORDS_MAX).contains(&frame.count), "a frame has 1 to 65,535 records");
+        let count = u16::try_from(frame.count).expect("just checked");
+        self.put_frame((Kind::Events, count), frame.clock, frame.body, RESERVE_BYTES)
+    }
+
+    /// Appends a control record, which holds from the next offset on.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append_control(
+        &mut self,
+        kind: ControlKind,
+        body: &[u8],
+        clock: Clock,
+    ) -> Result<(), AppendError> {
+        self.put_frame((Kind::Control(kind), 0), clock, body, RESERVE_BYTES)
+    }
+
+    /// Makes everything that was appended durable. This is what an acknowledgement waits for.
+    /// Writes nothing if there is nothing new.
+    ///
+    /// # Errors
+    /// See [`CommitError`]. What was not acknowledged must not be.
+    pub fn commit(&mut self) -> Result<End, CommitError> {
+        match self.state {
+            State::ReadOnly => return Err(CommitError::ReadOnly),
+            State::Failed => return Err(CommitError::SegmentFailed),
+            State::Sound => {}
+        }
+        if self.at == self.durable_at && self.header_due == HeaderDue::No {
+            return Ok(self.end);
+        }
+        if let Err(error) = self.write_out(LastPage::ToSlot) {
+            return Err(self.fail(error));
+        }
+        self.counters.commits += 1;
+        Ok(self.end)
+    }
+
+    /// Gives back what lies below: it counts as evicted from now on, over restarts too once this
+    /// is committed.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn trim(&mut self, below: Offset, clock: Clock) -> Result<Option<Gap>, AppendError> {
+        let (oldest, below) = (self.oldest, below.min(self.end.offset));
+        if below <= oldest {
+            return Ok(None);
+        }
+        self.append_control(ControlKind::Trimmed, &below.0.to_le_bytes(), clock)?;
+        self.oldest = below;
+        Ok(Some(oldest..below))
+    }
+
+    /// The offset of the next event.
+    #[must_use]
+    pub const fn next_offset(&self) -> Offset {
+        self.next
+    }
+
+    /// The oldest offset that is kept.
+    #[must_use]
+    pub const fn oldest(&self) -> Offset {
+        self.oldest
+    }
+
+    /// The durable end.
+    #[must_use]
+    pub const fn end(&self) -> End {
+        self.end
+    }
+
+    /// The log's identity.
+    #[must_use]
+    pub const fn id(&self) -> LogId {
+        LogId(self.segment.header.log_id)
+    }
+
+    /// The number of this opening.
+    #[must_use]
+    pub const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Openings, oldest first; this one is the last.
+    #[must_use]
+    pub fn generations(&self) -> &[Generation] {
+        &self.generations
+    }
+
+    /// What was written since the log was opened.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// What the device said when a write or a barrier failed last.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&M::Error> {
+        self.failure.as_ref()
+    }
+
+    /// Where the log lies.
+    #[must_use]
+    pub const fn media(&self) -> &M {
+        &self.media
+    }
+
+    /// Where the log lies, for what does not concern the log: writing ahead, settings.
+    pub const fn media_mut(&mut self) -> &mut M {
+        &mut self.media
+    }
+
+    /// The unfinished last page, as far as it is durable.
+    #[must_use]
+    pub fn tail(&self) -> Tail<'_> {
+        let count = self.durable_at.saturating_sub(self.tail_at) as usize;
+        let Placed { index, .. } = self.segment;
+        Tail { segment: index, at: self.tail_at, bytes: &self.buffer.borrow()[..count] }
+    }
+
+    fn page(&self) -> usize {
+        self.geometry.page_bytes as usize
+    }
+
+    fn put_frame(
+        &mut self,
+        (kind, count): (Kind, u16),
+        clock: Clock,
+        body: &[u8],
+        reserve: usize,
+    ) -> Result<(), AppendError> {
+        let buffer_bytes = self.buffer.borrow().len();
+        let bytes_max = body_bytes_max(self.geometry, buffer_bytes);
+        if body.len() > bytes_max {
+            return Err(AppendError::TooLarge { bytes: body.len(), bytes_max });
+        }
+        let frame_bytes = FRAME_HEADER_BYTES + body.len();
+        let room = (self.geometry.segment_bytes - self.at) as usize;
+        match self.state {
+            State::ReadOnly => return Err(AppendError::ReadOnly),
+            State::Sound if frame_bytes + reserve <= room => {}
+            State::Sound | State::Failed => return Err(AppendError::SegmentFull),
+        }
+        let waiting = (self.at - self.tail_at) as usize;
+        if waiting + frame_bytes > waiting_bytes_max(self.geometry, buffer_bytes) {
+            match self.commit() {
+                Ok(_) => {}
+                Err(CommitError::ReadOnly) => return Err(AppendError::ReadOnly),
+                Err(_) => return Err(AppendError::SegmentFull),
+            }
+        }
+        let header = self.frame_header((kind, count), clock, body);
+        let place = (self.at - self.tail_at) as usize;
+        let head = header.encode(self.seal, self.at);
+        let into = &mut self.buffer.borrow_mut()[place..place + frame_bytes];
+        into[..FRAME_HEADER_BYTES].copy_from_slice(&head);
+        into[FRAME_HEADER_BYTES..].copy_from_slice(body);
+        self.passed(&header);
+        Ok(())
+    }
+
+    /// The header of the next frame. The age clock only runs forward.
+    fn frame_header(&self, (kind, count): (Kind, u16), clock: Clock, body: &[u8]) -> FrameHeader {
+        FrameHeader {
+            kind,
+            count,
+            body_bytes: u32::try_from(body.len()).expect("below BODY_BYTES_MAX"),
+            base: self.next,
+            durable_delta: self.at - self.durable_at,
+            generation: self.generation,
+            clock: Clock { age: clock.age.max(self.age), ..clock },
+            body_crc: self.seal.body_crc(0, body),
+        }
+    }
+
+    /// A frame stands at `at` now.
+    fn passed(&mut self, header: &FrameHeader) {
+        let begins_page = |(first, _): (u32, Offset)| {
+            self.geometry.page_at(first) < self.geometry.page_at(self.at)
+        };
+        if self.first.is_none_or(begins_page) {
+            self.first = Some((self.at, header.base));
+        }
+        self.at += header.frame_bytes();
+        self.next = header.end();
+        self.age = self.age.max(header.clock.age);
+        self.counters.frames += 1;
+        assert!(self.next < OFFSET_MAX, "offsets last for millions of years");
+    }
+
+    /// Writes what is in memory and makes it durable.
+    fn write_out(&mut self, last_page: LastPage) -> Result<(), M::Error> {
+        let (page_at, page) = (self.geometry.page_at(self.at), self.page());
+        let full = (page_at - self.tail_at) as usize;
+        let rest = (self.at - page_at) as usize;
+        let Placed { index, header } = self.segment;
+        let buffer = self.buffer.borrow_mut();
+        if self.header_due == HeaderDue::WithFrames {
+            write_header(&mut self.media, index, &header.encode(self.crc))?;
+            self.counters.bytes += page as u64;
+        }
+        let mut home = full;
+        if rest > 0 {
+            buffer[full + rest..full + page].fill(0);
+            self.counters.bytes += page as u64;
+            match last_page {
+                LastPage::Home => home += page,
+                LastPage::ToSlot => {
+                    // The other slot: the last durable page stays where it is.
+                    let slot_at = (3 - self.slot) * self.geometry.page_bytes;
+                    self.media.write(index, slot_at, &buffer[full..full + page])?;
+                }
+            }
+        }
+        if home > 0 {
+            self.media.write(index, self.tail_at, &buffer[..home])?;
+            self.counters.bytes += full as u64;
+        }
+        self.counters.barriers += 1;
+        self.media.barrier(index)?;
+        if self.header_due == HeaderDue::AfterFrames {
+            write_header(&mut self.media, index, &header.encode(self.crc))?;
+            self.counters.bytes += page as u64;
+            self.counters.barriers += 1;
+            self.media.barrier(index)?;
+        }
+        buffer.copy_within(full..full + rest, 0);
+        if rest > 0 && last_page == LastPage::ToSlot {
+            self.slot = 3 - self.slot;
+        }
+        self.became_durable();
+        Ok(())
+    }
+
+    fn became_durable(&mut self) {
+        self.header_due = HeaderDue::No;
+        self.tail_at = self.geometry.page_at(self.at);
+        self.durable_at = self.at;
+        self.first = self.first.filter(|(first, _)| *first >= self.tail_at);
+        self.movable = self.first.unwrap_or((self.at, self.next));
+        let Placed { index: segment, header } = self.segment;
+        self.end = End { offset: self.next, sequence: header.sequence, segment, at: self.at };
+        let bytes = &self.buffer.borrow()[..(self.at - self.tail_at) as usize];
+        self.media.publish(self.end, self.oldest, Tail { segment, at: self.tail_at, bytes });
+    }
+
+    /// Takes note of a failed write or barrier.
+    fn fail(&mut self, error: M::Error) -> CommitError {
+        self.counters.failures += 1;
+        self.failure = Some(error);
+        if self.header_due == HeaderDue::AfterFrames {
+            self.state = State::ReadOnly;
+            return CommitError::ReadOnly;
+        }
+        self.state = State::Failed;
+        CommitError::SegmentFailed
+    }
+}
+
+/// Where the unfinished last page goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LastPage {
+    ToSlot,
+    /// In its own place: nothing more comes to this segment.
+    Home,
+}
+
+fn write_header<M: Media>(media: &mut M, index: u32, bytes: &[u8]) -> Result<(), M::Error> {
+    SegmentHeader::PLACES.iter().try_for_each(|&at| media.write(index, at, bytes))
+}

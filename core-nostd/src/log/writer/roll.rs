@@ -1,0 +1,209 @@
+//! Beginning the next segment of the ring.
+//!
+//! Order: what this segment holds is made durable in its place; the oldest segment is given up;
+//! the records in force are written; header and first events become durable with the next commit.
+//! A cut before that leaves this segment the newest: what the next one begins with is judged by
+//! whether it is there as a whole.
+
+use core::borrow::BorrowMut;
+
+use super::super::frame::{FRAME_HEADER_BYTES, Kind};
+use super::super::generations::GENERATION_BYTES;
+use super::super::media::Media;
+use super::super::ring::{Placed, Ring};
+use super::super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::super::{Clock, ControlKind, Gap};
+use super::{
+    CommitError, HeaderDue, LastPage, Log, RESERVE_BYTES, State, half_bytes, write_header,
+};
+use crate::Offset;
+
+impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
+    /// Starts the next segment. It begins with `snapshot`, the control records in force, so that
+    /// every segment can be understood alone. If the ring is full the oldest segment makes room:
+    /// its offsets are returned. What was appended before is durable then, or, if this segment has
+    /// failed, waits for the next commit.
+    ///
+    /// # Errors
+    /// [`CommitError::ReadOnly`] if the next segment cannot be written either, or
+    /// [`CommitError::SnapshotTooLarge`].
+    pub fn roll(
+        &mut self,
+        snapshot: &[(ControlKind, &[u8])],
+        clock: Clock,
+    ) -> Result<Option<Gap>, CommitError> {
+        let bytes_max = half_bytes(self.geometry) - RESERVE_BYTES;
+        let bytes = self.snapshot_bytes(snapshot);
+        if bytes > bytes_max {
+            return Err(CommitError::SnapshotTooLarge { bytes, bytes_max });
+        }
+        if self.state == State::ReadOnly {
+            return Err(CommitError::ReadOnly);
+        }
+        if self.state == State::Sound
+            && let Err(error) = self.close()
+        {
+            // What it means for this segment is dealt with below.
+            self.fail(error);
+        }
+        let rolled = self.begin_next(snapshot, clock);
+        rolled.map_err(|error| {
+            self.counters.failures += 1;
+            self.failure = Some(error);
+            self.state = State::ReadOnly;
+            CommitError::ReadOnly
+        })
+    }
+
+    /// What [`Log::roll`] would evict.
+    #[must_use]
+    pub fn next_victim(&self) -> Option<Gap> {
+        let kept = self.kept_without((self.segment.index + 1) % self.geometry.segments);
+        (kept > self.oldest).then_some(self.oldest..kept)
+    }
+
+    /// Makes everything durable in its place; this segment is never written again.
+    fn close(&mut self) -> Result<(), M::Error> {
+        let in_place = self.at == self.tail_at && self.at == self.durable_at;
+        if in_place && self.header_due == HeaderDue::No {
+            return Ok(());
+        }
+        self.write_out(LastPage::Home)
+    }
+
+    fn begin_next(
+        &mut self,
+        snapshot: &[(ControlKind, &[u8])],
+        clock: Clock,
+    ) -> Result<Option<Gap>, M::Error> {
+        let index = self.prepare_next()?;
+        let kept = self.kept_without(index);
+        let evicted = (kept > self.oldest).then_some(self.oldest..kept);
+        self.oldest = self.oldest.max(kept);
+        // Readers see that it is gone before anything in it changes.
+        write_header(&mut self.media, index, &[0; SEGMENT_HEADER_BYTES])?;
+        let moving = (self.state == State::Failed).then(|| self.set_aside());
+        let base = moving.as_ref().map_or(self.next, |moving| moving.base);
+        let sequence = self.segment.header.sequence + 1;
+        self.start(index, sequence, base);
+        self.put_snapshot(snapshot, clock)?;
+        self.movable = (self.at, self.next);
+        if let Some(moving) = moving {
+            self.header_due = HeaderDue::AfterFrames;
+            self.put_moved(&moving, clock)?;
+        }
+        self.state = State::Sound;
+        Ok(evicted)
+    }
+
+    /// The index of the segment that comes next. Where the disk is full before the ring has its
+    /// length, the ring closes as it is.
+    fn prepare_next(&mut self) -> Result<u32, M::Error> {
+        let next = (self.segment.index + 1) % self.geometry.segments;
+        match self.media.prepare(next) {
+            Ok(()) => Ok(next),
+            Err(error) if next == 0 || self.segment.index == 0 => Err(error),
+            Err(_) => self.media.prepare(0).map(|()| 0),
+        }
+    }
+
+    /// The oldest offset that is kept when the segment at `index` is given up.
+    fn kept_without(&self, index: u32) -> Offset {
+        let ring = Ring { media: &self.media, crc: self.crc, head: self.segment };
+        ring.oldest(Some(index)).header.base.max(self.oldest)
+    }
+
+    /// Takes the log to the start of a segment that has no header yet.
+    pub(super) fn start(&mut self, index: u32, sequence: u64, base: Offset) {
+        // SplitMix64: one random number becomes one for each segment.
+        self.salt = self.salt.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut salt = self.salt;
+        salt = (salt ^ (salt >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        salt = (salt ^ (salt >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let header = SegmentHeader {
+            log_id: self.segment.header.log_id,
+            sequence,
+            base,
+            salt: salt ^ (salt >> 31),
+            oldest: self.oldest,
+            page_bytes: self.geometry.page_bytes,
+            generation: self.generation,
+        };
+        self.segment = Placed { index, header };
+        self.seal = header.seal(self.crc);
+        self.at = self.geometry.data_at();
+        (self.tail_at, self.durable_at) = (self.at, self.at);
+        self.next = base;
+        self.first = None;
+        self.slot = 1;
+        self.header_due = HeaderDue::WithFrames;
+        self.counters.segments += 1;
+    }
+
+    /// Writes the records in force; the generations come last and end them.
+    pub(super) fn put_snapshot(
+        &mut self,
+        snapshot: &[(ControlKind, &[u8])],
+        clock: Clock,
+    ) -> Result<(), M::Error> {
+        for (kind, body) in snapshot {
+            self.spill_frame((Kind::Control(*kind), 0), clock, body)?;
+        }
+        let mut body =
+            [0; super::super::GENERATIONS_MAX * GENERATION_BYTES];
+        let mut bytes = 0;
+        for (generation, into) in
+            self.generations.iter().zip(body.chunks_exact_mut(GENERATION_BYTES))
+        {
+            into.copy_from_slice(&generation.encode());
+            bytes += GENERATION_BYTES;
+        }
+        self.spill_frame((Kind::Control(ControlKind::Opened), 0), clock, &body[..bytes])
+    }
+
+    fn snapshot_bytes(&self, snapshot: &[(ControlKind, &[u8])]) -> usize {
+        let given: usize = snapshot.iter().map(|(_, body)| FRAME_HEADER_BYTES + body.len()).sum();
+        given + FRAME_HEADER_BYTES + self.generations.len() * GENERATION_BYTES
+    }
+
+    /// Appends a frame of any size page by page, without a commit in between: for a segment that
+    /// has no header yet.
+    pub(super) fn spill_frame(
+        &mut self,
+        kind: (Kind, u16),
+        clock: Clock,
+        body: &[u8],
+    ) -> Result<(), M::Error> {
+        let header = self.frame_header(kind, clock, body);
+        let (head, at) = (header.encode(self.seal, self.at), self.at);
+        let place = self.spill(at, &head)?;
+        self.spill(place, body)?;
+        self.passed(&header);
+        Ok(())
+    }
+
+    /// Writes bytes into the last page; full pages go to their place. The place behind them.
+    pub(super) fn spill(&mut self, mut at: u32, mut bytes: &[u8]) -> Result<u32, M::Error> {
+        let page = self.page();
+        while !bytes.is_empty() {
+            let used = (at - self.tail_at) as usize;
+            let (now, later) = bytes.split_at(bytes.len().min(page - used));
+            self.buffer.borrow_mut()[used..used + now.len()].copy_from_slice(now);
+            at += u32::try_from(now.len()).expect("inside a page");
+            bytes = later;
+            self.page_filled(at)?;
+        }
+        Ok(at)
+    }
+
+    /// Writes the last page to its place if it is full up to `at`.
+    pub(super) fn page_filled(&mut self, at: u32) -> Result<(), M::Error> {
+        if at - self.tail_at == self.geometry.page_bytes {
+            let page = &self.buffer.borrow()[..self.geometry.page_bytes as usize];
+            self.media.write(self.segment.index, self.tail_at, page)?;
+            self.counters.bytes += u64::from(self.geometry.page_bytes);
+            self.tail_at = at;
+        }
+        Ok(())
+    }
+}

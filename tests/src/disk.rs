@@ -1,0 +1,420 @@
+//! A disk that loses power: the media of a log, in memory.
+//!
+//! What is written can be read back at once. A barrier on a segment makes what was written to it
+//! durable. A power cut decides for every sector of the pages that were written to since: it is
+//! there, as it was before, as it was at some moment between, or garbage. A crash of the process
+//! alone loses nothing and makes nothing durable. All of it follows from one seed.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+
+use fastrand::Rng;
+use tributary_core::Offset;
+use tributary_core::log::{End, Geometry, Media, ReadMedia, Tail};
+
+/// What a device writes as a whole or not at all, at best.
+pub const SECTOR_BYTES: usize = 512;
+
+/// Why an operation of the disk failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskError {
+    /// There is no power, since this operation or an earlier one.
+    NoPower,
+    /// The device reports an error.
+    Failed,
+    /// No room for a segment.
+    Full,
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoPower => "no power",
+            Self::Failed => "input/output error",
+            Self::Full => "no space left on device",
+        })
+    }
+}
+
+impl std::error::Error for DiskError {}
+
+/// How a power cut treats the sectors of unfinished writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// All are there.
+    Kept,
+    /// All are as before.
+    Lost,
+    /// Each on its own.
+    Mixed,
+    /// Each on its own, or garbage.
+    Garbled,
+}
+
+impl Cut {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Kept, Self::Lost, Self::Mixed, Self::Garbled];
+}
+
+/// What was done to the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Writes and barriers: the moments at which the power may go.
+    pub operations: u64,
+    /// Barriers.
+    pub barriers: u64,
+    /// Reads.
+    pub reads: u64,
+}
+
+/// The pages of one segment that were written to since its last barrier, each with all that it
+/// held since, the durable bytes first.
+type Unfinished = BTreeMap<usize, Vec<Vec<u8>>>;
+
+struct State {
+    geometry: Geometry,
+    /// What can be read.
+    segments: Vec<Option<Vec<u8>>>,
+    unfinished: Vec<Unfinished>,
+    done: Done,
+    /// The power goes during the operation with this number.
+    cut_at: Option<u64>,
+    /// The device fails at the operation with this number.
+    fail_at: Option<u64>,
+    power: bool,
+    /// Segments that there is room for.
+    room: u32,
+    /// Pages that the kernel takes for written since a barrier failed, with what the device has.
+    deceived: Vec<BTreeMap<usize, Vec<u8>>>,
+    ignores_barriers: bool,
+    published: Option<(End, Offset, u32, u32, Vec<u8>)>,
+    rng: Rng,
+}
+
+/// A disk. Clones are the same disk.
+#[derive(Clone)]
+pub struct Disk {
+    state: Rc<RefCell<State>>,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk").field("done", &self.done()).finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    /// An empty disk with power.
+    #[must_use]
+    pub fn new(geometry: Geometry, seed: u64) -> Self {
+        let segments = geometry.segments as usize;
+        Self {
+            state: Rc::new(RefCell::new(State {
+                geometry,
+                segments: vec![None; segments],
+                unfinished: vec![Unfinished::new(); segments],
+                done: Done::default(),
+                cut_at: None,
+                fail_at: None,
+                power: true,
+                room: geometry.segments,
+                deceived: vec![BTreeMap::new(); segments],
+                ignores_barriers: false,
+                published: None,
+                rng: Rng::with_seed(seed),
+            })),
+        }
+    }
+
+    /// The power goes during the `operations`th write or barrier from now on, counted from 0.
+    pub fn cut_after(&self, operations: u64) {
+        let mut state = self.state.borrow_mut();
+        state.cut_at = Some(state.done.operations + operations);
+    }
+
+    /// The device fails at the `operations`th write or barrier from now on, once. What a failed
+    /// barrier leaves behind looks written and is not.
+    pub fn fail_after(&self, operations: u64) {
+        let mut state = self.state.borrow_mut();
+        state.fail_at = Some(state.done.operations + operations);
+    }
+
+    /// Whether the power is gone.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        !self.state.borrow().power
+    }
+
+    /// Cuts the power and brings it back: `cut` decides on what was not durable.
+    pub fn power_cut(&self, cut: Cut) {
+        let state = &mut *self.state.borrow_mut();
+        let page_bytes = state.geometry.page_bytes as usize;
+        for (segment, unfinished) in state.segments.iter_mut().zip(&mut state.unfinished) {
+            let Some(bytes) = segment else { continue };
+            for (page, versions) in core::mem::take(unfinished) {
+                let at = page * page_bytes;
+                settle(&mut bytes[at..at + page_bytes], &versions, cut, &mut state.rng);
+            }
+        }
+        for segment in 0..state.segments.len() {
+            state.undeceive(segment);
+        }
+        state.power = true;
+        state.cut_at = None;
+        state.fail_at = None;
+    }
+
+    /// What is planned to go wrong does not.
+    pub fn be_well(&self) {
+        let mut state = self.state.borrow_mut();
+        (state.cut_at, state.fail_at) = (None, None);
+    }
+
+    /// A disk that says that barriers are done, and does nothing.
+    pub fn ignore_barriers(&self) {
+        self.state.borrow_mut().ignores_barriers = true;
+    }
+
+    /// Has room for so many segments only.
+    pub fn limit_room(&self, segments: u32) {
+        self.state.borrow_mut().room = segments;
+    }
+
+    /// Changes a bit of a segment that was written to; `false` if it was not.
+    pub fn flip(&self, segment: u32, byte: u32, bit: u32) -> bool {
+        let mut state = self.state.borrow_mut();
+        let Some(bytes) = &mut state.segments[segment as usize] else { return false };
+        bytes[byte as usize] ^= 1 << bit;
+        true
+    }
+
+    /// Overwrites bytes behind the log's back.
+    pub fn damage(&self, segment: u32, at: u32, damage: &[u8]) {
+        let mut state = self.state.borrow_mut();
+        let bytes = state.segments[segment as usize].as_mut().expect("the segment was written");
+        bytes[at as usize..at as usize + damage.len()].copy_from_slice(damage);
+    }
+
+    /// The bytes of a segment as they can be read.
+    #[must_use]
+    pub fn bytes(&self, segment: u32) -> Option<Vec<u8>> {
+        self.state.borrow().segments[segment as usize].clone()
+    }
+
+    /// Takes a segment away.
+    pub fn remove(&self, segment: u32) {
+        self.state.borrow_mut().segments[segment as usize] = None;
+    }
+
+    /// The same content on a disk with another shape: more segments, or other pages.
+    #[must_use]
+    pub fn reshaped(&self, geometry: Geometry, seed: u64) -> Self {
+        let other = Self::new(geometry, seed);
+        let from = self.state.borrow();
+        for (into, segment) in other.state.borrow_mut().segments.iter_mut().zip(&from.segments) {
+            into.clone_from(segment);
+        }
+        other
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn done(&self) -> Done {
+        self.state.borrow().done
+    }
+
+    /// For reading what is durable.
+    #[must_use]
+    pub fn reader(&self) -> DiskReader {
+        DiskReader { disk: self.clone() }
+    }
+}
+
+/// What a cut leaves of one page.
+fn settle(page: &mut [u8], versions: &[Vec<u8>], cut: Cut, rng: &mut Rng) {
+    let before = &versions[0];
+    for (index, sector) in page.chunks_mut(SECTOR_BYTES).enumerate() {
+        let at = index * SECTOR_BYTES;
+        match cut {
+            Cut::Kept => {}
+            Cut::Lost => sector.copy_from_slice(&before[at..at + sector.len()]),
+            Cut::Garbled if rng.u8(..4) == 0 => rng.fill(sector),
+            Cut::Mixed | Cut::Garbled => {
+                let version = rng.usize(..=versions.len());
+                if let Some(version) = versions.get(version) {
+                    sector.copy_from_slice(&version[at..at + sector.len()]);
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// Counts an operation; whether it is done as a whole.
+    fn operate(&mut self) -> Result<(), DiskError> {
+        if !self.power {
+            return Err(DiskError::NoPower);
+        }
+        let number = self.done.operations;
+        self.done.operations += 1;
+        if self.cut_at == Some(number) {
+            self.power = false;
+            return Err(DiskError::NoPower);
+        }
+        if self.fail_at == Some(number) {
+            self.fail_at = None;
+            return Err(DiskError::Failed);
+        }
+        Ok(())
+    }
+
+    /// After a failed barrier the kernel takes the pages for written: reading them shows what was
+    /// written, and the next barrier succeeds. The device has them as before.
+    fn deceive(&mut self, segment: u32) {
+        for (page, versions) in core::mem::take(&mut self.unfinished[segment as usize]) {
+            let durable = versions.into_iter().next().expect("the durable one comes first");
+            self.deceived[segment as usize].insert(page, durable);
+        }
+    }
+
+    /// Shows what the device has.
+    fn undeceive(&mut self, segment: usize) {
+        let page_bytes = self.geometry.page_bytes as usize;
+        for (page, durable) in core::mem::take(&mut self.deceived[segment]) {
+            if let Some(bytes) = &mut self.segments[segment] {
+                bytes[page * page_bytes..(page + 1) * page_bytes].copy_from_slice(&durable);
+            }
+        }
+    }
+
+    fn write(&mut self, segment: u32, at: u32, bytes: &[u8]) {
+        let page_bytes = self.geometry.page_bytes as usize;
+        let held = self.segments[segment as usize].as_mut().expect("the segment was prepared");
+        let (begin, end) = (at as usize, at as usize + bytes.len());
+        let unfinished = &mut self.unfinished[segment as usize];
+        for page in begin / page_bytes..end.div_ceil(page_bytes) {
+            let now = held[page * page_bytes..(page + 1) * page_bytes].to_vec();
+            let durable = self.deceived[segment as usize].remove(&page);
+            unfinished.entry(page).or_default().extend(durable.into_iter().chain([now]));
+        }
+        held[begin..end].copy_from_slice(bytes);
+    }
+}
+
+impl ReadMedia for Disk {
+    type Error = DiskError;
+
+    fn geometry(&self) -> Geometry {
+        self.state.borrow().geometry
+    }
+
+    fn read(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), DiskError> {
+        let mut state = self.state.borrow_mut();
+        state.done.reads += 1;
+        match &state.segments[segment as usize] {
+            _ if !state.power => Err(DiskError::NoPower),
+            Some(bytes) => {
+                into.copy_from_slice(&bytes[at as usize..at as usize + into.len()]);
+                Ok(())
+            }
+            None => {
+                into.fill(0);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Media for Disk {
+    fn prepare(&mut self, segment: u32) -> Result<(), DiskError> {
+        let mut state = self.state.borrow_mut();
+        let segment_bytes = state.geometry.segment_bytes as usize;
+        if segment >= state.room {
+            return Err(DiskError::Full);
+        }
+        state.segments[segment as usize].get_or_insert_with(|| vec![0; segment_bytes]);
+        Ok(())
+    }
+
+    fn write(&mut self, segment: u32, at: u32, bytes: &[u8]) -> Result<(), DiskError> {
+        let mut state = self.state.borrow_mut();
+        let had_power = state.power;
+        let done = state.operate();
+        if had_power {
+            // The device may have done some of it, also where it failed.
+            state.write(segment, at, bytes);
+        }
+        done
+    }
+
+    fn barrier(&mut self, segment: u32) -> Result<(), DiskError> {
+        let mut state = self.state.borrow_mut();
+        state.done.barriers += 1;
+        let done = state.operate();
+        if state.ignores_barriers {
+            return done;
+        }
+        match done {
+            Ok(()) => state.unfinished[segment as usize].clear(),
+            Err(DiskError::Failed) => state.deceive(segment),
+            Err(_) => {}
+        }
+        done
+    }
+
+    fn settle(&mut self, segment: u32) -> Result<(), DiskError> {
+        self.barrier(segment)?;
+        self.state.borrow_mut().undeceive(segment as usize);
+        Ok(())
+    }
+
+    fn publish(&mut self, end: End, oldest: Offset, tail: Tail<'_>) {
+        let tail_bytes = tail.bytes.to_vec();
+        self.state.borrow_mut().published =
+            Some((end, oldest, tail.segment, tail.at, tail_bytes));
+    }
+}
+
+/// Reads what is durable, as readers on other threads do.
+#[derive(Clone, Debug)]
+pub struct DiskReader {
+    disk: Disk,
+}
+
+impl DiskReader {
+    /// The durable end and the oldest offset that is kept, once a log was opened.
+    ///
+    /// # Panics
+    /// If none was.
+    #[must_use]
+    pub fn end(&self) -> (End, Offset) {
+        let state = self.disk.state.borrow();
+        let (end, oldest, ..) = state.published.as_ref().expect("a log was opened");
+        (*end, *oldest)
+    }
+}
+
+impl ReadMedia for DiskReader {
+    type Error = DiskError;
+
+    fn geometry(&self) -> Geometry {
+        self.disk.geometry()
+    }
+
+    fn read(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), DiskError> {
+        self.disk.read(segment, at, into)?;
+        let state = self.disk.state.borrow();
+        if let Some((_, _, tail_segment, tail_at, tail)) = &state.published
+            && *tail_segment == segment
+        {
+            for (place, byte) in (*tail_at..).zip(tail) {
+                if let Some(into) = place.checked_sub(at).and_then(|i| into.get_mut(i as usize)) {
+                    *into = *byte;
+                }
+            }
+        }
+        Ok(())
+    }
+}
