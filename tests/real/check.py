@@ -6,7 +6,7 @@ The expectation names the files of one run:
 
     {"gateway": "gw",                          the gateway's name
      "sent": ["rumqttc.tsv", ...],             device, round, seq, times sent, 1 if acknowledged
-     "topics": {"hot": {"librdkafka": "hot.jsonl", "console": "hot.console"}},
+     "topics": {"hot": {"librdkafka": "hot.jsonl", "console": "hot.console", "end": MARK}},
      "routes": [{"name": "hot", "topic": "hot",
                  "spans": [{"first": 1, "last": 3, "where": "temp > 70"}]}]}
 
@@ -66,7 +66,9 @@ def number(text):
 def topic_records(files):
     """The records of a topic in Kafka's order, and how many the two readers see differently."""
     first = sorted(from_librdkafka(files["librdkafka"]), key=lambda r: (r.partition, r.offset))
-    second = sorted(from_console(files["console"]), key=lambda r: (r.partition, r.offset))
+    second = list(from_console(files["console"]))
+    if not second or second.pop().value != files["end"]:
+        raise SystemExit(f"{files['console']}: the record that marks the end is not the last")
     differ = abs(len(first) - len(second)) + sum(not a.same(b) for a, b in zip(first, second))
     return first, differ
 

@@ -1,8 +1,9 @@
 """Reads everything committed in a topic with librdkafka, a JSON line per record.
 
-    consume.py --brokers HOST:PORT --topic TOPIC --out FILE
+    consume.py --brokers HOST:PORT --topic TOPIC --end MARK --out FILE
 
-Reads every partition from its beginning to its last stable offset with `read_committed`, then ends.
+Reads the topic's partition from its beginning to its last stable offset with `read_committed`. Then it
+writes a record MARK behind all others, for the console consumer, which cannot tell an end by itself.
 """
 
 import argparse
@@ -17,6 +18,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--brokers", required=True)
     parser.add_argument("--topic", required=True)
+    parser.add_argument("--end", required=True)
     parser.add_argument("--out", required=True)
     args = parser.parse_args()
 
@@ -31,22 +33,38 @@ def main():
     metadata = consumer.list_topics(args.topic, timeout=LIMIT_S).topics[args.topic]
     if metadata.error:
         raise SystemExit(f"{args.topic}: {metadata.error}")
-    open_partitions = set(metadata.partitions)
-    consumer.assign([
-        kafka.TopicPartition(args.topic, number, kafka.OFFSET_BEGINNING) for number in open_partitions
-    ])
+    if list(metadata.partitions) != [0]:
+        raise SystemExit(f"{args.topic}: partitions {list(metadata.partitions)}, but one mark ends one partition")
+    consumer.assign([kafka.TopicPartition(args.topic, 0, kafka.OFFSET_BEGINNING)])
     with open(args.out, "w", encoding="utf-8") as out:
-        while open_partitions:
-            message = consumer.poll(LIMIT_S)
-            if message is None:
-                raise SystemExit(f"{args.topic}: partitions {open_partitions} did not end in {LIMIT_S} s")
-            if message.error() is None:
-                print(json.dumps(record(message)), file=out)
-            elif message.error().code() == kafka.KafkaError._PARTITION_EOF:
-                open_partitions.discard(message.partition())
-            else:
-                raise SystemExit(f"{args.topic}: {message.error()}")
+        for message in committed(consumer, args.topic):
+            print(json.dumps(record(message)), file=out)
     consumer.close()
+    write(args.brokers, args.topic, args.end)
+
+
+def committed(consumer, topic):
+    """The messages up to the partition's end."""
+    while True:
+        message = consumer.poll(LIMIT_S)
+        if message is None:
+            raise SystemExit(f"{topic}: neither a record nor the end in {LIMIT_S} s")
+        if message.error() is None:
+            yield message
+        elif message.error().code() == kafka.KafkaError._PARTITION_EOF:
+            return
+        else:
+            raise SystemExit(f"{topic}: {message.error()}")
+
+
+def write(brokers, topic, mark):
+    """Writes a record that is only a mark."""
+    failures = []
+    producer = kafka.Producer({"bootstrap.servers": brokers, "acks": "all"})
+    producer.produce(topic, mark, partition=0, on_delivery=lambda error, _: failures.append(error))
+    producer.flush(LIMIT_S)
+    if failures != [None]:
+        raise SystemExit(f"{topic}: the mark was not written: {failures}")
 
 
 def record(message):

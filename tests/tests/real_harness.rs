@@ -73,10 +73,12 @@ fn checked(run: &Run, dir: &Path, condition: &str) -> Result<(bool, String)> {
     std::fs::write(&sent, lines.collect::<String>())?;
     let lines: String = run.records.iter().map(|record| format!("{record}\n")).collect();
     std::fs::write(&records, lines)?;
-    std::fs::write(&console, run.records.iter().filter_map(as_console).collect::<String>())?;
+    let end = json!({ "partition": 0, "offset": 99, "key": "", "headers": [], "value": "end" });
+    let printed = run.records.iter().filter(|record| record["hidden"] != true).chain([&end]);
+    std::fs::write(&console, printed.filter_map(as_console).collect::<String>())?;
     let expectation = json!({
         "gateway": "gw", "sent": [sent],
-        "topics": { "hot": { "librdkafka": records, "console": console } },
+        "topics": { "hot": { "librdkafka": records, "console": console, "end": "end" } },
         "routes": [{ "name": "hot", "topic": "hot",
                      "spans": [{ "first": 1, "last": 1, "where": condition }] }],
     });
@@ -97,11 +99,12 @@ fn as_console(record: &Value) -> Option<String> {
         .iter()
         .map(|pair| Some(format!("{}:{}", pair[0].as_str()?, pair[1].as_str()?)))
         .collect();
+    let headers = headers?;
     Some(format!(
         "Partition:{}\u{1f}Offset:{}\u{1f}{}\u{1f}{}\u{1f}{}\u{1e}\n",
         record["partition"],
         record["offset"],
-        headers?.join("\u{1d}"),
+        if headers.is_empty() { "NO_HEADERS".to_owned() } else { headers.join("\u{1d}") },
         record["key"].as_str()?,
         record["value"].as_str()?
     ))
@@ -185,6 +188,11 @@ fn checker_finds_an_altered_value() -> Result<()> {
         let value = run.records[9]["value"].as_str().map(|value| value.replace("20", "21"));
         run.records[9]["value"] = json!(value);
     })
+}
+
+#[test]
+fn checker_finds_readers_that_disagree() -> Result<()> {
+    finds("disagree", |run| run.records[31]["hidden"] = json!(true))
 }
 
 #[test]

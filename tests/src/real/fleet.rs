@@ -43,9 +43,18 @@ pub struct Plan {
 /// Devices at work.
 #[derive(Debug)]
 pub struct Fleet {
-    stop: Arc<AtomicBool>,
-    acked: Arc<AtomicU64>,
+    orders: Arc<Orders>,
     threads: Vec<JoinHandle<Result<Vec<Message>>>>,
+}
+
+/// What the test and its devices share.
+#[derive(Debug, Default)]
+struct Orders {
+    /// No new readings.
+    stop: AtomicBool,
+    /// The test has failed: nothing at all any more.
+    abandon: AtomicBool,
+    acked: AtomicU64,
 }
 
 /// One reading on its way, and what became of it.
@@ -63,8 +72,7 @@ impl Fleet {
     /// Starts a thread per device.
     #[must_use]
     pub fn start(port: u16, plan: &Plan) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let acked = Arc::new(AtomicU64::new(0));
+        let orders = Arc::new(Orders::default());
         let every = Duration::from_secs(1) * count(plan.devices.len()) / plan.rate;
         let mut threads = Vec::new();
         for device in &plan.devices {
@@ -77,18 +85,18 @@ impl Fleet {
                 input: Input::new(device.clone(), plan),
                 again: VecDeque::new(),
                 done: Vec::new(),
-                stop: Arc::clone(&stop),
-                acked: Arc::clone(&acked),
+                progress: Instant::now(),
+                orders: Arc::clone(&orders),
             };
             threads.push(std::thread::spawn(move || sender.run().map(|()| sender.done)));
         }
-        Self { stop, acked, threads }
+        Self { orders, threads }
     }
 
     /// Acknowledgements so far.
     #[must_use]
     pub fn acked(&self) -> u64 {
-        self.acked.load(Ordering::Relaxed)
+        self.orders.acked.load(Ordering::Relaxed)
     }
 
     /// Waits until all together have `more` acknowledgements more than now.
@@ -102,17 +110,17 @@ impl Fleet {
 
     /// No new readings; what was sent is still sent again until it is acknowledged.
     pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.orders.stop.store(true, Ordering::Relaxed);
     }
 
     /// Waits for the end of the rounds and for every acknowledgement; writes the record to `file`.
     ///
     /// # Errors
     /// Something was not acknowledged in time.
-    pub fn finish(self, file: &Path) -> Result<u64> {
+    pub fn finish(mut self, file: &Path) -> Result<u64> {
         let mut text = String::new();
         let mut readings = 0;
-        for thread in self.threads {
+        for thread in core::mem::take(&mut self.threads) {
             let messages = thread.join().map_err(|_| anyhow!("a device panicked"))??;
             for Message { device, round, seq, times, acked, .. } in messages {
                 writeln!(text, "{device}\t{round}\t{seq}\t{times}\t{}", u8::from(acked))?;
@@ -122,6 +130,13 @@ impl Fleet {
         ensure!(readings > 0, "nothing was sent");
         std::fs::write(file, text)?;
         Ok(readings)
+    }
+}
+
+impl Drop for Fleet {
+    /// The devices of a test that failed end soon; those of one that passed have ended.
+    fn drop(&mut self) {
+        self.orders.abandon.store(true, Ordering::Relaxed);
     }
 }
 
@@ -189,26 +204,31 @@ struct Sender {
     /// Sent before over a connection that broke.
     again: VecDeque<Message>,
     done: Vec<Message>,
-    stop: Arc<AtomicBool>,
-    acked: Arc<AtomicU64>,
+    /// The last acknowledgement.
+    progress: Instant,
+    orders: Arc<Orders>,
 }
 
 impl Sender {
     fn run(&mut self) -> Result<()> {
-        let mut progress = (Instant::now(), 0);
         while !self.ended() {
             self.one_connection().with_context(|| self.client_id.clone())?;
-            if self.done.len() > progress.1 {
-                progress = (Instant::now(), self.done.len());
-            }
-            ensure!(progress.0.elapsed() < SILENCE_MAX, "{}: no acknowledgement", self.client_id);
         }
         Ok(())
     }
 
     fn ended(&self) -> bool {
-        let no_more = self.stop.load(Ordering::Relaxed) || self.input.ended();
-        no_more && self.again.is_empty()
+        self.no_more() && self.again.is_empty()
+    }
+
+    fn no_more(&self) -> bool {
+        self.orders.stop.load(Ordering::Relaxed) || self.input.ended()
+    }
+
+    fn check_progress(&self) -> Result<()> {
+        ensure!(!self.orders.abandon.load(Ordering::Relaxed), "the test has ended");
+        ensure!(self.progress.elapsed() < SILENCE_MAX, "no acknowledgement in {SILENCE_MAX:?}");
+        Ok(())
     }
 
     /// Sends until all is acknowledged or the connection breaks.
@@ -219,6 +239,7 @@ impl Sender {
         let mut sent = 0;
         let mut connected = false;
         while !(self.ended() && handed.is_empty()) {
+            self.check_progress()?;
             while connected && handed.len() < WINDOW {
                 let Some(message) = self.next() else { break };
                 let payload = message.payload.clone();
@@ -239,7 +260,8 @@ impl Sender {
                     sent -= 1;
                     message.acked = true;
                     self.done.push(message);
-                    self.acked.fetch_add(1, Ordering::Relaxed);
+                    self.progress = Instant::now();
+                    self.orders.acked.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(RecvTimeoutError::Timeout) if connected => {}
                 Ok(News::Lost) | Err(_) => {
@@ -263,7 +285,7 @@ impl Sender {
             return Some(message);
         }
         let now = Instant::now();
-        if self.stop.load(Ordering::Relaxed) || now < self.due {
+        if self.no_more() || now < self.due {
             return None;
         }
         // After an outage the device catches up, as one with a buffer of its own does.
@@ -272,7 +294,7 @@ impl Sender {
     }
 
     fn patience(&self, may_send: bool) -> Duration {
-        if may_send && !self.input.ended() && !self.stop.load(Ordering::Relaxed) {
+        if may_send && !self.no_more() {
             return self.due.saturating_duration_since(Instant::now());
         }
         Duration::from_millis(500)

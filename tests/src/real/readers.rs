@@ -5,15 +5,16 @@ use core::time::Duration;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::kafka::Kafka;
 use super::process;
 use super::{cache, wait};
 
-/// The console consumer has no way to ask whether a topic has ended: it waits this long for more.
-const END_OF_TOPIC_MS: &str = "3000";
+/// The value of a record behind all others: the console consumer is told how many to read, and that
+/// this is the last of them shows that there are no more.
+pub const END: &str = "end of the topic";
 const READ_MAX: Duration = Duration::from_mins(2);
 
 /// What each of the two saw.
@@ -27,7 +28,7 @@ impl Files {
     /// As `check.py` wants them.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        json!({ "librdkafka": self.librdkafka, "console": self.console })
+        json!({ "librdkafka": self.librdkafka, "console": self.console, "end": END })
     }
 
     /// How many records there are.
@@ -57,25 +58,27 @@ impl Files {
 /// # Errors
 /// A reader fails, for example because the topic is not there.
 pub fn read(kafka: &Kafka, topic: &str, dir: &Path) -> Result<Files> {
-    let librdkafka = with_librdkafka(kafka, topic, dir)?;
-    let console = with_console(kafka, topic, dir)?;
-    Ok(Files { librdkafka, console })
+    let files = Files {
+        librdkafka: dir.join(format!("{topic}.jsonl")),
+        console: dir.join(format!("{topic}.console")),
+    };
+    with_librdkafka(kafka, topic, &files.librdkafka)?;
+    with_console(kafka, topic, files.records()? + 1, &files.console)?;
+    Ok(files)
 }
 
-fn with_librdkafka(kafka: &Kafka, topic: &str, dir: &Path) -> Result<PathBuf> {
-    let out = dir.join(format!("{topic}.jsonl"));
+fn with_librdkafka(kafka: &Kafka, topic: &str, out: &Path) -> Result<()> {
     let mut command = cache::python("consume.py");
-    command.args(["--brokers", &kafka.address(), "--topic", topic, "--out"]).arg(&out);
-    process::output(command)?;
-    Ok(out)
+    command.args(["--brokers", &kafka.address(), "--topic", topic, "--end", END, "--out"]);
+    command.arg(out);
+    process::output(command).map(drop)
 }
 
-fn with_console(kafka: &Kafka, topic: &str, dir: &Path) -> Result<PathBuf> {
-    let out = dir.join(format!("{topic}.console"));
+fn with_console(kafka: &Kafka, topic: &str, records: u64, out: &Path) -> Result<()> {
     let mut command = kafka.java("org.apache.kafka.tools.consumer.ConsoleConsumer")?;
     command.args(["--bootstrap-server", &kafka.address(), "--topic", topic]);
     command.args(["--isolation-level", "read_committed", "--from-beginning"]);
-    command.args(["--timeout-ms", END_OF_TOPIC_MS]);
+    command.args(["--max-messages", &records.to_string()]);
     let properties = [
         "print.timestamp=false",
         "print.partition=true",
@@ -89,13 +92,14 @@ fn with_console(kafka: &Kafka, topic: &str, dir: &Path) -> Result<PathBuf> {
     for property in properties {
         command.args(["--property", property]);
     }
-    let errors = File::create(dir.join(format!("{topic}.console.log")))?;
-    let mut child = command.stdout(File::create(&out)?).stderr(errors).spawn()?;
-    // Its exit code does not tell an ordinary end by time-out from a failure; the comparison does.
+    let errors = File::create(out.with_extension("console.log"))?;
+    let mut child = command.stdout(File::create(out)?).stderr(errors).spawn()?;
     let ended = wait::until("the console consumer", READ_MAX, || Ok(child.try_wait()?));
     if ended.is_err() {
         child.kill()?;
+        child.wait()?;
     }
-    ended?;
-    Ok(out)
+    let status = ended?;
+    ensure!(status.success(), "the console consumer ended with {status}");
+    Ok(())
 }
