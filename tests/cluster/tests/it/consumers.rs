@@ -153,6 +153,12 @@ fn fetch_says_where_there_is_nothing_to_read() {
         let answer = world.call(B1, 12, &request);
         assert_eq!(answer.responses[0].partitions[0].error_code, error);
     }
+    world.cluster.stop_broker(B1);
+    world.cluster.start_broker(B1);
+    assert_eq!(world.take_bytes(B1), Err(Lost::Closed));
+    request.topics[0].partitions[0].current_leader_epoch = 0;
+    let answer = world.call(B1, 12, &request);
+    assert_eq!(answer.responses[0].partitions[0].error_code, 74);
     let request = fetch_request(1, UNCOMMITTED).with_session_id(5);
     assert_eq!(world.call(B1, 12, &request).error_code, 70);
 }
@@ -214,7 +220,10 @@ fn an_expired_position_looks_like_none() {
     let position = Position { offset: 1, metadata: "v1".to_owned() };
     assert_eq!(world.cluster.committed_position(ID, POSITIONS, 0), Some(position));
     assert_eq!(fetch_offset(&mut world, ID, true).1, 1);
+    assert_eq!(session.commit_offset(&mut world, 2), 0);
     world.wait_ms(1);
+    assert_eq!(fetch_offset(&mut world, ID, false).1, 1, "kept while it may be changed");
+    assert_eq!(session.end(&mut world, false), 0);
     assert_eq!(world.cluster.committed_position(ID, POSITIONS, 0), None);
     assert_eq!(fetch_offset(&mut world, ID, true), (0, -1, String::new()));
 }

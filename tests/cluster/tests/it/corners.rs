@@ -268,6 +268,8 @@ fn bad_batches_are_refused_and_poison_nothing() {
         assert_eq!(session.send_batch(&mut world, 0, crc.into()).0, 2);
         let count = recounted(&good, 2);
         assert_eq!(session.send_batch(&mut world, 0, count).0, 87);
+        let rest = recounted(&batch(session.stamp(0), &["a", "b"]), 1);
+        assert_eq!(session.send_batch(&mut world, 0, rest).0, 87);
         let twice = [&good[..], &good[..]].concat();
         assert_eq!(session.send_batch(&mut world, 0, twice.into()).0, 87);
         let large = "x".repeat(1_048_588);
@@ -284,6 +286,27 @@ fn bad_batches_are_refused_and_poison_nothing() {
 
         assert_eq!(session.send_batch(&mut world, 0, good), (0, 0));
         assert_eq!(session.end(&mut world, true), 0);
+    }
+}
+
+#[test]
+fn a_partition_itself_refuses_an_older_epoch_and_a_stranger_in_a_transaction() {
+    for speaks in BOTH {
+        let mut world = world(speaks);
+        let mut session = Session::open(&mut world, ID, speaks);
+        session.register(&mut world);
+        assert_eq!(session.produce(&mut world, 0, &["a"]).0, 0);
+        let mut plain = |producer, sequence| {
+            let stamp = Stamp { producer, sequence, ..Stamp::PLAIN };
+            let request = produce_request(None, (TOPIC, 0), batch(stamp, &["p"]));
+            world.call(B1, 9, &request).responses[0].partition_responses[0].error_code
+        };
+        let (id, epoch) = session.producer;
+        assert_eq!(plain((id, epoch), 1), 48);
+        assert_eq!(plain((5000, 1), 0), 0);
+        assert_eq!(plain((5000, 0), 0), 47);
+        assert_eq!(plain((5000, 2), 1), 45);
+        assert_eq!(plain((5000, 2), 0), 0);
     }
 }
 

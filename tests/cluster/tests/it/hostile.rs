@@ -1,6 +1,7 @@
 //! Bytes from anyone: nothing panics, nothing reserves memory that was not sent.
 
 use bytes::{BufMut, BytesMut};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{MetadataRequest, RequestHeader};
 use kafka_protocol::protocol::encode_request_header_into_buffer;
 use proptest::collection::vec;
@@ -9,7 +10,7 @@ use tributary_cluster::{Kafka, Settings, TransactionVersion};
 
 use crate::support::{
     B1, ID, Lost, POSITIONS, Session, Speaks, Stamp, TOPIC, World, batch, every_api, frame,
-    init_request, produce_request,
+    init_request, produce_request, text,
 };
 
 fn world(kafka: Kafka) -> World {
@@ -118,6 +119,16 @@ fn a_claimed_length_is_not_believed() {
         let mut world = world(Kafka::V3_9_2);
         world.send_bytes(B1, &headed(api, version, &body));
         assert_eq!(world.take_bytes(B1), Err(Lost::Closed), "API {api}");
+    }
+}
+
+#[test]
+fn a_request_has_so_many_elements_and_no_more() {
+    for (count, answered) in [(100_000, true), (100_001, false)] {
+        let mut world = world(Kafka::V3_9_2);
+        let topic = MetadataRequestTopic::default().with_name(Some(text("x").into()));
+        let request = MetadataRequest::default().with_topics(Some(vec![topic; count]));
+        assert_eq!(world.try_call(B1, 12, &request).is_ok(), answered);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Transaction versions: what a cluster does that is at another one than its client, what changes
 //! while sessions run, and what happens when epochs are used up.
 
-use kafka_protocol::messages::ApiVersionsRequest;
+use kafka_protocol::messages::{ApiVersionsRequest, EndTxnRequest};
 use tributary_cluster::{Kafka, Settings, TransactionVersion};
 
 use crate::support::{B1, ID, Session, Speaks, TOPIC, World, batch, fetch_offset, text, values};
@@ -110,6 +110,13 @@ fn the_producer_id_is_replaced_when_sessions_have_used_up_its_epochs() {
     assert_ne!(first, second);
     let epochs = |id| [(id, 0), (id, 1), (id, 2)];
     assert_eq!(producers, [epochs(first), epochs(second)].concat());
+
+    let last =
+        Session { id: ID.to_owned(), speaks: Speaks::V0, producer: (second, 2), sequences: [0, 0] };
+    let next = last.init_own(&mut world);
+    assert_eq!((next.error_code, next.producer_epoch), (0, 0));
+    let again = last.init_own(&mut world);
+    assert_eq!((again.error_code, again.producer_id), (0, next.producer_id), "its answer was lost");
 }
 
 #[test]
@@ -148,6 +155,45 @@ fn a_producer_that_knows_its_epoch_may_repeat_its_init() {
         let other = Session { producer: (1, 0), ..session.clone() };
         assert_eq!(other.init_own(&mut world).error_code, 90);
     }
+}
+
+/// In version 2 the abort that a timeout brought is like one that the client asked for.
+#[test]
+fn only_version_2_goes_on_after_a_timeout() {
+    for (speaks, error) in [(Speaks::V0, 90), (Speaks::V2, 0)] {
+        let mut world = World::new(at(TransactionVersion::V2));
+        let mut session = Session::open(&mut world, ID, speaks);
+        session.register(&mut world);
+        assert_eq!(session.produce(&mut world, 0, &["a"]).0, 0);
+        world.wait_ms(70_000);
+        assert_eq!(session.init_own(&mut world).error_code, error);
+    }
+}
+
+/// The partition does not ask the coordinator while the very transaction is open there.
+#[test]
+fn a_late_batch_goes_into_the_transaction_whose_marker_is_not_written() {
+    let mut world = World::new(Settings { marker_delay_ms: 20, ..at(TransactionVersion::V0) });
+    let mut session = Session::open(&mut world, ID, Speaks::V0);
+    session.transact(&mut world, &["a"], 1);
+    assert_eq!(session.produce(&mut world, 0, &["late"]), (0, 1));
+    world.wait_ms(20);
+    assert_eq!(values(&world.cluster.read_committed(TOPIC, 0)), ["a", "late"]);
+    assert_eq!(session.produce(&mut world, 0, &["later"]).0, 120);
+}
+
+#[test]
+fn old_versions_are_told_an_older_word_for_fenced() {
+    let mut world = World::new(at(TransactionVersion::V0));
+    let old = Session::open(&mut world, ID, Speaks::V0);
+    let new = Session::open(&mut world, ID, Speaks::V0);
+    assert_ne!(old.producer, new.producer);
+    let end = EndTxnRequest::default()
+        .with_transactional_id(text(ID).into())
+        .with_producer_id(old.producer.0.into())
+        .with_producer_epoch(old.producer.1);
+    assert_eq!(world.call(B1, 1, &end).error_code, 47);
+    assert_eq!(world.call(B1, 2, &end).error_code, 90);
 }
 
 #[test]
