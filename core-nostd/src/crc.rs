@@ -9,15 +9,15 @@ const POLYNOMIAL: u32 = 0x82F6_3B78;
 
 const TABLE: [u32; 256] = {
     let mut table = [0; 256];
-    let mut byte = 0;
+    let mut byte: u32 = 0;
     while byte < 256 {
-        let mut crc = byte as u32;
+        let mut crc = byte;
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
             bit += 1;
         }
-        table[byte] = crc;
+        table[byte as usize] = crc;
         byte += 1;
     }
     table
@@ -26,7 +26,10 @@ const TABLE: [u32; 256] = {
 /// CRC32C by a table of 256 entries.
 #[must_use]
 pub fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
-    let step = |crc: u32, &byte: &u8| TABLE[usize::from(crc as u8 ^ byte)] ^ (crc >> 8);
+    let step = |crc: u32, &byte: &u8| {
+        let [lowest, ..] = crc.to_le_bytes();
+        TABLE[usize::from(lowest ^ byte)] ^ (crc >> 8)
+    };
     !bytes.iter().fold(!seed, step)
 }
 

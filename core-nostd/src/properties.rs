@@ -116,9 +116,8 @@ mod tests {
 
     #[test]
     fn reads_what_a_publish_carries_and_passes_over_what_belongs_to_the_connection() {
-        let bytes = [
-            0x01, 1, 0x23, 0, 7, 0x02, 0, 0, 0, 9, 0x0B, 0x80, 0x01, 0x26, 0, 1, b'a', 0, 1, b'b',
-        ];
+        let bytes =
+            [0x01, 1, 0x23, 0, 7, 0x02, 0, 0, 0, 9, 0x0B, 0x80, 0x01, 0x26, 0, 1, b'a', 0, 1, b'b'];
         let mut found = Properties(&bytes).iter();
         assert_eq!(found.next(), Some(Property::PayloadFormatText(true)));
         assert_eq!(found.next(), Some(Property::MessageExpiry(9)));

@@ -13,12 +13,16 @@ pub const fn len(value: u64) -> usize {
 pub fn put(mut value: u64, out: &mut [u8]) -> usize {
     let mut at = 0;
     while value >= 0x80 {
-        out[at] = value as u8 | 0x80;
+        out[at] = lowest(value) | 0x80;
         value >>= 7;
         at += 1;
     }
-    out[at] = value as u8;
+    out[at] = lowest(value);
     at + 1
+}
+
+const fn lowest(value: u64) -> u8 {
+    value.to_le_bytes()[0]
 }
 
 /// Reads a value from the start of `bytes`, and moves them on.

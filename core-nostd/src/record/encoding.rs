@@ -43,9 +43,7 @@ const fn delta(event: &Event<'_>, base: Timestamp) -> u64 {
 /// If `out` is not [`encoded_len`] long.
 pub fn encode(event: &Event<'_>, base: Timestamp, out: &mut [u8]) {
     let mut at = varint::put(content_len(event, base) as u64, out);
-    out[at] = event.qos as u8
-        | if event.retain { RETAIN } else { 0 }
-        | (event.origin as u8) << 3;
+    out[at] = event.qos as u8 | if event.retain { RETAIN } else { 0 } | (event.origin as u8) << 3;
     at += 1;
     at += varint::put(delta(event, base), &mut out[at..]);
     for bytes in [event.client.as_bytes(), event.topic.as_bytes(), event.properties.0] {

@@ -281,8 +281,13 @@ impl Server {
         let constants = &self.daemon.constants;
         let same_log = constants.dir == config.log.dir.display().to_string();
         let same_name = config.gateway.as_ref().is_none_or(|name| *name == constants.gateway);
-        if !same_name || !same_log || config.listeners != self.listeners && !ephemeral(&config.listeners) {
-            tracing::warn!("changes of gateway, [log] and [[listener]] take effect at the next start");
+        if !same_name
+            || !same_log
+            || config.listeners != self.listeners && !ephemeral(&config.listeners)
+        {
+            tracing::warn!(
+                "changes of gateway, [log] and [[listener]] take effect at the next start"
+            );
         }
         let describe = |failure: Failure| match failure {
             Failure::Directory(why) | Failure::Other(why) => why,
