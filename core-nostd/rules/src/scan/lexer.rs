@@ -25,8 +25,9 @@ pub(crate) enum Numeral {
 /// The digits that an f64 holds whatever they are: fewer cannot be out of its range.
 const DIGITS_IN_RANGE: usize = 308;
 
-/// Reads tokens from the front of what is left.
-#[derive(Clone, Debug)]
+/// Reads tokens from the front of what is left. What is called often is inlined, and what is not
+/// takes and returns the rest as a value: so the rest stays in registers.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Lexer<'a> {
     rest: &'a [u8],
 }
@@ -45,28 +46,24 @@ impl<'a> Lexer<'a> {
     #[inline]
     pub(crate) fn peek_token(&mut self) -> Result<u8, NotJson> {
         match self.rest.first() {
-            Some(byte) if *byte > b' ' => Ok(*byte),
-            _ => self.skip_space(),
+            Some(byte) if *byte > b' ' => return Ok(*byte),
+            _ => self.rest = skip_space(self.rest),
         }
-    }
-
-    #[cold]
-    fn skip_space(&mut self) -> Result<u8, NotJson> {
-        while let [byte, rest @ ..] = self.rest {
-            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
-                return Ok(*byte);
-            }
-            self.rest = rest;
-        }
-        Err(NotJson)
+        self.rest.first().copied().ok_or(NotJson)
     }
 
     /// The next byte that is not white space, which is taken.
     #[inline]
     pub(crate) fn token(&mut self) -> Result<u8, NotJson> {
-        let byte = self.peek_token()?;
-        self.advance();
-        Ok(byte)
+        if let [byte, rest @ ..] = self.rest
+            && *byte > b' '
+        {
+            self.rest = rest;
+            return Ok(*byte);
+        }
+        let (byte, rest) = skip_space(self.rest).split_first().ok_or(NotJson)?;
+        self.rest = rest;
+        Ok(*byte)
     }
 
     /// Takes the next token if it is `byte`.
@@ -85,8 +82,8 @@ impl<'a> Lexer<'a> {
     }
 
     /// Nothing but white space is left.
-    pub(crate) fn end(mut self) -> Result<(), NotJson> {
-        if self.peek_token().is_err() { Ok(()) } else { Err(NotJson) }
+    pub(crate) fn end(self) -> Result<(), NotJson> {
+        if skip_space(self.rest).is_empty() { Ok(()) } else { Err(NotJson) }
     }
 
     /// One byte further.
@@ -96,6 +93,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// All of `true`, `false` or `null`.
+    #[inline]
     pub(crate) fn literal(&mut self, literal: &[u8]) -> Result<(), NotJson> {
         self.rest = self.rest.strip_prefix(literal).ok_or(NotJson)?;
         Ok(())
@@ -116,7 +114,7 @@ impl<'a> Lexer<'a> {
                 }
                 b'\\' => {
                     escaped = true;
-                    self.escape()?;
+                    self.rest = skip_escape(behind)?;
                 }
                 byte if *byte < b' ' => return Err(NotJson),
                 _ => {}
@@ -124,119 +122,22 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// What follows a backslash.
-    #[cold]
-    fn escape(&mut self) -> Result<(), NotJson> {
-        let (byte, rest) = self.rest.split_first().ok_or(NotJson)?;
-        self.rest = rest;
-        match byte {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(()),
-            b'u' => match self.unit()? {
-                0xDC00..0xE000 => Err(NotJson),
-                0xD800..0xDC00 => {
-                    self.literal(br"\u")?;
-                    if (0xDC00..0xE000).contains(&self.unit()?) { Ok(()) } else { Err(NotJson) }
-                }
-                _ => Ok(()),
-            },
-            _ => Err(NotJson),
-        }
-    }
-
-    fn unit(&mut self) -> Result<u32, NotJson> {
-        let (digits, rest) = self.rest.split_first_chunk().ok_or(NotJson)?;
-        self.rest = rest;
-        unit(*digits).ok_or(NotJson)
-    }
-
-    /// Checks a number; answers its text and whether it has neither point nor exponent.
-    #[inline]
-    fn skip_number(&mut self) -> Result<(&'a [u8], bool), NotJson> {
-        let start = self.rest;
-        let unsigned = start.strip_prefix(b"-").unwrap_or(start);
-        let mut rest = match unsigned {
-            [b'0', rest @ ..] => rest,
-            _ => skip_digits(unsigned)?,
-        };
-        let mut whole = true;
-        if let [b'.', fraction @ ..] = rest {
-            rest = skip_digits(fraction)?;
-            whole = false;
-        }
-        let exponent = matches!(rest, [b'e' | b'E', ..]);
-        if let [b'e' | b'E', b'+' | b'-', digits @ ..] | [b'e' | b'E', digits @ ..] = rest {
-            rest = skip_digits(digits)?;
-        }
-        self.rest = rest;
-        let text = start.get(..start.len() - rest.len()).unwrap_or_default();
-        if exponent || text.len() > DIGITS_IN_RANGE {
-            float(text)?;
-        }
-        Ok((text, whole && !exponent))
-    }
-
     /// A number, with its text.
     pub(crate) fn number(&mut self) -> Result<(Numeral, &'a [u8]), NotJson> {
-        let (text, whole) = self.skip_number()?;
-        let numeral = match whole.then(|| integer(text)).flatten() {
-            Some(value) => Numeral::Int(value),
-            None => Numeral::Float(float(text)?),
-        };
-        Ok((numeral, text))
+        let start = self.rest;
+        self.rest = skip_number(start)?;
+        let text = start.get(..start.len() - self.rest.len()).unwrap_or_default();
+        Ok((numeral(text)?, text))
     }
 
     /// Skips a value below `depth` containers, and checks it.
     #[inline]
     pub(crate) fn skip_value(&mut self, depth: u32) -> Result<(), NotJson> {
         match self.peek_token()? {
-            b'{' | b'[' => self.skip_container(depth),
-            _ => self.skip_scalar(),
+            b'{' | b'[' => self.rest = skip_container(self.rest, depth)?,
+            _ => self.rest = skip_scalar(self.rest)?,
         }
-    }
-
-    /// Needs no stack: one bit for each level.
-    #[inline(never)]
-    fn skip_container(&mut self, depth: u32) -> Result<(), NotJson> {
-        // Of each container that is open, the innermost lowest: whether it is an object.
-        let (mut objects, mut open) = (0_u64, 0);
-        loop {
-            match self.peek_token()? {
-                bracket @ (b'{' | b'[') => {
-                    self.advance();
-                    open += 1;
-                    if depth + open > JSON_DEPTH_MAX {
-                        return Err(NotJson);
-                    }
-                    let object = bracket == b'{';
-                    objects = objects << 1 | u64::from(object);
-                    if self.take(if object { b'}' } else { b']' })? {
-                        objects >>= 1;
-                        open -= 1;
-                    } else {
-                        self.skip_key(object)?;
-                        continue;
-                    }
-                }
-                _ => self.skip_scalar()?,
-            }
-            loop {
-                if open == 0 {
-                    return Ok(());
-                }
-                let object = objects & 1 == 1;
-                match (self.token()?, object) {
-                    (b',', _) => {
-                        self.skip_key(object)?;
-                        break;
-                    }
-                    (b'}', true) | (b']', false) => {
-                        objects >>= 1;
-                        open -= 1;
-                    }
-                    _ => return Err(NotJson),
-                }
-            }
-        }
+        Ok(())
     }
 
     /// A key and its colon, in an object.
@@ -248,31 +149,182 @@ impl<'a> Lexer<'a> {
         }
         Ok(())
     }
+}
 
-    /// The next token begins a value that is neither object nor array.
-    #[inline]
-    fn skip_scalar(&mut self) -> Result<(), NotJson> {
-        match self.rest.first() {
-            Some(b'"') => {
-                self.advance();
-                self.string().map(|_| ())
-            }
-            Some(b't') => self.literal(b"true"),
-            Some(b'f') => self.literal(b"false"),
-            Some(b'n') => self.literal(b"null"),
-            _ => self.skip_number().map(|_| ()),
-        }
+#[cold]
+fn skip_space(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    while let [b' ' | b'\t' | b'\n' | b'\r', behind @ ..] = rest {
+        rest = behind;
     }
+    rest
+}
+
+/// What follows a backslash.
+#[cold]
+fn skip_escape(text: &[u8]) -> Result<&[u8], NotJson> {
+    match text {
+        [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', rest @ ..] => Ok(rest),
+        [b'u', rest @ ..] => {
+            let (first, rest) = skip_unit(rest)?;
+            match first {
+                0xDC00..0xE000 => Err(NotJson),
+                0xD800..0xDC00 => {
+                    let (second, rest) = skip_unit(rest.strip_prefix(br"\u").ok_or(NotJson)?)?;
+                    if (0xDC00..0xE000).contains(&second) { Ok(rest) } else { Err(NotJson) }
+                }
+                _ => Ok(rest),
+            }
+        }
+        _ => Err(NotJson),
+    }
+}
+
+fn skip_unit(text: &[u8]) -> Result<(u32, &[u8]), NotJson> {
+    let (digits, rest) = text.split_first_chunk().ok_or(NotJson)?;
+    Ok((unit(*digits).ok_or(NotJson)?, rest))
+}
+
+/// The next token begins a value that is neither object nor array.
+#[inline(never)]
+fn skip_scalar(text: &[u8]) -> Result<&[u8], NotJson> {
+    let mut lexer = Lexer { rest: text };
+    match text {
+        [b'"', rest @ ..] => {
+            lexer.rest = rest;
+            lexer.string()?;
+        }
+        [b't', ..] => lexer.literal(b"true")?,
+        [b'f', ..] => lexer.literal(b"false")?,
+        [b'n', ..] => lexer.literal(b"null")?,
+        _ => return skip_number(text),
+    }
+    Ok(lexer.rest)
+}
+
+/// Checks a number and that it is in the range of an f64.
+#[inline]
+fn skip_number(text: &[u8]) -> Result<&[u8], NotJson> {
+    let unsigned = text.strip_prefix(b"-").unwrap_or(text);
+    let mut rest = match unsigned {
+        [b'0', rest @ ..] => rest,
+        _ => skip_digits(unsigned)?,
+    };
+    if let [b'.', fraction @ ..] = rest {
+        rest = skip_digits(fraction)?;
+    }
+    let long = text.len() - rest.len() > DIGITS_IN_RANGE;
+    if long || matches!(rest, [b'e' | b'E', ..]) { skip_exponent(text, rest) } else { Ok(rest) }
+}
+
+/// The number that begins `text` may have an exponent at `rest`, and be too large.
+#[cold]
+fn skip_exponent<'a>(text: &[u8], rest: &'a [u8]) -> Result<&'a [u8], NotJson> {
+    let rest = match rest {
+        [b'e' | b'E', b'+' | b'-', digits @ ..] | [b'e' | b'E', digits @ ..] => {
+            skip_digits(digits)?
+        }
+        _ => rest,
+    };
+    float(text.get(..text.len() - rest.len()).unwrap_or_default())?;
+    Ok(rest)
 }
 
 /// At least one digit.
 #[inline]
 fn skip_digits(text: &[u8]) -> Result<&[u8], NotJson> {
-    let mut rest = text;
-    while let [b'0'..=b'9', behind @ ..] = rest {
-        rest = behind;
+    match text.iter().position(|byte| !byte.is_ascii_digit()) {
+        Some(0) => Err(NotJson),
+        Some(len) => Ok(text.get(len..).unwrap_or_default()),
+        None if text.is_empty() => Err(NotJson),
+        None => Ok(&[]),
     }
-    if rest.len() < text.len() { Ok(rest) } else { Err(NotJson) }
+}
+
+/// The value of a number that was checked.
+fn numeral(text: &[u8]) -> Result<Numeral, NotJson> {
+    let (digits, point) = match text.iter().position(|byte| !matches!(byte, b'-' | b'0'..=b'9')) {
+        None => (text, None),
+        Some(at) => (text.get(..at).unwrap_or_default(), text.get(at..)),
+    };
+    let value = match point {
+        None => integer(digits).map(Numeral::Int),
+        Some([b'.', fraction @ ..]) => short_decimal(digits, fraction).map(Numeral::Float),
+        Some(_) => None,
+    };
+    value.map_or_else(|| float(text).map(Numeral::Float), Ok)
+}
+
+/// The nearest float to a decimal whose digits are a number below 2^53: one division of two floats
+/// that are exact is rounded once, so it is the nearest (Clinger 1990).
+#[expect(clippy::cast_precision_loss, reason = "there is none below 2^53")]
+fn short_decimal(whole: &[u8], fraction: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 9] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
+    const DIGITS_MAX: usize = 15;
+    let power = POWERS.get(fraction.len())?;
+    let (negative, digits) = match whole {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.len() + fraction.len() > DIGITS_MAX {
+        return None;
+    }
+    let mut value = 0_u64;
+    for digit in digits.iter().chain(fraction) {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + u64::from(digit);
+    }
+    let value = value as f64 / power;
+    Some(if negative { -value } else { value })
+}
+
+/// Skips an object or array below `depth` others, and checks it. Needs no stack: one bit of a word
+/// says of each level which of the two it is.
+#[inline(never)]
+fn skip_container(text: &[u8], depth: u32) -> Result<&[u8], NotJson> {
+    let mut lexer = Lexer { rest: text };
+    // The innermost is the lowest bit: set for an object.
+    let (mut objects, mut open) = (0_u64, 0);
+    loop {
+        match lexer.peek_token()? {
+            bracket @ (b'{' | b'[') => {
+                lexer.advance();
+                open += 1;
+                if depth + open > JSON_DEPTH_MAX {
+                    return Err(NotJson);
+                }
+                let object = bracket == b'{';
+                objects = objects << 1 | u64::from(object);
+                if !lexer.take(if object { b'}' } else { b']' })? {
+                    lexer.skip_key(object)?;
+                    continue;
+                }
+                objects >>= 1;
+                open -= 1;
+            }
+            _ => lexer.rest = skip_scalar(lexer.rest)?,
+        }
+        loop {
+            if open == 0 {
+                return Ok(lexer.rest);
+            }
+            let object = objects & 1 == 1;
+            match (lexer.token()?, object) {
+                (b',', _) => {
+                    lexer.skip_key(object)?;
+                    break;
+                }
+                (b'}', true) | (b']', false) => {
+                    objects >>= 1;
+                    open -= 1;
+                }
+                _ => return Err(NotJson),
+            }
+        }
+    }
 }
 
 /// What is left behind bytes that mean themselves, eight at a time: at its end up to seven may be.

@@ -95,24 +95,30 @@ impl Walk<'_> {
 
     fn object(&mut self, node: &Node, depth: u32) -> Result<(), NotJson> {
         let depth = deeper(depth)?;
-        self.lexer.expect(b'{')?;
-        if self.lexer.take(b'}')? {
-            return Ok(());
-        }
-        loop {
-            self.lexer.expect(b'"')?;
-            let Quoted { text, escaped } = self.lexer.string()?;
-            self.lexer.expect(b':')?;
+        // A copy, which stays in registers.
+        let mut lexer = self.lexer;
+        lexer.expect(b'{')?;
+        let mut end = lexer.take(b'}')?;
+        while !end {
+            lexer.expect(b'"')?;
+            let Quoted { text, escaped } = lexer.string()?;
+            lexer.expect(b':')?;
             match self.view.key_child(node, Text { bytes: text, escaped }) {
-                Some(child) => self.child(child, depth)?,
-                None => self.lexer.skip_value(depth)?,
+                Some(child) => {
+                    self.lexer = lexer;
+                    self.child(child, depth)?;
+                    lexer = self.lexer;
+                }
+                None => lexer.skip_value(depth)?,
             }
-            match self.lexer.token()? {
-                b',' => {}
-                b'}' => return Ok(()),
+            end = match lexer.token()? {
+                b',' => false,
+                b'}' => true,
                 _ => return Err(NotJson),
-            }
+            };
         }
+        self.lexer = lexer;
+        Ok(())
     }
 
     fn array(&mut self, node: &Node, depth: u32) -> Result<(), NotJson> {

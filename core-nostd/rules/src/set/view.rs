@@ -36,7 +36,7 @@
 
 use super::instruction::Instruction;
 use crate::limits::SET_BYTES_MAX;
-use crate::value::{Place, Span, Text, Value};
+use crate::value::{Number, Place, Span, Text, Value};
 
 /// The format that this build writes and reads.
 pub(crate) const VERSION: u8 = 1;
@@ -138,6 +138,17 @@ impl<'a> View<'a> {
 
     pub(crate) fn constant(&self, index: usize) -> Option<Value> {
         self.constants.get(index).and_then(decode_constant)
+    }
+
+    /// A constant that is a number.
+    #[inline]
+    pub(crate) fn number(&self, index: usize) -> Option<Number> {
+        let bytes = self.constants.get(index)?;
+        match bytes[0] {
+            INT => Some(Number::Int(long(bytes, 8).cast_signed())),
+            FLOAT => Some(Number::Float(f64::from_bits(long(bytes, 8)))),
+            _ => None,
+        }
     }
 
     pub(crate) fn program(&self, program: Program) -> &'a [[u8; Instruction::BYTES]] {
@@ -331,14 +342,15 @@ const PREFIX_BYTES: usize = 8;
 /// The first eight bytes of a key, filled up with 0.
 #[inline]
 pub(crate) fn prefix(key: &[u8]) -> u64 {
-    if let Some(bytes) = key.first_chunk() {
+    if let Some(bytes) = key.first_chunk::<PREFIX_BYTES>() {
         return u64::from_be_bytes(*bytes);
     }
-    let mut bytes = [0; PREFIX_BYTES];
-    for (to, from) in bytes.iter_mut().zip(key) {
-        *to = *from;
+    let (mut bits, mut shift) = (0, u64::BITS);
+    for byte in key {
+        bits = bits << 8 | u64::from(*byte);
+        shift -= 8;
     }
-    u64::from_be_bytes(bytes)
+    bits.checked_shl(shift).unwrap_or(0)
 }
 
 /// The bit of a node's mask for a key: of its length, first and last byte.
@@ -350,15 +362,22 @@ pub(crate) fn key_bit(key: &[u8]) -> u64 {
     1 << ((key.len().wrapping_mul(7) ^ first ^ last.wrapping_mul(3)) & 63)
 }
 
+/// The kinds of constants.
+const NULL: u8 = 0;
+const BOOL: u8 = 1;
+const INT: u8 = 2;
+const FLOAT: u8 = 3;
+const TEXT: u8 = 4;
+
 #[inline]
 fn decode_constant(bytes: &[u8; CONSTANT_BYTES]) -> Option<Value> {
     let (len, low, bits) = (word(bytes, 4), word(bytes, 8), long(bytes, 8));
     Some(match bytes[0] {
-        0 => Value::Null,
-        1 => Value::Bool(bits == 1),
-        2 => Value::Int(bits.cast_signed()),
-        3 => Value::Float { value: f64::from_bits(bits), start: 0, len: 0 },
-        4 => Value::Text(Span { place: Place::Set, escaped: false, start: low, len }),
+        NULL => Value::Null,
+        BOOL => Value::Bool(bits == 1),
+        INT => Value::Int(bits.cast_signed()),
+        FLOAT => Value::Float { value: f64::from_bits(bits), start: 0, len: 0 },
+        TEXT => Value::Text(Span { place: Place::Set, escaped: false, start: low, len }),
         _ => return None,
     })
 }
@@ -366,11 +385,11 @@ fn decode_constant(bytes: &[u8; CONSTANT_BYTES]) -> Option<Value> {
 /// The constant that stands for a value; it has a text in the set, if it is one.
 pub(crate) fn constant_bytes(value: Value) -> [u8; CONSTANT_BYTES] {
     let (kind, len, bits) = match value {
-        Value::Null | Value::Composite => (0, 0, 0),
-        Value::Bool(value) => (1, 0, u64::from(value)),
-        Value::Int(value) => (2, 0, value.cast_unsigned()),
-        Value::Float { value, .. } => (3, 0, value.to_bits()),
-        Value::Text(span) => (4, span.len, u64::from(span.start)),
+        Value::Null | Value::Composite => (NULL, 0, 0),
+        Value::Bool(value) => (BOOL, 0, u64::from(value)),
+        Value::Int(value) => (INT, 0, value.cast_unsigned()),
+        Value::Float { value, .. } => (FLOAT, 0, value.to_bits()),
+        Value::Text(span) => (TEXT, span.len, u64::from(span.start)),
     };
     let mut bytes = [0; CONSTANT_BYTES];
     bytes[0] = kind;

@@ -25,10 +25,11 @@ const EXACT: u64 = 1 << f64::MANTISSA_DIGITS;
 
 impl Number {
     /// The number that a value is, if it is one.
-    pub(crate) fn of(value: Value) -> Option<Self> {
+    #[inline]
+    pub(crate) fn of(value: &Value) -> Option<Self> {
         match value {
-            Value::Int(value) => Some(Self::Int(value)),
-            Value::Float { value, .. } => Some(Self::Float(value)),
+            Value::Int(value) => Some(Self::Int(*value)),
+            Value::Float { value, .. } => Some(Self::Float(*value)),
             _ => None,
         }
     }
@@ -111,6 +112,7 @@ impl Number {
         }
     }
 
+    #[inline]
     /// Compares exactly, also an i64 with an f64 beyond 2^53.
     pub(crate) fn order(self, other: Self) -> Ordering {
         match (self, other) {

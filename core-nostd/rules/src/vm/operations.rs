@@ -2,8 +2,8 @@
 
 use core::cmp::Ordering;
 
-use super::{Evaluation, is_null, logical};
-use crate::set::{Instruction, Op};
+use super::{Evaluation, Payload, is_null, logical};
+use crate::set::{Instruction, Op, Operand};
 use crate::truth::Why;
 use crate::value::{Full, NoResult, Number, Place, Places, Sink, Span, Text, Value};
 
@@ -12,14 +12,10 @@ impl Evaluation<'_> {
     #[inline]
     pub(super) fn comparison(&mut self, instruction: Instruction) -> Option<bool> {
         let Instruction { op, register, flags, a, b, .. } = instruction;
-        let (a, b) = (self.operand(a), self.operand(b));
-        let mut truth = None;
-        if !is_null(a) && !is_null(b) {
-            match self.order(a, b) {
-                Some(order) => truth = Some(compare(op, order)),
-                None => self.why |= Why::TYPE,
-            }
-        }
+        let truth = match self.order_numbers(a, b) {
+            Some(order) => Some(compare(op, order)),
+            None => self.compare_any(op, a, b),
+        };
         if flags & Instruction::COMBINE == 0 {
             return truth;
         }
@@ -27,12 +23,37 @@ impl Evaluation<'_> {
         if flags & Instruction::OR == 0 { and(before, truth) } else { or(before, truth) }
     }
 
-    /// How two values that are not NULL compare; `None` if their types do not.
+    /// The most frequent comparison, without copying values: a field that is a number with a
+    /// constant that is one. `None` if it is another.
+    #[inline]
+    fn order_numbers(&self, a: u16, b: u16) -> Option<Ordering> {
+        let usual = Operand::kind(a) == Operand::FIELD && Operand::kind(b) == Operand::CONSTANT;
+        if !usual || self.payload != Payload::Json {
+            return None;
+        }
+        let field = Number::of(self.scratch.slots.get(Operand::index(a))?.as_ref()?)?;
+        Some(field.order(self.view.number(Operand::index(b))?))
+    }
+
+    #[inline(never)]
+    fn compare_any(&mut self, op: Op, a: u16, b: u16) -> Option<bool> {
+        let (a, b) = (self.operand(a), self.operand(b));
+        if is_null(a) || is_null(b) {
+            return None;
+        }
+        let order = match (Number::of(&a), Number::of(&b)) {
+            (Some(a), Some(b)) => Some(a.order(b)),
+            _ => self.order(a, b),
+        };
+        if order.is_none() {
+            self.why |= Why::TYPE;
+        }
+        order.map(|order| compare(op, order))
+    }
+
+    /// How two values that are not numbers compare; `None` if their types do not.
     #[inline]
     fn order(&self, a: Value, b: Value) -> Option<Ordering> {
-        if let (Some(a), Some(b)) = (Number::of(a), Number::of(b)) {
-            return Some(a.order(b));
-        }
         match (a, b) {
             (Value::Text(a), Value::Text(b)) => {
                 let places = self.places();
@@ -86,7 +107,7 @@ impl Evaluation<'_> {
         if is_null(a) || is_null(b) {
             return Value::Null;
         }
-        let (Some(a), Some(b)) = (Number::of(a), Number::of(b)) else {
+        let (Some(a), Some(b)) = (Number::of(&a), Number::of(&b)) else {
             return self.null(Why::TYPE);
         };
         self.computed(match op {
@@ -102,7 +123,7 @@ impl Evaluation<'_> {
         if is_null(a) {
             return Value::Null;
         }
-        let Some(a) = Number::of(a) else {
+        let Some(a) = Number::of(&a) else {
             return self.null(Why::TYPE);
         };
         self.computed(match op {
