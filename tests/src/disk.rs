@@ -372,8 +372,7 @@ impl Media for Disk {
 
     fn publish(&mut self, end: End, oldest: Offset, tail: Tail<'_>) {
         let tail_bytes = tail.bytes.to_vec();
-        self.state.borrow_mut().published =
-            Some((end, oldest, tail.segment, tail.at, tail_bytes));
+        self.state.borrow_mut().published = Some((end, oldest, tail.segment, tail.at, tail_bytes));
     }
 }
 
@@ -409,10 +408,11 @@ impl ReadMedia for DiskReader {
         if let Some((_, _, tail_segment, tail_at, tail)) = &state.published
             && *tail_segment == segment
         {
-            for (place, byte) in (*tail_at..).zip(tail) {
-                if let Some(into) = place.checked_sub(at).and_then(|i| into.get_mut(i as usize)) {
-                    *into = *byte;
-                }
+            let (from, to) =
+                ((*tail_at).max(at), (*tail_at + tail.len() as u32).min(at + into.len() as u32));
+            if from < to {
+                into[(from - at) as usize..(to - at) as usize]
+                    .copy_from_slice(&tail[(from - tail_at) as usize..(to - tail_at) as usize]);
             }
         }
         Ok(())

@@ -124,7 +124,9 @@ impl History {
         });
         let recovery = recovery.map_err(|error| self.crashed(&error))?;
         let report = recovery.report().clone();
-        if std::env::var("DBG").is_ok() { for i in 0..4 { if let Some(b) = self.disk.bytes(i) { eprintln!("seg {i} {:x?}", &b[..28]); } } eprintln!("open {} {:?}", floor, (report.created, report.next, report.oldest, &report.gaps, &report.generations, report.torn_bytes, routes)); }
+        if self.disk.is_down() {
+            return Err(Crashed);
+        }
         self.judge_report(&report, floor, routes);
         let entropy = Entropy {
             log_id: self.rng.u64(..),
@@ -162,7 +164,11 @@ impl History {
     }
 
     fn crashed(&self, error: &dyn std::error::Error) -> Crashed {
-        assert!(self.disk.is_down(), "the log opens whatever it finds: {error}; seed {}", self.seed);
+        assert!(
+            self.disk.is_down(),
+            "the log opens whatever it finds: {error}; seed {}",
+            self.seed
+        );
         Crashed
     }
 
@@ -196,12 +202,17 @@ impl History {
         let end = self.log().end().offset.0;
         for (offset, payload) in &read.events {
             let appended = self.appended.get(offset);
-            assert!(appended == Some(payload), "offset {offset} is not what was appended; seed {seed}");
+            assert!(
+                appended == Some(payload),
+                "offset {offset} is not what was appended; seed {seed}"
+            );
         }
         for (gap, cause) in &read.gaps {
             for offset in gap.clone() {
                 let excused = offset < self.evictable
-                    || [&self.holes, &self.destroyed].iter().any(|h| h.iter().any(|r| r.contains(&offset)))
+                    || [&self.holes, &self.destroyed]
+                        .iter()
+                        .any(|h| h.iter().any(|r| r.contains(&offset)))
                     || offset >= self.acked && !self.appended.contains_key(&offset);
                 // What was not acknowledged may be lost where a claim lies behind it.
                 let unacknowledged = offset >= self.acked;
@@ -209,7 +220,8 @@ impl History {
                     excused || unacknowledged,
                     "offset {offset} of gap {gap:?} ({cause:?}) was acknowledged (to {}, evictable \
                      to {}); seed {seed}",
-                    self.acked, self.evictable
+                    self.acked,
+                    self.evictable
                 );
                 if unacknowledged {
                     self.appended.remove(&offset);
@@ -246,15 +258,25 @@ impl History {
         *next = read_on(reader, &self.disk, end, &mut buffer, &mut read);
         assert!(*next >= end.offset.0, "following ends before the end; seed {}", self.seed);
         for (offset, payload) in &read.events {
-            assert!(self.appended.get(offset) == Some(payload), "{offset} is wrong; seed {}", self.seed);
+            assert!(
+                self.appended.get(offset) == Some(payload),
+                "{offset} is wrong; seed {}",
+                self.seed
+            );
         }
         for (gap, cause) in &read.gaps {
             let lost = |offset: &u64| {
                 *offset >= self.evictable
-                    && ![&self.holes, &self.destroyed].iter().any(|h| h.iter().any(|r| r.contains(offset)))
+                    && ![&self.holes, &self.destroyed]
+                        .iter()
+                        .any(|h| h.iter().any(|r| r.contains(offset)))
             };
             let lost: Vec<u64> = gap.clone().filter(lost).collect();
-            assert!(lost.is_empty(), "{lost:?} of {gap:?} ({cause:?}) is there; seed {}", self.seed);
+            assert!(
+                lost.is_empty(),
+                "{lost:?} of {gap:?} ({cause:?}) is there; seed {}",
+                self.seed
+            );
         }
         if self.rng.u8(..4) == 0 {
             let back = self.rng.u64(..20).min(self.reader.1);
@@ -274,7 +296,8 @@ impl History {
             // A frame of 72 bytes: so what is stale often lies where new frames begin.
             _ => 17,
         };
-        let count = if payload_bytes == 17 && self.rng.u8(..4) > 0 { 1 } else { self.rng.u32(1..=4) };
+        let count =
+            if payload_bytes == 17 && self.rng.u8(..4) > 0 { 1 } else { self.rng.u32(1..=4) };
         self.clock.age.0 += self.rng.u64(..3);
         let mut body = Vec::new();
         let mut payloads = Vec::new();
@@ -349,7 +372,6 @@ impl History {
     pub fn commit(&mut self) -> Result<(), Crashed> {
         let end = match self.log().commit() {
             Err(CommitError::SegmentFailed) => {
-                if std::env::var("DBG").is_ok() { eprintln!("commit failed {:?}", self.disk.is_down()); }
                 self.roll()?;
                 self.log().commit().map_err(|_| Crashed)?
             }
@@ -371,12 +393,12 @@ impl History {
         if let Some(victim) = &victim {
             self.evictable = self.evictable.max(victim.end.0);
         }
-        let (routes, claim) = (self.routes.appended.to_le_bytes(), self.claim.appended.to_le_bytes());
+        let (routes, claim) =
+            (self.routes.appended.to_le_bytes(), self.claim.appended.to_le_bytes());
         let snapshot: [(ControlKind, &[u8]); 2] =
             [(ControlKind::Routes, &routes), (ControlKind::Hint, &claim)];
         let clock = self.clock;
-        let evicted = self.log().roll(&snapshot, clock).map_err(|e| {if std::env::var("DBG").is_ok() { eprintln!("roll failed {e}"); } Crashed})?;
-        if std::env::var("DBG").is_ok() { eprintln!("rolled {:?} end {:?}", evicted, self.log().end()); }
+        let evicted = self.log().roll(&snapshot, clock).map_err(|_| Crashed)?;
         assert_eq!(evicted, victim, "what is evicted was named before; seed {}", self.seed);
         Ok(())
     }
@@ -395,7 +417,6 @@ impl History {
 
     /// The power goes and comes back.
     pub fn power_cut(&mut self) {
-        if std::env::var("DBG").is_ok() { eprintln!("power cut, acked {} down {}", self.acked, self.disk.is_down()); }
         let cut = Cut::ALL[self.rng.usize(..Cut::ALL.len())];
         self.log = None;
         self.disk.power_cut(cut);
@@ -404,7 +425,6 @@ impl History {
 
     /// The process is killed: the kernel keeps what it has.
     pub fn kill(&mut self) {
-        if std::env::var("DBG").is_ok() { eprintln!("kill, acked {}", self.acked); }
         self.log = None;
         self.disk.be_well();
         self.reader = (Reader::new(Offset(0), crc32c), 0);

@@ -52,7 +52,7 @@ impl Sources {
 }
 
 /// The end of a segment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Found {
     /// Behind the last frame.
     pub(super) at: u32,
@@ -60,6 +60,9 @@ pub(super) struct Found {
     pub(super) first: Option<(u32, Offset)>,
     /// Where that page was read from.
     pub(super) sources: Sources,
+    /// Earlier pages that were read from slots, because their own places have not got them. What
+    /// they hold stands in the buffer behind the last page.
+    pub(super) mended: heapless::Vec<u32, 2>,
 }
 
 /// A walk through the newest segment. `image` becomes its last page, zeros behind the end.
@@ -69,6 +72,8 @@ pub(super) struct Salvage<'w, M> {
     slots: [Option<u32>; 2],
     image: &'w mut [u8],
     image_at: u32,
+    spare: &'w mut [u8],
+    mended: heapless::Vec<u32, 2>,
     sources: Sources,
     first: Option<(u32, Offset)>,
 }
@@ -83,16 +88,24 @@ struct Behind {
 }
 
 impl<'w, M: ReadMedia> Salvage<'w, M> {
-    /// A walk from the start of a segment. `buffer`: four pages or more.
+    /// A walk from the start of a segment. `buffer`: five pages or more.
     pub(super) fn new(ring: &Ring<'w, M>, placed: &Placed, buffer: &'w mut [u8]) -> Self {
         let geometry = placed.header.geometry(ring.media.geometry());
-        let (image, buffer) = buffer.split_at_mut(geometry.page_bytes as usize);
+        let page_bytes = geometry.page_bytes as usize;
+        let (image, buffer) = buffer.split_at_mut(page_bytes);
+        let (spare, buffer) = buffer.split_at_mut(2 * page_bytes);
         image.fill(0);
-        let walk = Walk::at_start(geometry, &placed.header);
-        let window = Window::new(ring, placed, geometry.segment_bytes, buffer);
-        let image_at = geometry.data_at();
-        let (sources, first) = (Sources::default(), None);
-        let mut this = Self { window, walk, slots: [None; 2], image, image_at, sources, first };
+        let mut this = Self {
+            window: Window::new(ring, placed, geometry.segment_bytes, buffer),
+            walk: Walk::at_start(geometry, &placed.header),
+            slots: [None; 2],
+            image,
+            image_at: geometry.data_at(),
+            spare,
+            mended: heapless::Vec::new(),
+            sources: Sources::default(),
+            first: None,
+        };
         this.slots = [this.page_in_slot(1), this.page_in_slot(2)];
         this
     }
@@ -110,11 +123,7 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
     }
 
     /// Walks to the end and reports what there is.
-    pub(super) fn run(
-        mut self,
-        report: &mut Report,
-        visit: &mut dyn FnMut(Control<'_>),
-    ) -> Found {
+    pub(super) fn run(mut self, report: &mut Report, visit: &mut dyn FnMut(Control<'_>)) -> Found {
         loop {
             let at = self.walk.at;
             if let Some(header) = self.walk.step(&mut self.window) {
@@ -140,13 +149,11 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
             self.walk = Walk { at, next, generation, age };
         }
         report.reads = self.window.reads;
+        report.unread_pages = self.window.unread_pages;
         let page_at = self.window.geometry.page_at(self.walk.at);
         let first = self.first.filter(|(at, _)| *at >= page_at);
-        if self.image_at != page_at {
-            self.image.fill(0);
-            self.sources = Sources::default();
-        }
-        Found { at: self.walk.at, first, sources: self.sources }
+        self.turn_to(page_at);
+        Found { at: self.walk.at, first, sources: self.sources, mended: self.mended }
     }
 
     /// Takes note of a frame that goes on with the log.
@@ -181,7 +188,9 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
         };
         match kind {
             ControlKind::Opened => remember_all(&mut report.generations, body),
-            ControlKind::Trimmed => report.oldest = report.oldest.max(offset(0).unwrap_or_default()),
+            ControlKind::Trimmed => {
+                report.oldest = report.oldest.max(offset(0).unwrap_or_default())
+            }
             ControlKind::Hint => report.claimed = report.claimed.max(offset(0).unwrap_or_default()),
             ControlKind::Gap => {
                 if let (Some(start), Some(end)) = (offset(0), offset(8)) {
@@ -196,26 +205,47 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
         visit(Control { kind, at: header.base, body });
     }
 
-    /// Copies into the image what the frame at `at`, just passed, has in the page behind it.
+    /// Copies into the images of its first and its last page what the frame at `at`, just passed,
+    /// has there.
     fn keep(&mut self, at: u32, base: Offset) {
         let geometry = self.window.geometry;
-        let (end, page_at) = (self.walk.at, geometry.page_at(self.walk.at));
-        if page_at != self.image_at {
-            self.image.fill(0);
-            self.image_at = page_at;
-            self.sources = Sources::default();
-        }
         if self.first.is_none_or(|(first, _)| geometry.page_at(first) < geometry.page_at(at)) {
             self.first = Some((at, base));
         }
-        let mut from = at.max(page_at);
-        while from < end {
-            let part = self.window.bytes(from, (end - from) as usize);
-            let begin = (from - page_at) as usize;
+        let first_page = geometry.page_at(at);
+        self.turn_to(first_page);
+        self.copy(at..self.walk.at.min(first_page + geometry.page_bytes));
+        let last_page = geometry.page_at(self.walk.at);
+        if last_page > first_page {
+            self.turn_to(last_page);
+            self.copy(last_page..self.walk.at);
+        }
+    }
+
+    fn copy(&mut self, bytes: core::ops::Range<u32>) {
+        let mut from = bytes.start;
+        while from < bytes.end {
+            let part = self.window.bytes(from, (bytes.end - from) as usize);
+            let begin = (from - self.image_at) as usize;
             self.image[begin..begin + part.len()].copy_from_slice(part);
             from += u32::try_from(part.len()).expect("inside a segment");
-            self.sources.add(self.window.overlay(), page_at);
+            self.sources.add(self.window.overlay(), self.image_at);
         }
+    }
+
+    /// Begins the image of a page. The one before is put aside if a slot was needed for it.
+    fn turn_to(&mut self, page_at: u32) {
+        if page_at == self.image_at {
+            return;
+        }
+        let from_slot = self.sources.slot(1) || self.sources.slot(2);
+        if from_slot && self.mended.push(self.image_at).is_ok() {
+            let begin = (self.mended.len() - 1) * self.image.len();
+            self.spare[begin..begin + self.image.len()].copy_from_slice(self.image);
+        }
+        self.image.fill(0);
+        self.image_at = page_at;
+        self.sources = Sources::default();
     }
 
     /// Shows the copy of a page with which the walk comes furthest from here; `false` if none
@@ -313,7 +343,8 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
         plausible.take(SLOT_TRIES_MAX).find_map(|(at, head)| {
             let head = head.first_chunk()?;
             let pages = (geometry.data_at()..geometry.segment_bytes).step_by(page_bytes);
-            let mut fits = pages.filter(|page| FrameHeader::decode(head, seal, page + at).is_some());
+            let mut fits =
+                pages.filter(|page| FrameHeader::decode(head, seal, page + at).is_some());
             fits.next()
         })
     }

@@ -38,9 +38,7 @@ impl Walk {
         let (same, due) = (header.generation == self.generation, header.base == self.next);
         let later = header.base >= self.next;
         match header.kind {
-            Kind::Control(ControlKind::Opened) => {
-                later && (same || header.clock.age > self.age)
-            }
+            Kind::Control(ControlKind::Opened) => later && (same || header.clock.age > self.age),
             Kind::Control(ControlKind::Gap) => same && later,
             Kind::Events | Kind::Control(_) | Kind::Unknown(_) => same && due,
         }

@@ -10,7 +10,7 @@ use super::super::generations::{GENERATION_BYTES, Generation, remember};
 use super::super::media::Media;
 use super::super::recovery::{Recovery, Unmade};
 use super::super::ring::Placed;
-use super::super::salvage::Sources;
+use super::super::salvage::{Found, Sources};
 use super::super::segment::SegmentHeader;
 use super::super::{Clock, ControlKind, Counters, End, Entropy, Gap};
 use super::moving::gap_body;
@@ -30,7 +30,8 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         let gaps = recovery.report.gaps.clone();
         let known = recovery.report.known_gaps.clone();
         let new_gaps = gaps.iter().filter(|gap| !known.contains(gap));
-        let (found, head) = (recovery.found, recovery.head);
+        let (found, head) = (recovery.found.clone(), recovery.head);
+        let unread = recovery.report.unread_pages > 0;
         let age = Age(recovery.report.age.0.saturating_add(1)).max(clock.age);
         let clock = Clock { age, ..clock };
         let settled = core::mem::replace(&mut recovery.settled, Ok(()));
@@ -38,7 +39,11 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         let opened = match head {
             Err(Unmade { index }) => log.create(index, snapshot, clock),
             Ok(placed) => {
-                log.settle(&placed, found.sources, settled);
+                if unread || placed.header.page_bytes != log.geometry.page_bytes {
+                    log.state = State::Failed;
+                } else {
+                    log.settle(&placed, &found, settled);
+                }
                 log.note_opening(snapshot, clock, new_gaps.clone().cloned())
             }
         };
@@ -112,16 +117,27 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         prepared.and_then(|()| self.put_snapshot(snapshot, clock)).map_err(|error| self.fail(error))
     }
 
-    /// Frees a slot. A segment of another page size is not written any more; neither is one on which
-    /// a barrier failed or this fails.
-    fn settle(&mut self, placed: &Placed, sources: Sources, settled: Result<(), M::Error>) {
-        if placed.header.page_bytes != self.geometry.page_bytes {
-            self.state = State::Failed;
-            return;
-        }
-        if let Err(error) = settled.and_then(|()| self.free_slot(placed.index, sources)) {
+    /// Frees a slot. A segment on which a barrier failed or this fails is not written any more;
+    /// neither is one of another page size, or one that could not be read as a whole.
+    fn settle(&mut self, placed: &Placed, found: &Found, settled: Result<(), M::Error>) {
+        let mended = settled.and_then(|()| self.put_mended(placed.index, &found.mended));
+        if let Err(error) = mended.and_then(|()| self.free_slot(placed.index, found.sources)) {
             self.fail(error);
         }
+    }
+
+    /// Puts pages to their places that only slots have.
+    fn put_mended(&mut self, index: u32, mended: &[u32]) -> Result<(), M::Error> {
+        let page = self.page();
+        for (image, &at) in self.buffer.borrow()[page..].chunks(page).zip(mended) {
+            self.media.write(index, at, image)?;
+            self.counters.bytes += page as u64;
+        }
+        if mended.is_empty() {
+            return Ok(());
+        }
+        self.counters.barriers += 1;
+        self.media.barrier(index)
     }
 
     /// Has the last page in one slot as a whole.
@@ -157,8 +173,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         clock: Clock,
         gaps: impl Iterator<Item = Gap> + Clone,
     ) -> Result<(), CommitError> {
-        let bytes =
-            FRAME_HEADER_BYTES + GENERATION_BYTES + gaps.clone().count() * GAP_FRAME_BYTES;
+        let bytes = FRAME_HEADER_BYTES + GENERATION_BYTES + gaps.clone().count() * GAP_FRAME_BYTES;
         let room = (self.geometry.segment_bytes - self.at) as usize;
         if self.state == State::Sound && bytes <= room {
             let first = self.next;

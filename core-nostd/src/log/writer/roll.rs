@@ -149,8 +149,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         for (kind, body) in snapshot {
             self.spill_frame((Kind::Control(*kind), 0), clock, body)?;
         }
-        let mut body =
-            [0; super::super::GENERATIONS_MAX * GENERATION_BYTES];
+        let mut body = [0; super::super::GENERATIONS_MAX * GENERATION_BYTES];
         let mut bytes = 0;
         for (generation, into) in
             self.generations.iter().zip(body.chunks_exact_mut(GENERATION_BYTES))
