@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::account::Own;
@@ -28,6 +29,8 @@ pub(super) const TOPIC: &str = "hot";
 
 /// How long the gateway may take to tell how it stands.
 const STATUS_MAX: Duration = Duration::from_secs(1);
+/// How long it may take to read out its whole log.
+const READ_MAX: Duration = Duration::from_secs(20);
 /// What it promises for SIGTERM.
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// Lines of its log that are told when it fails.
@@ -35,6 +38,12 @@ const LOG_LINES: usize = 10;
 /// Bytes of log per event, generously: nothing is to be evicted.
 const EVENT_BYTES: u64 = 512;
 const LOG_MIB_MIN: u64 = 64;
+
+/// A line of `tail`.
+#[derive(Deserialize)]
+struct Event {
+    payload: Option<String>,
+}
 
 /// The child and its files.
 #[derive(Debug)]
@@ -164,6 +173,29 @@ impl Gateway {
         });
         timeout(STATUS_MAX, asked).await.ok()?.ok()?;
         answer
+    }
+
+    /// The payloads of all events in its log, in order, as `tail` gives them.
+    ///
+    /// # Errors
+    /// If they cannot be had.
+    pub(super) async fn read_log(&self) -> Result<Vec<Vec<u8>>, Failure> {
+        let mut payloads = Vec::new();
+        let dir = self.data();
+        let all = Request::Tail { filter: None, from: Some(0), count: None, until_end: true };
+        let asked = ask(&dir, &all, |line| {
+            // A line that is no event, or whose payload is no text, is nothing that a device sent.
+            let event = serde_json::from_str(line).ok();
+            let payload = event.and_then(|event: Event| event.payload);
+            payloads.push(payload.unwrap_or_else(|| line.to_owned()).into_bytes());
+            true
+        });
+        let Ok(read) = timeout(READ_MAX, asked).await else {
+            let (what, state) = ("the end of the gateway's log", self.log_tail());
+            return Err(Failure::Late { what, limit: READ_MAX, state });
+        };
+        read.map_err(Failure::system("read the gateway's log"))?;
+        Ok(payloads)
     }
 
     fn ended(&self, status: std::process::ExitStatus) -> Failure {

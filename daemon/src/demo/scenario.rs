@@ -171,7 +171,8 @@ impl Play<'_> {
         let took = self.started.elapsed();
         self.tell("everything is acknowledged, and what was selected is in the cluster").await?;
         let journals = self.fleet.finish().await;
-        let account = Account::draw_up(&journals, &self.upstream.read(), own);
+        let log = self.gateway.read_log().await?;
+        let account = Account::draw_up(&journals, &log, &self.upstream.read(), own);
         self.gateway.stop().await?;
         Ok(Outcome { account, journals, took })
     }
@@ -225,13 +226,14 @@ impl Play<'_> {
 
     async fn look(&mut self) -> Result<(), Failure> {
         self.gateway.check()?;
+        let status = self.gateway.status().await;
         let scene = &mut self.scene;
         scene.elapsed = self.started.elapsed();
         scene.tally = self.fleet.tally();
         scene.in_cluster = self.upstream.count();
         scene.gateway_up = self.gateway.is_up();
         scene.upstream_up = self.upstream.is_up();
-        if let Some(status) = self.gateway.status().await {
+        if let Some(status) = status {
             scene.durable = status.log.durable;
             if let Some(upstream) = status.upstream {
                 scene.backlog = upstream.backlog;

@@ -7,9 +7,10 @@ use super::*;
 const DEVICES: usize = 3;
 const READINGS: usize = 2_000;
 
-/// A day on which all went well: journals, and the records of one partition in the order of the log.
+/// A day on which all went well, with one partition in the cluster.
 struct Day {
     journals: Vec<Journal>,
+    log: Vec<Vec<u8>>,
     records: Vec<Arrival>,
     own: Own,
 }
@@ -24,6 +25,7 @@ impl Day {
         };
         let mut day = Self {
             journals: (0..DEVICES).map(journal).collect(),
+            log: Vec::new(),
             records: Vec::new(),
             own: Own::default(),
         };
@@ -37,6 +39,7 @@ impl Day {
 
     /// The event of a reading becomes durable and, if it is selected, a record.
     fn publish(&mut self, reading: Reading) {
+        self.log.push(reading.payload().into_bytes());
         if reading.is_selected() {
             self.records.push(record(self.own.durable, reading));
             self.own.delivered += 1;
@@ -47,7 +50,11 @@ impl Day {
     }
 
     fn account(&self) -> Account {
-        Account::draw_up(&self.journals, core::slice::from_ref(&self.records), self.own)
+        self.account_of(core::slice::from_ref(&self.records))
+    }
+
+    fn account_of(&self, partitions: &[Vec<Arrival>]) -> Account {
+        Account::draw_up(&self.journals, &self.log, partitions, self.own)
     }
 
     fn reading(&self, index: usize) -> Reading {
@@ -73,32 +80,52 @@ fn a_good_day_is_clean() {
     assert_eq!(account.published, (DEVICES * READINGS) as u64);
     assert_eq!(account.acknowledged, account.published);
     assert_eq!(account.selected, day.records.len() as u64);
-    assert_eq!((account.arrived, account.second_events), (account.selected, 0));
+    assert_eq!((account.arrived, account.repeated_in_cluster), (account.selected, 0));
 }
 
 #[test]
-fn a_lost_reading_is_found_by_device_and_number() {
+fn a_reading_that_is_not_in_the_cluster_is_lost() {
     let mut day = Day::good();
     let reading = day.reading(10);
     day.records.remove(10);
-    day.own.delivered -= 1;
-    day.own.filtered += 1;
     let account = day.account();
     assert_eq!(verdict(&account), (1, 0, 0, 0));
     assert!(!account.is_clean());
     let place = format!("lost: {} seq {}: ", name(reading.device), reading.seq);
     assert!(account.evidence[0].starts_with(&place), "{:?}", account.evidence);
+    assert!(account.evidence[0].ends_with("not in the cluster"), "{:?}", account.evidence);
+}
+
+#[test]
+fn a_reading_that_is_not_in_the_log_is_lost_even_if_nobody_selects_it() {
+    let mut day = Day::good();
+    let is_cold = |payload: &Vec<u8>| Reading::parse(payload).is_some_and(|r| !r.is_selected());
+    let cold = day.log.iter().position(is_cold).expect("some are cold");
+    day.log.remove(cold);
+    day.own.durable -= 1;
+    day.own.filtered -= 1;
+    let account = day.account();
+    assert_eq!((verdict(&account), account.disagreements), ((1, 0, 0, 0), 0));
+    assert!(account.evidence[0].ends_with("not in the log"), "{:?}", account.evidence);
 }
 
 #[test]
 fn what_was_not_acknowledged_may_be_missing() {
     let mut day = Day::good();
     let last = day.reading(day.records.len() - 1);
+    let journal = &mut day.journals[last.device];
+    journal.times.truncate(last.seq + 1);
+    journal.acknowledged = last.seq;
+    let sent = |payload: &Vec<u8>| {
+        Reading::parse(payload).is_some_and(|r| r.device != last.device || r.seq < last.seq)
+    };
+    day.log.retain(sent);
     day.records.pop();
     day.own.delivered -= 1;
-    day.own.filtered += 1;
-    day.journals[last.device].acknowledged = last.seq;
-    assert!(day.account().is_clean());
+    day.own.durable = day.log.len() as u64;
+    day.own.filtered = day.own.durable - day.own.delivered;
+    let account = day.account();
+    assert!(account.is_clean(), "{account:?}");
 }
 
 #[test]
@@ -108,7 +135,7 @@ fn an_event_that_is_there_twice_is_doubled_wherever_it_is() {
         vec![[&day.records[..], &day.records[3..4]].concat()],
         vec![day.records.clone(), day.records[3..4].to_vec()],
     ] {
-        let account = Account::draw_up(&day.journals, &partitions, day.own);
+        let account = day.account_of(&partitions);
         assert_eq!(verdict(&account), (0, 1, 0, 0));
         assert!(account.evidence[0].contains("is there twice"), "{:?}", account.evidence);
     }
@@ -119,13 +146,14 @@ fn a_resend_is_a_second_event_and_no_double() {
     let mut day = Day::good();
     let reading = day.reading(3);
     day.publish(reading);
-    assert_eq!(verdict(&day.account()), (0, 1, 0, 0), "it was sent only once");
+    assert_eq!(verdict(&day.account()), (0, 2, 0, 0), "in log and cluster, but sent only once");
     day.journals[reading.device].times[reading.seq] = 2;
     let account = day.account();
     assert!(account.is_clean(), "{account:?}");
-    assert_eq!((account.resent, account.second_events), (1, 1));
+    let counts = (account.resent, account.repeated_in_log, account.repeated_in_cluster);
+    assert_eq!(counts, (1, 1, 1));
     day.publish(reading);
-    assert_eq!(verdict(&day.account()), (0, 1, 0, 0), "it was sent only twice");
+    assert_eq!(verdict(&day.account()), (0, 2, 0, 0), "in log and cluster, but sent only twice");
 }
 
 #[test]
@@ -185,9 +213,10 @@ fn sums_of_the_gateway_that_do_not_add_up_are_found() {
         Own { delivered: day.own.delivered + 1, filtered: day.own.filtered - 1, ..day.own },
         Own { filtered: day.own.filtered + 1, ..day.own },
         Own { durable: acknowledged - 1, filtered: day.own.filtered - 1, ..day.own },
+        Own { durable: acknowledged + 1, pending: 1, ..day.own },
     ];
     for own in lies {
-        let account = Account::draw_up(&day.journals, core::slice::from_ref(&day.records), own);
+        let account = Day { own, ..Day::good() }.account();
         assert_eq!((verdict(&account), account.disagreements), ((0, 0, 0, 0), 1));
         assert!(!account.is_clean());
     }

@@ -16,7 +16,7 @@ use crate::demo::scenario::Outcome;
 /// The account, for people.
 pub(super) fn account(outcome: &Outcome) -> Vec<String> {
     let account = &outcome.account;
-    let second = match account.second_events {
+    let second = match account.repeated_in_cluster {
         0 => "records".to_owned(),
         second => format!("records, {} of them", count(second, "second event", "second events")),
     };
@@ -74,15 +74,21 @@ fn second_events(account: &Account) -> Vec<String> {
         return Vec::new();
     }
     let resent = count(account.resent, "publish", "publishes");
-    let durable = account.gateway.durable.saturating_sub(account.published);
-    let selected = account.second_events;
+    let durable = account.repeated_in_log;
+    let selected = account.repeated_in_cluster;
+    let became = match durable {
+        0 => "None was durable before: each is one event.".to_owned(),
+        1 => format!("1 was durable before: a second event, {selected} selected."),
+        _ => format!("{durable} were durable before: second events, {selected} of them selected."),
+    };
     let mut text = format!(
-        "\n  The kill left {resent} without a PUBACK, and the devices sent them again: that\n  \
-         is QoS 1. {durable} had become durable before; those are second events in the log, {selected} of\n  \
-         them selected."
+        "\n  The kill left {resent} without a PUBACK, and the devices sent them again:\n  \
+         that is QoS 1. {became}"
     );
     if account.is_clean() {
-        text.push_str(" Each event is in the cluster exactly once.");
+        text.push_str(
+            "\n  Every event is in the log once, and once in the cluster if it is selected.",
+        );
     }
     text.lines().map(|line| style(line).dim().to_string()).collect()
 }
@@ -90,20 +96,16 @@ fn second_events(account: &Account) -> Vec<String> {
 /// How to go on with devices of one's own.
 pub(super) fn next_steps() -> Vec<String> {
     let program = program();
-    let mut lines = vec![String::new(), style("  Now with your own devices:").bold().to_string()];
-    for (command, what) in [
-        (format!("{program} run"), "MQTT on 127.0.0.1:1883, events kept in ./tributary-data"),
-        (
-            "mosquitto_pub -q 1 -t plant/1/telemetry -m '{\"temperature\": 71.5}'".to_owned(),
-            "or any other MQTT client",
-        ),
-        (format!("{program} tail --from 0; {program} status"), "what came in, how it stands"),
-    ] {
-        lines.push(format!("    {command}"));
-        lines.push(style(format!("        {what}")).dim().to_string());
-    }
-    lines.push(String::new());
-    lines
+    let title = "  Now with your own devices, MQTT on 127.0.0.1:1883:";
+    vec![
+        String::new(),
+        style(title).bold().to_string(),
+        format!("    {program} run"),
+        "    mosquitto_pub -q 1 -t plant/1/telemetry -m '{\"temperature\": 71.5}'".to_owned(),
+        format!("    {program} tail --from 0"),
+        format!("    {program} status"),
+        String::new(),
+    ]
 }
 
 /// How this program is called from here.
@@ -136,4 +138,26 @@ pub(super) fn as_json(outcome: &Outcome, kept: Option<&Path>) -> Value {
 /// Why there is no account, for programs.
 pub(super) fn failure_as_json(why: &str, kept: Option<&Path>) -> Value {
     json!({ "ok": false, "failure": why, "directory": kept })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+
+    fn told(account: Account) -> String {
+        let outcome = Outcome { account, journals: Vec::new(), took: Duration::ZERO };
+        super::account(&outcome).join("\n")
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_and_nothing_is_claimed_beside_it() {
+        let claim = "Every event is in the log once";
+        let good = Account { resent: 3, repeated_in_log: 2, ..Account::default() };
+        let text = told(good.clone());
+        assert!(text.contains(claim) && text.contains("2 were durable before"), "{text}");
+        let evidence = vec!["lost: press-01 seq 7".to_owned()];
+        let text = told(Account { lost: 1, evidence, ..good });
+        assert!(text.contains("! lost: press-01 seq 7") && !text.contains(claim), "{text}");
+    }
 }

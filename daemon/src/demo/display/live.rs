@@ -38,7 +38,7 @@ impl Live {
         };
         let way = screen.add(ProgressBar::new(1).with_style(line("\n  {msg}\n")));
         let bars = BARS.map(|(label, colour)| {
-            let template = format!("  {{prefix:<15}}{{bar:30.{colour}/238}} {{msg}}");
+            let template = format!("  {{prefix:<15}}{{bar:28.{colour}/238}} {{msg}}");
             let style = line(&template).progress_chars("━╸─");
             screen.add(ProgressBar::new(expected).with_style(style).with_prefix(label))
         });
@@ -58,7 +58,7 @@ impl Live {
         let rate = self.rate(scene.elapsed, published);
         let oldest = match scene.oldest_ms {
             Some(ms) if scene.backlog > 0 && ms >= 1_000 => {
-                format!("the oldest {}.{} s old", ms / 1_000, ms % 1_000 / 100)
+                format!("oldest {}.{} s", ms / 1_000, ms % 1_000 / 100)
             }
             _ => String::new(),
         };
