@@ -150,7 +150,7 @@ fn payload(number: usize) -> String {
         mix % 10,
         3 + mix / 61 % 2,
         mix / 7 % 100,
-        if mix % 5 == 0 { "fault" } else { "ok" },
+        if mix.is_multiple_of(5) { "fault" } else { "ok" },
         mix % 9,
         mix % 30,
         40 + mix % 50,

@@ -9,6 +9,7 @@ mod emitter;
 mod fields;
 mod functions;
 mod listing;
+mod operators;
 mod parser;
 mod pool;
 mod token;

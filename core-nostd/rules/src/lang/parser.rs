@@ -1,7 +1,6 @@
 //! From tokens to a tree, by the binding power of operators.
 //!
-//! Loosest to tightest: `OR` · `AND` · `NOT` · comparisons, `IS`, `IN`, `BETWEEN` (which do not
-//! chain) · `||` · `+ -` · `* / %` · unary minus. Recursion is bounded: by `NESTING_MAX` for what
+//! Recursion is bounded: by `NESTING_MAX` for what
 //! nests, by the number of binding powers between two levels of that.
 
 use alloc::borrow::ToOwned;
@@ -12,22 +11,11 @@ use core::ops::Range;
 
 use super::Diagnostic;
 use super::functions;
+use super::operators::{infix_power, operator, power};
 use super::token::{Keyword, Kind as T, Symbol, Token, Tokens, is_bare_name};
 use super::tree::{Id, Kind, Literal, Path, Step, Tree};
 use crate::limits::{ARRAY_INDEX_MAX, NESTING_MAX, PATH_LEVELS_MAX, SOURCE_BYTES_MAX};
 use crate::set::Op;
-
-/// How tightly an operator binds its operands.
-mod power {
-    pub(super) const OR: u8 = 1;
-    pub(super) const AND: u8 = 2;
-    pub(super) const NOT: u8 = 3;
-    pub(super) const COMPARISON: u8 = 4;
-    pub(super) const CONCATENATE: u8 = 5;
-    pub(super) const SUM: u8 = 6;
-    pub(super) const PRODUCT: u8 = 7;
-    pub(super) const MINUS: u8 = 8;
-}
 
 /// Parses a whole text.
 pub(crate) fn parse(text: &str) -> Result<Tree, Diagnostic> {
@@ -387,43 +375,4 @@ impl Parser<'_> {
 fn unavailable(span: Range<usize>, word: &str) -> Diagnostic {
     Diagnostic::new("R019", span, format!("{word} is not available"))
         .help("texts: starts_with, ends_with, contains; first value that is not NULL: coalesce")
-}
-
-fn operator(token: &T) -> Option<Op> {
-    Some(match token {
-        T::Keyword(Keyword::Or) => Op::Or,
-        T::Keyword(Keyword::And) => Op::And,
-        T::Symbol(symbol) => match symbol {
-            Symbol::Equal => Op::Equal,
-            Symbol::NotEqual => Op::NotEqual,
-            Symbol::Less => Op::Less,
-            Symbol::LessOrEqual => Op::LessOrEqual,
-            Symbol::Greater => Op::Greater,
-            Symbol::GreaterOrEqual => Op::GreaterOrEqual,
-            Symbol::Concatenate => Op::Concatenate,
-            Symbol::Plus => Op::Add,
-            Symbol::Minus => Op::Subtract,
-            Symbol::Star => Op::Multiply,
-            Symbol::Slash => Op::Divide,
-            Symbol::Percent => Op::Remainder,
-            _ => return None,
-        },
-        _ => return None,
-    })
-}
-
-fn infix_power(token: &T) -> Option<u8> {
-    Some(match token {
-        T::Keyword(Keyword::Is | Keyword::In | Keyword::Between | Keyword::Not | Keyword::Like) => {
-            power::COMPARISON
-        }
-        token => match operator(token)? {
-            Op::Or => power::OR,
-            Op::And => power::AND,
-            Op::Concatenate => power::CONCATENATE,
-            Op::Add | Op::Subtract => power::SUM,
-            Op::Multiply | Op::Divide | Op::Remainder => power::PRODUCT,
-            _ => power::COMPARISON,
-        },
-    })
 }

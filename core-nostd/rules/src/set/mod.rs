@@ -1,15 +1,18 @@
 //! A set of programs, verified.
 
+mod entry;
 mod instruction;
 mod verify;
 mod view;
 
+pub(crate) use entry::{Node, Program};
 pub(crate) use instruction::{Attribute, Instruction, Op, Operand};
-pub(crate) use view::{Node, Program, View};
+pub(crate) use view::View;
 #[cfg(feature = "compile")]
 pub(crate) use {
+    entry::{CONSTANT_BYTES, Edge, NO_SLOT, Route, constant_bytes, key_bit, prefix},
     instruction::{INDEX_MAX, Shape},
-    view::{CONSTANT_BYTES, Counts, Edge, NO_SLOT, Route, constant_bytes, key_bit, prefix},
+    view::Counts,
 };
 
 pub use verify::{Fault, VerifyError};

@@ -7,8 +7,9 @@
 
 use core::fmt;
 
+use super::entry::{Edge, Node, Program, constant_bytes, key_bit, prefix};
 use super::instruction::{Instruction, Operand, Shape};
-use super::view::{Counts, Edge, Node, Program, VERSION, View, constant_bytes, key_bit, prefix};
+use super::view::{Counts, VERSION, View};
 use crate::limits::{FIELDS_MAX, INSTRUCTIONS_MAX, PATH_LEVELS_MAX, REGISTERS_MAX, ROUTES_MAX};
 use crate::value::Value;
 

@@ -168,12 +168,11 @@ impl<'s> Evaluation<'s> {
     #[inline]
     fn truth(&mut self, operand: u16) -> Option<bool> {
         let copy;
-        let value = match Operand::kind(operand) {
-            Operand::REGISTER => self.scratch.registers.get(Operand::index(operand)),
-            _ => {
-                copy = self.operand(operand);
-                Some(&copy)
-            }
+        let value = if Operand::kind(operand) == Operand::REGISTER {
+            self.scratch.registers.get(Operand::index(operand))
+        } else {
+            copy = self.operand(operand);
+            Some(&copy)
         };
         match value {
             Some(Value::Bool(value)) => Some(*value),

@@ -3,7 +3,7 @@
 //! The evaluator here shares nothing with the crate: it works on `serde_json`'s values, knows no
 //! programs and skips nothing.
 
-use std::cmp::Ordering;
+use core::cmp::Ordering;
 
 use crate::common::{event, set};
 use proptest::prelude::*;
@@ -30,11 +30,10 @@ fn power(tree: &Tree) -> u8 {
         Binary("OR", ..) => 1,
         Binary("AND", ..) => 2,
         Unary("NOT", _) => 3,
-        IsNull(..) | In(..) | Between(..) => 4,
         Binary("||", ..) => 5,
         Binary("+" | "-", ..) => 6,
         Binary("*" | "/" | "%", ..) => 7,
-        Binary(..) => 4,
+        Binary(..) | IsNull(..) | In(..) | Between(..) => 4,
         Unary(..) => 8,
         _ => 9,
     }
@@ -84,9 +83,10 @@ fn value(tree: &Tree, payload: &Value) -> Value {
         Binary(op, a, b) => truth(compare(op, &of(a), &of(b))),
         IsNull(a, negated) => Value::from(of(a).is_null() != *negated),
         In(a, list, negated) => {
-            let found = list.iter().fold(Some(false), |found, item| {
-                join("OR", found, compare("=", &of(a), &of(item)))
-            });
+            let mut found = Some(false);
+            for item in list {
+                found = join("OR", found, compare("=", &of(a), &of(item)));
+            }
             truth(found.map(|found| found != *negated))
         }
         Between(a, low, high, negated) => {

@@ -2,7 +2,9 @@
 
 use crate::common::event;
 use proptest::prelude::*;
-use tributary_rules::{Scratch, Set, Source, VerifyError, check_key, check_predicate, compile};
+use tributary_rules::{
+    Fault, Scratch, Set, Source, VerifyError, check_key, check_predicate, compile,
+};
 
 const SOURCES: [Source<'_>; 3] = [
     Source {
@@ -59,6 +61,50 @@ fn cut_sets_are_refused() {
     assert_eq!(run(&longer), Err(VerifyError::Length));
 }
 
+/// Each rule of the verifier, broken by the bytes of one instruction.
+#[test]
+fn unsafe_programs_are_refused() {
+    let bytes = compile(&[Source { where_: Some("a AND b"), key: None }]).unwrap();
+    let listing = Set::verify(&bytes).unwrap().listing(0).to_string();
+    let lines = ["where", "r0 = a", "if r0 is false go to 3", "r0 = r0 AND b", "return r0"];
+    for (found, expected) in listing.lines().zip(lines) {
+        assert!(found.ends_with(expected), "{listing}");
+    }
+    // No constants, and of text only the names of the two fields, stand behind the programs.
+    let first = bytes.len() - "ab".len() - 4 * 8;
+    for (instruction, byte, value, fault) in [
+        (1, 6, 4, Fault::Jump),
+        (1, 6, 1, Fault::Jump),
+        (1, 6, 0, Fault::Jump),
+        (1, 2, 7, Fault::Unwritten),
+        (2, 5, 0, Fault::Unwritten),
+        // Written on the way past the jump, but not on the way of the jump.
+        (3, 2, 1, Fault::Unwritten),
+        (2, 2, 32, Fault::Range),
+        (2, 5, 0x80, Fault::Range),
+        (0, 2, 2, Fault::Range),
+        (0, 2, 5, Fault::Range),
+        (0, 0, 200, Fault::Unknown),
+        (0, 1, 32, Fault::Unknown),
+        (0, 4, 1, Fault::Unknown),
+        (2, 6, 3, Fault::Unknown),
+        (2, 0, 0, Fault::Unknown),
+        (3, 0, 1, Fault::End),
+    ] {
+        let mut bytes = bytes.clone();
+        bytes[first + instruction * 8 + byte] = value;
+        if (instruction, byte) == (3, 2) {
+            bytes[first + 2 * 8 + 1] = 1;
+        }
+        if (instruction, byte, value) == (0, 2, 5) {
+            bytes[first + 3] = 0xC0;
+        }
+        let index = u32::try_from(instruction).unwrap();
+        let found = run(&bytes);
+        assert_eq!(found, Err(VerifyError::Instruction(index, fault)), "byte {byte} = {value}");
+    }
+}
+
 /// Every bit of a set, turned: most changes are found, the rest run safely.
 #[test]
 fn every_flipped_bit_is_found_or_harmless() {
@@ -77,7 +123,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        let _: Result<(), VerifyError> = run(&bytes);
+        prop_assert!(run(&bytes).is_err(), "a header that fits by chance");
     }
 
     #[test]
@@ -89,7 +135,9 @@ proptest! {
             let index = index.index(bytes.len());
             bytes[index] = value;
         }
-        let _: Result<(), VerifyError> = run(&bytes);
+        if let Err(error) = run(&bytes) {
+            prop_assert!(!error.to_string().is_empty());
+        }
     }
 
     #[test]

@@ -252,7 +252,10 @@ fn document() -> impl Strategy<Value = String> {
         "\\PC{0,12}".prop_map(|text| Value::from(text).to_string()),
         "[a-z]{0,4}"
             .prop_map(|text| {
-                text.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect::<String>()
+                text.chars()
+                    .map(|c| format!("\\u{:04x}", u32::from(c)))
+                    .collect::<Vec<_>>()
+                    .concat()
             })
             .prop_map(|text| format!("\"{text}\"")),
     ];
