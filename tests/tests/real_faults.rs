@@ -118,12 +118,11 @@ fn survives_cut_connections(setup: Setup) -> Result<()> {
         let listeners = Listeners { proxied: Some((own, announced)), ..Listeners::direct()? };
         let kafka = Kafka::start(setup, &dir.join("kafka"), listeners)?;
         let proxy = Proxy::start(announced, own, random)?;
+        proxy.cut(true);
         let upstream = format!("127.0.0.1:{announced}");
         let mut gateway = Gateway::start(&dir.join("gateway"), &upstream, &ROUTES)?;
 
         let fleet = Fleet::start(gateway.port(), &endless(1_000)?);
-        wait_for_delivery(&gateway)?;
-        proxy.cut(true);
         wait::until("the cuts", CUTS_MAX, || Ok((proxy.cuts() >= CUTS).then_some(())))?;
         proxy.cut(false);
         fleet.stop();
