@@ -4,15 +4,15 @@
 //! evicted by the ring; what was not is there as it was appended, or not at all; offsets are dense,
 //! or a gap says which are missing; nothing below what was claimed is given out again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use fastrand::Rng;
 use tributary_core::Offset;
 use tributary_core::crc::crc32c;
 use tributary_core::log::{
-    AppendError, Clock, CommitError, ControlKind, Entropy, Frame, GapCause, Geometry, Item, Log,
-    ReadMedia, Reader, Recovery, Report, buffer_bytes,
+    AppendError, Clock, CommitError, ControlKind, Entropy, Frame, GENERATIONS_MAX, GapCause,
+    Geometry, Item, Log, ReadMedia, Reader, Recovery, Report, buffer_bytes,
 };
 use tributary_core::properties::Properties;
 use tributary_core::record::{self, Event, Origin, Qos};
@@ -58,8 +58,12 @@ pub struct History {
     evictable: u64,
     /// Offsets that were never given out.
     holes: Vec<Range<u64>>,
-    /// Offsets that were destroyed on purpose.
-    destroyed: Vec<Range<u64>>,
+    /// The offsets of each frame, in order.
+    pub frames: Vec<Range<u64>>,
+    /// Where the last commit began and ended.
+    pub last_commit: Range<u64>,
+    /// If there is one, acknowledged offsets that are missing gather here and are no fault.
+    pub lost: Option<BTreeSet<u64>>,
     claim: Claim,
     routes: Claim,
     generations: Vec<u32>,
@@ -95,13 +99,35 @@ impl History {
             acked: 0,
             evictable: 0,
             holes: Vec::new(),
-            destroyed: Vec::new(),
+            frames: Vec::new(),
+            last_commit: 0..0,
+            lost: None,
             claim: Claim::default(),
             routes: Claim::default(),
             generations: Vec::new(),
             clock: Clock { wall: Timestamp(1_800_000_000_000), age: Age(0), trusted: false },
             serial: 0,
             reader: (Reader::new(Offset(0), crc32c), 0),
+        }
+    }
+
+    /// The same past on a copy of the disk, as it can be read.
+    #[must_use]
+    pub fn fork(&self, geometry: Geometry) -> Self {
+        let seed = self.seed;
+        Self {
+            disk: self.disk.reshaped(geometry, seed),
+            log: None,
+            rng: self.rng.clone(),
+            seed,
+            appended: self.appended.clone(),
+            holes: self.holes.clone(),
+            frames: self.frames.clone(),
+            last_commit: self.last_commit.clone(),
+            lost: self.lost.clone(),
+            generations: self.generations.clone(),
+            reader: (Reader::new(Offset(0), crc32c), 0),
+            ..*self
         }
     }
 
@@ -143,7 +169,9 @@ impl History {
         let known: Vec<u32> = log.generations().iter().map(|known| known.number).collect();
         let ours: Vec<u32> =
             known.iter().copied().filter(|number| self.generations.contains(number)).collect();
-        assert_eq!(ours, self.generations, "every opening is remembered; seed {}", self.seed);
+        let all = self.generations.ends_with(&ours)
+            && (ours.len() == self.generations.len() || known.len() == GENERATIONS_MAX);
+        assert!(all || self.lost.is_some(), "every opening is remembered; seed {}", self.seed);
         let next = log.next_offset().0;
         self.log = Some(log);
         self.appended.split_off(&next);
@@ -176,6 +204,12 @@ impl History {
         let seed = self.seed;
         let next = report.next.0;
         assert!(next >= floor, "next {next} below the floor {floor}; seed {seed}");
+        if let Some(lost) = &mut self.lost {
+            lost.extend(next..self.acked);
+            self.acked = self.acked.min(next);
+            self.claim = Claim::default();
+            self.routes.durable = 0;
+        }
         assert!(next >= self.acked, "next {next} below acknowledged {}; seed {seed}", self.acked);
         let claimed = self.claim.durable;
         assert!(next >= claimed, "next {next} below the claim {claimed}; seed {seed}");
@@ -207,27 +241,24 @@ impl History {
                 "offset {offset} is not what was appended; seed {seed}"
             );
         }
-        for (gap, cause) in &read.gaps {
-            for offset in gap.clone() {
-                let excused = offset < self.evictable
-                    || [&self.holes, &self.destroyed]
-                        .iter()
-                        .any(|h| h.iter().any(|r| r.contains(&offset)))
-                    || offset >= self.acked && !self.appended.contains_key(&offset);
-                // What was not acknowledged may be lost where a claim lies behind it.
-                let unacknowledged = offset >= self.acked;
-                assert!(
-                    excused || unacknowledged,
-                    "offset {offset} of gap {gap:?} ({cause:?}) was acknowledged (to {}, evictable \
-                     to {}); seed {seed}",
-                    self.acked,
-                    self.evictable
-                );
-                if unacknowledged {
-                    self.appended.remove(&offset);
-                    self.holes.push(offset..offset + 1);
-                }
+        for offset in read.gaps.iter().flat_map(|(gap, _)| gap.clone()) {
+            if self.may_be_missing(offset) {
+                continue;
             }
+            if let Some(lost) = &mut self.lost {
+                lost.insert(offset);
+            } else {
+                let (acked, evictable) = (self.acked, self.evictable);
+                assert!(
+                    offset >= acked,
+                    "offset {offset} was acknowledged (to {acked}, evictable to {evictable}), and \
+                     is gone: {:?}; seed {seed}",
+                    read.gaps
+                );
+            }
+            // It was not acknowledged, and is not there: so it stays.
+            self.appended.remove(&offset);
+            self.holes.push(offset..offset + 1);
         }
         self.acked = end;
     }
@@ -249,7 +280,7 @@ impl History {
     /// A reader that was there all the time reads on. What it was told before stays true.
     ///
     /// # Panics
-    /// If it gets something that was not appended, or loses what was neither evicted nor destroyed.
+    /// If it gets something that was not appended, or loses what was neither evicted nor a hole.
     pub fn follow(&mut self) {
         let (end, _) = self.disk.reader().end();
         let mut buffer = vec![0; self.rng.usize(BODY_BYTES_MAX + 64..40_000)];
@@ -265,13 +296,8 @@ impl History {
             );
         }
         for (gap, cause) in &read.gaps {
-            let lost = |offset: &u64| {
-                *offset >= self.evictable
-                    && ![&self.holes, &self.destroyed]
-                        .iter()
-                        .any(|h| h.iter().any(|r| r.contains(offset)))
-            };
-            let lost: Vec<u64> = gap.clone().filter(lost).collect();
+            let lost: Vec<u64> =
+                gap.clone().filter(|&offset| !self.may_be_missing(offset)).collect();
             assert!(
                 lost.is_empty(),
                 "{lost:?} of {gap:?} ({cause:?}) is there; seed {}",
@@ -315,6 +341,7 @@ impl History {
         for (offset, payload) in (base..).zip(payloads) {
             self.appended.insert(offset, payload);
         }
+        self.frames.push(base..base + u64::from(count));
         let frame = Frame { count, clock: self.clock, body: &body };
         self.put(&|log| log.append(&frame))
     }
@@ -378,6 +405,9 @@ impl History {
             end => end.map_err(|_| Crashed)?,
         };
         assert_eq!(end.offset, self.log().next_offset(), "a commit takes everything");
+        if end.offset.0 > self.acked {
+            self.last_commit = self.acked..end.offset.0;
+        }
         self.acked = end.offset.0;
         self.claim.durable = self.claim.appended;
         self.routes.durable = self.routes.appended;
@@ -399,7 +429,12 @@ impl History {
             [(ControlKind::Routes, &routes), (ControlKind::Hint, &claim)];
         let clock = self.clock;
         let evicted = self.log().roll(&snapshot, clock).map_err(|_| Crashed)?;
-        assert_eq!(evicted, victim, "what is evicted was named before; seed {}", self.seed);
+        if let (None, Some(evicted)) = (&victim, &evicted) {
+            // There was no room for the segment that comes next: the ring closed.
+            self.evictable = self.evictable.max(evicted.end.0);
+        } else {
+            assert_eq!(evicted, victim, "what is evicted was named before; seed {}", self.seed);
+        }
         Ok(())
     }
 
@@ -430,9 +465,8 @@ impl History {
         self.reader = (Reader::new(Offset(0), crc32c), 0);
     }
 
-    /// These offsets may be missing from now on.
-    pub fn destroy(&mut self, offsets: Range<u64>) {
-        self.destroyed.push(offsets);
+    fn may_be_missing(&self, offset: u64) -> bool {
+        offset < self.evictable || self.holes.iter().any(|hole| hole.contains(&offset))
     }
 
     /// Everything below was acknowledged.
