@@ -36,14 +36,15 @@ struct Script {
 }
 
 impl Script {
-    /// For a demo that is to take about so long: some of it is left for the end.
+    /// For a demo that is to take about so long. The gateway, which asks for the upstream less and
+    /// less often, needs its time to find it back.
     fn of(seconds: u64) -> Self {
         let percent = |part: u64| Duration::from_millis(seconds * 1_000 * part / 100);
         Self {
-            upstream_goes: percent(18),
-            gateway_killed: percent(34),
-            gateway_starts: percent(40),
-            upstream_returns: percent(62),
+            upstream_goes: percent(14),
+            gateway_killed: percent(28),
+            gateway_starts: percent(34),
+            upstream_returns: percent(48),
             devices_stop: percent(84),
         }
     }

@@ -27,13 +27,13 @@ impl Stage {
         let current = env::current_dir().unwrap_or_else(|_| temporary.clone());
         let make = |under: &Path| Builder::new().prefix("tributary-demo-").tempdir_in(under);
         for under in [&temporary, &current] {
-            if !is_in_ram(under)?
-                && let Ok(dir) = make(under)
-            {
+            let on_disk = is_in_ram(under).is_ok_and(|in_ram| !in_ram);
+            if on_disk && let Ok(dir) = make(under) {
                 return Ok(Self { dir, in_ram: false });
             }
         }
-        Ok(Self { dir: make(&temporary)?, in_ram: true })
+        let dir = make(&temporary).or_else(|_| make(&current))?;
+        Ok(Self { dir, in_ram: true })
     }
 
     /// The directory.

@@ -18,7 +18,7 @@ pub(super) fn account(outcome: &Outcome) -> Vec<String> {
     let account = &outcome.account;
     let second = match account.repeated_in_cluster {
         0 => "records".to_owned(),
-        second => format!("records, {} of them", count(second, "second event", "second events")),
+        second => format!("records, of them {}", count(second, "second event", "second events")),
     };
     let rows = [
         ("published and acknowledged", account.acknowledged, published(outcome)),
