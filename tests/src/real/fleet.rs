@@ -19,7 +19,8 @@ use rumqttc::{Client, Event, MqttOptions, Outgoing, Packet, QoS};
 use super::readings::Device;
 use super::wait;
 
-const WINDOW: usize = 20;
+/// Messages of a device that wait for their acknowledgement at a time.
+pub const WINDOW: usize = 20;
 /// How long a device may go without any acknowledgement before the test has failed.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// Between attempts to connect to a gateway that is down.
