@@ -13,3 +13,4 @@ pub mod demo;
 pub mod io;
 pub mod replicate;
 pub mod runtime;
+mod sync;

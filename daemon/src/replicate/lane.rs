@@ -3,7 +3,7 @@
 //! A switchboard: what happens is decided by the [`Replicator`] (protocol) and the [`Feed`] (which
 //! records). Invariant: a claim is durable in the log before the replicator learns of it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use core::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::io::segments::SegmentReader;
 use crate::runtime::clock::Clocks;
 use crate::runtime::hint::LaneHint;
 use crate::runtime::ingest::Ingest;
+use crate::sync::lock;
 
 /// How long the first event waits for company before a transaction begins.
 const LINGER_MS: u64 = 20;
@@ -291,8 +292,4 @@ async fn claimed(claim: &mut Option<Claim>) -> Option<Hint> {
         None => core::future::pending().await,
         Some((hint, written)) => written.await.ok().map(|_| hint.clone()),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

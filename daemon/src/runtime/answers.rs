@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tributary_core::Offset;
 use tributary_core::log::{Item, Reader};
@@ -20,6 +20,7 @@ use crate::io::crc::crc32c;
 use crate::io::segments::SegmentReader;
 use crate::replicate::report::Report;
 use crate::replicate::table::Table;
+use crate::sync::lock;
 
 /// Bytes read to find the age of one event.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -164,8 +165,4 @@ impl Answers for Daemon {
         };
         tail::run(self.log.clone(), self.ingest.follow(), wanted, lines).await
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use core::time::Duration;
 
+use crate::sync::lock;
 use tokio::sync::{Notify, oneshot};
 use tributary_core::Offset;
 use tributary_core::log::{BODY_BYTES_MAX, ControlKind, FRAME_RECORDS_MAX};
@@ -199,7 +200,7 @@ impl Ingest {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -7,7 +7,7 @@
 use core::net::SocketAddr;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use core::time::Duration;
@@ -29,6 +29,7 @@ use crate::io::signals::{Asked, Signals, raise_open_files};
 use crate::io::{clock, control, mqtt, threads};
 use crate::replicate::lane::{Context, Lane};
 use crate::replicate::table::Wanted;
+use crate::sync::lock;
 
 /// The one lane.
 const LANE: &str = "normal";
@@ -338,8 +339,4 @@ async fn join(thread: JoinHandle<()>) {
     if !matches!(joined, Ok(Ok(()))) {
         tracing::error!("a thread of the daemon has panicked");
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

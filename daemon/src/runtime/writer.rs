@@ -4,7 +4,7 @@
 //! commit is under way the next batch gathers. Invariant: nothing is announced as durable that the
 //! log's `commit` has not returned for.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use core::ops::Range;
 use core::time::Duration;
@@ -21,6 +21,7 @@ use super::snapshot::Snapshot;
 use crate::io::clock::now;
 use crate::io::segments::SegmentFiles;
 use crate::io::threads::pause;
+use crate::sync::lock;
 
 /// How long the thread sleeps at most when nothing arrives.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -115,17 +116,18 @@ impl Writer {
         if let Err(error) = self.log.media_mut().prewrite_step() {
             tracing::warn!(%error, "cannot write a segment of the log ahead");
         }
-        let stepped = self.clocks.lock().unwrap_or_else(PoisonError::into_inner).stepped();
+        let stepped = lock(&self.clocks).stepped();
         if let Some(anchor) = stepped {
             tracing::info!(trusted = anchor.trusted, "the wall clock was set");
-            let written = self.ingest.write_control(ControlKind::Anchor, move |_, _| anchor.encode());
+            let written =
+                self.ingest.write_control(ControlKind::Anchor, move |_, _| anchor.encode());
             // Nobody waits for it: it only improves times that are shipped later.
             drop(written);
         }
     }
 
     fn write(&mut self, mut taken: Taken) -> Result<(), CommitError> {
-        let clock = self.clocks.lock().unwrap_or_else(PoisonError::into_inner).now();
+        let clock = lock(&self.clocks).now();
         for body in &taken.bodies {
             let mut clock = clock;
             let passed = clock.wall.0 - body.time.0;
@@ -184,7 +186,7 @@ impl Writer {
     }
 
     fn roll(&mut self) -> Result<(), CommitError> {
-        let clock = self.clocks.lock().unwrap_or_else(PoisonError::into_inner).now();
+        let clock = lock(&self.clocks).now();
         if let Some(evicted) = self.log.roll(&self.snapshot.records(), clock)? {
             self.note_evicted(&evicted);
         }
@@ -204,7 +206,7 @@ impl Writer {
     fn publish_facts(&self) {
         let mut facts = facts_of(&self.log, self.evicted);
         facts.closed = self.ingest.closed();
-        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = facts;
+        *lock(&self.facts) = facts;
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a connection does with bytes: everything between socket and session that never waits.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use core::num::NonZeroU16;
 
@@ -16,6 +16,7 @@ use crate::io::clock::{now, wall};
 use crate::io::files::random_u64;
 use crate::runtime::hub::{Ending, Key, Mailbox, Owned};
 use crate::runtime::ingest::{Closed, Desk, NotTaken};
+use crate::sync::lock;
 
 /// Bytes for the client that may wait in memory before nothing more is read from it.
 const OUT_BYTES_MAX: usize = 64 << 10;
@@ -148,7 +149,7 @@ impl Dialogue {
         self.session.handle_durable(self.shared.ingest.durable(), out);
         let Some((_, mailbox)) = &self.member else { return };
         let mailbox = Arc::clone(mailbox);
-        let age = self.shared.clocks.lock().unwrap_or_else(PoisonError::into_inner).now().age;
+        let age = lock(&self.shared.clocks).now().age;
         while !self.closed && out.len() < OUT_BYTES_MAX {
             let Some(outgoing) = mailbox.next() else { break };
             let waited_s = seconds(outgoing.message.age, age);

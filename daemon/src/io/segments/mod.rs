@@ -59,7 +59,9 @@ impl SegmentFiles {
         }
         let asked = u32::try_from(bytes_max / u64::from(SEGMENT_BYTES)).unwrap_or(SEGMENTS_MAX);
         let geometry = Geometry {
-            segments: asked.clamp(SEGMENTS_MIN, SEGMENTS_MAX).max(segments_in(dir).map_err(unusable)?),
+            segments: asked
+                .clamp(SEGMENTS_MIN, SEGMENTS_MAX)
+                .max(segments_in(dir).map_err(unusable)?),
             segment_bytes: SEGMENT_BYTES,
             page_bytes: place.page_bytes,
         };
@@ -186,12 +188,8 @@ fn path_of(dir: &Path, segment: u32) -> PathBuf {
 fn lock_directory(dir: &Path) -> Result<File, SegmentError> {
     let path = dir.join("LOCK");
     let failed = |source| SegmentError::Directory { dir: dir.to_owned(), source };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(failed)?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(SegmentError::Locked { dir: dir.to_owned() }),
@@ -204,7 +202,8 @@ fn segments_in(dir: &Path) -> std::io::Result<u32> {
     let mut segments = 0;
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let index = name.to_str().and_then(|name| name.strip_prefix("input-")?.strip_suffix(".seg"));
+        let index =
+            name.to_str().and_then(|name| name.strip_prefix("input-")?.strip_suffix(".seg"));
         let index: Option<u32> = index.and_then(|index| index.parse().ok());
         segments = segments.max(index.filter(|&index| index < SEGMENTS_MAX).map_or(0, |i| i + 1));
     }

@@ -3,12 +3,13 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tributary_core::Offset;
 use tributary_core::log::{End, Geometry, ReadMedia, Tail};
 
 use super::{SegmentError, path_of};
+use crate::sync::lock;
 
 /// What the writer and all readers share.
 #[derive(Debug)]
@@ -158,8 +159,4 @@ impl ReadMedia for SegmentReader {
         let in_file = self.shared.copy_tail(segment, at, into);
         self.shared.read_file(segment, at, &mut into[..in_file])
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
