@@ -29,6 +29,8 @@ pub const NESTING_MAX: usize = 32;
 
 const _: () =
     assert!(PAYLOAD_BYTES_MAX <= u32::MAX as usize, "spans of a payload are 32 bits wide");
+const _: () =
+    assert!(PATH_LEVELS_MAX < JSON_DEPTH_MAX as usize, "what a path leads to is not too deep");
 const _: () = assert!(JSON_DEPTH_MAX <= u64::BITS, "one bit says of each level what it is");
 const _: () =
     assert!(REGISTERS_MAX <= u32::BITS as usize, "one bit says of each register whether it is set");

@@ -7,7 +7,7 @@ mod lexer;
 
 use lexer::{Lexer, NotJson, Numeral, Quoted};
 
-use crate::limits::{FIELDS_MAX, JSON_DEPTH_MAX};
+use crate::limits::FIELDS_MAX;
 use crate::set::{Node, View};
 use crate::value::{Place, Span, Text, Value};
 
@@ -22,7 +22,7 @@ pub(crate) fn scan(view: &View<'_>, payload: &[u8], slots: &mut Slots) -> bool {
         return false;
     }
     let mut walk = Walk { view, payload, lexer: Lexer::new(payload), slots: wanted };
-    let done = view.node(0).ok_or(NotJson).and_then(|root| walk.value(&root, 0));
+    let done = view.node(0).ok_or(NotJson).and_then(|root| walk.value(&root));
     if done.is_ok() && walk.lexer.end().is_ok() {
         return true;
     }
@@ -31,7 +31,8 @@ pub(crate) fn scan(view: &View<'_>, payload: &[u8], slots: &mut Slots) -> bool {
 }
 
 /// Goes along the payload and the tree of wanted places together. Recursion is as deep as the tree,
-/// at most `PATH_LEVELS_MAX`; what nobody wants is skipped without any.
+/// at most `PATH_LEVELS_MAX`; what nobody wants is skipped without any. A node's depth is the number
+/// of objects and arrays around the place that it stands for.
 struct Walk<'w> {
     view: &'w View<'w>,
     payload: &'w [u8],
@@ -40,18 +41,18 @@ struct Walk<'w> {
 }
 
 impl Walk<'_> {
-    fn value(&mut self, node: &Node, depth: u32) -> Result<(), NotJson> {
+    fn value(&mut self, node: &Node) -> Result<(), NotJson> {
         let value = match self.lexer.peek_token()? {
             b'{' if node.key_count > 0 => {
-                self.object(node, depth)?;
+                self.object(node)?;
                 Value::Composite
             }
             b'[' if node.index_count > 0 => {
-                self.array(node, depth)?;
+                self.array(node)?;
                 Value::Composite
             }
             b'{' | b'[' => {
-                self.lexer.skip_value(depth)?;
+                self.lexer.skip_value(u32::from(node.depth))?;
                 Value::Composite
             }
             _ => self.scalar()?,
@@ -93,8 +94,8 @@ impl Walk<'_> {
         self.payload.len() - self.lexer.rest().len()
     }
 
-    fn object(&mut self, node: &Node, depth: u32) -> Result<(), NotJson> {
-        let depth = deeper(depth)?;
+    fn object(&mut self, node: &Node) -> Result<(), NotJson> {
+        let depth = u32::from(node.depth) + 1;
         // A copy, which stays in registers.
         let mut lexer = self.lexer;
         lexer.expect(b'{')?;
@@ -106,7 +107,7 @@ impl Walk<'_> {
             match self.view.key_child(node, Text { bytes: text, escaped }) {
                 Some(child) => {
                     self.lexer = lexer;
-                    self.child(child, depth)?;
+                    self.child(child)?;
                     lexer = self.lexer;
                 }
                 None => lexer.skip_value(depth)?,
@@ -121,15 +122,15 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn array(&mut self, node: &Node, depth: u32) -> Result<(), NotJson> {
-        let depth = deeper(depth)?;
+    fn array(&mut self, node: &Node) -> Result<(), NotJson> {
+        let depth = u32::from(node.depth) + 1;
         self.lexer.expect(b'[')?;
         if self.lexer.take(b']')? {
             return Ok(());
         }
         for index in 0.. {
             match self.view.index_child(node, index) {
-                Some(child) => self.child(child, depth)?,
+                Some(child) => self.child(child)?,
                 None => self.lexer.skip_value(depth)?,
             }
             match self.lexer.token()? {
@@ -141,17 +142,12 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn child(&mut self, child: u16, depth: u32) -> Result<(), NotJson> {
+    fn child(&mut self, child: u16) -> Result<(), NotJson> {
         let node = self.view.node(child).ok_or(NotJson)?;
         if node.key_count > 0 || node.index_count > 0 {
             // An equal key may have been here before, with more below it.
             self.slots.get_mut(node.slots()).unwrap_or_default().fill(None);
         }
-        self.value(&node, depth)
+        self.value(&node)
     }
-}
-
-/// The depth inside one container more.
-fn deeper(depth: u32) -> Result<u32, NotJson> {
-    if depth < JSON_DEPTH_MAX { Ok(depth + 1) } else { Err(NotJson) }
 }
