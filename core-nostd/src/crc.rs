@@ -12,9 +12,9 @@ const SLICE_BYTES: usize = 8;
 /// `TABLES[n][byte]`: what `byte` does to the checksum when `n` bytes follow it.
 const TABLES: [[u32; 256]; SLICE_BYTES] = {
     let mut tables = [[0; 256]; SLICE_BYTES];
-    let mut byte = 0;
+    let mut byte: u32 = 0;
     while byte < 256 {
-        let mut crc = byte as u32;
+        let mut crc = byte;
         let mut step = 0;
         while step < SLICE_BYTES {
             let mut bit = 0;
@@ -22,7 +22,7 @@ const TABLES: [[u32; 256]; SLICE_BYTES] = {
                 crc = if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
                 bit += 1;
             }
-            tables[step][byte] = crc;
+            tables[step][byte as usize] = crc;
             step += 1;
         }
         byte += 1;
@@ -36,9 +36,9 @@ pub fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
     let (slices, rest) = bytes.as_chunks::<SLICE_BYTES>();
     let mut crc = !seed;
     for slice in slices {
-        let [a, b, c, d, e, f, g, h] = *slice;
-        let [i, j, k, l] = (crc ^ u32::from_le_bytes([a, b, c, d])).to_le_bytes();
-        crc = [i, j, k, l, e, f, g, h]
+        let eight = u64::from_le_bytes(*slice) ^ u64::from(crc);
+        crc = eight
+            .to_le_bytes()
             .iter()
             .zip(TABLES.iter().rev())
             .fold(0, |crc, (&byte, table)| crc ^ table[usize::from(byte)]);

@@ -4,8 +4,9 @@
 //! durable. A power cut decides for every sector of the pages that were written to since: it is
 //! there, as it was before, as it was at some moment between, or garbage. A crash of the process
 //! alone loses nothing and makes nothing durable. All of it follows from one seed.
+#![expect(clippy::cast_possible_truncation, reason = "numbers of a simulated log are small")]
 
-use std::cell::RefCell;
+use core::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
@@ -38,7 +39,7 @@ impl fmt::Display for DiskError {
     }
 }
 
-impl std::error::Error for DiskError {}
+impl core::error::Error for DiskError {}
 
 /// How a power cut treats the sectors of unfinished writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +184,7 @@ impl Disk {
     }
 
     /// Changes a bit of a segment that was written to; `false` if it was not.
+    #[expect(clippy::must_use_candidate, reason = "a flip of nothing does nothing")]
     pub fn flip(&self, segment: u32, byte: u32, bit: u32) -> bool {
         let mut state = self.state.borrow_mut();
         let Some(bytes) = &mut state.segments[segment as usize] else { return false };
@@ -191,6 +193,9 @@ impl Disk {
     }
 
     /// Overwrites bytes behind the log's back.
+    ///
+    /// # Panics
+    /// If the segment was never written.
     pub fn damage(&self, segment: u32, at: u32, damage: &[u8]) {
         let mut state = self.state.borrow_mut();
         let bytes = state.segments[segment as usize].as_mut().expect("the segment was written");

@@ -3,9 +3,10 @@
 //! Knows nothing of how the log works. Rules: what was acknowledged is there, byte for byte, or was
 //! evicted by the ring; what was not is there as it was appended, or not at all; offsets are dense,
 //! or a gap says which are missing; nothing below what was claimed is given out again.
+#![expect(clippy::cast_possible_truncation, reason = "numbers of a simulated log are small")]
 
+use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use fastrand::Rng;
 use tributary_core::Offset;
@@ -191,7 +192,7 @@ impl History {
         self.log.as_mut().expect("the log is open")
     }
 
-    fn crashed(&self, error: &dyn std::error::Error) -> Crashed {
+    fn crashed(&self, error: &dyn core::error::Error) -> Crashed {
         assert!(
             self.disk.is_down(),
             "the log opens whatever it finds: {error}; seed {}",
@@ -396,6 +397,9 @@ impl History {
     ///
     /// # Errors
     /// If the log is gone.
+    ///
+    /// # Panics
+    /// If the log does not take everything.
     pub fn commit(&mut self) -> Result<(), Crashed> {
         let end = match self.log().commit() {
             Err(CommitError::SegmentFailed) => {
@@ -418,6 +422,9 @@ impl History {
     ///
     /// # Errors
     /// If the log is gone.
+    ///
+    /// # Panics
+    /// If the log evicts what it did not announce.
     pub fn roll(&mut self) -> Result<(), Crashed> {
         let victim = self.log().next_victim();
         if let Some(victim) = &victim {

@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod history;
+pub mod power;
 #[cfg(feature = "real")]
 pub mod real;
 pub mod tidy;

@@ -25,6 +25,9 @@ use crate::time::{Age, Timestamp};
 
 /// Bytes of a frame's header.
 pub const FRAME_HEADER_BYTES: usize = 48;
+/// The same, as places in a segment are counted.
+pub(super) const HEADER_BYTES: u32 = 48;
+const _: () = assert!(HEADER_BYTES as usize == FRAME_HEADER_BYTES);
 
 const EVENTS: u8 = 0xE1;
 const CONTROL: u8 = 0xC0;
@@ -102,7 +105,7 @@ pub(super) struct FrameHeader {
 impl FrameHeader {
     /// All bytes of the frame.
     pub(super) const fn frame_bytes(&self) -> u32 {
-        FRAME_HEADER_BYTES as u32 + self.body_bytes
+        HEADER_BYTES + self.body_bytes
     }
 
     /// The offset behind the frame's last event.
@@ -156,16 +159,11 @@ impl FrameHeader {
         (header.base <= OFFSET_MAX).then_some(header)
     }
 
-    /// Whether a header could begin with this byte.
-    pub(super) const fn may_begin_with(byte: u8) -> bool {
-        byte == EVENTS || byte.wrapping_sub(CONTROL) < CONTROL_CODES
-    }
-
     /// Whether bytes could be a header at all: cheap, for looking for one. `from`: offsets are not
     /// below; `room`: bytes that are left.
     pub(super) fn is_plausible(bytes: &[u8], from: Offset, room: u32) -> bool {
         bytes.len() >= FRAME_HEADER_BYTES
-            && Self::may_begin_with(bytes[0])
+            && Kind::of(bytes[0]).is_some()
             && u64_at(bytes, 8).wrapping_sub(from.0) < OFFSET_MAX.0
             && u32_at(bytes, 4) <= room
     }

@@ -9,7 +9,7 @@ use core::fmt;
 use core::ops::Range;
 
 use super::chunk::Chunk;
-use super::frame::{FRAME_HEADER_BYTES, Kind};
+use super::frame::{HEADER_BYTES, Kind};
 use super::media::ReadMedia;
 use super::ring::{Placed, Ring};
 use super::segment::{Found, SegmentHeader};
@@ -96,7 +96,8 @@ impl Reader {
     /// The next event to be handed out is `from`, or the first after it. Cheap from the chunk that
     /// was handed out last onwards; control records of that chunk come again then.
     pub fn seek(&mut self, from: Offset) {
-        let in_segment = |place: &Place| place.after.is_none_or(|next| from < next.header.base);
+        let in_segment =
+            |place: &Place| place.after.is_none_or(|next| from < next.header.takes_over_at());
         let behind = |place: &Place| place.walk.next <= from && in_segment(place);
         let place = if from < self.next { self.chunk } else { self.place };
         self.place = place.filter(behind);
@@ -159,7 +160,12 @@ impl Reader {
         let begin = place;
         let mut walked = place.walk_over(&mut window, self.next);
         if walked.used == 0 && matches!(walked.stop, Stop::Bad) {
-            walked = place.mend(&mut window);
+            walked = if place.walk.next < place.until() {
+                place.mend(&mut window)
+            } else {
+                // It is complete: what is left was torn, or never belonged to it.
+                Walked { stop: Stop::Over, ..walked }
+            };
         }
         if walked.used > 0 {
             let wanted = self.next..place.until();
@@ -169,7 +175,7 @@ impl Reader {
             return Ok(if walked.wanted { frames } else { Turn::Again });
         }
         match walked.stop {
-            Stop::Incomplete(bytes) => return Err(ReadError::BufferTooSmall(bytes as usize)),
+            Stop::Incomplete(bytes) => Err(ReadError::BufferTooSmall(bytes as usize)),
             Stop::Over => {
                 place.walk.at = limit;
                 self.place = Some(place);
@@ -215,8 +221,17 @@ impl Reader {
     /// Goes on in the next segment.
     fn leave<M: ReadMedia>(&mut self, media: &M, place: &Place) -> Turn {
         let Some(placed) = place.after else { return Turn::Nothing };
+        // The oldest segment goes first: those between are gone with this one, or are damaged.
+        let is_there = self.is_there(media, &place.placed);
         self.place = Some(Place::at_start(media, placed));
-        self.lose(placed.header.base, GapCause::Damaged)
+        let cause = if is_there { GapCause::Damaged } else { GapCause::Evicted };
+        self.lose(placed.header.base, cause)
+    }
+
+    /// Whether a segment was not recycled meanwhile.
+    fn is_there<M: ReadMedia>(&self, media: &M, placed: &Placed) -> bool {
+        let now = SegmentHeader::read(media, placed.index, self.crc);
+        matches!(now, Ok(Found::Header(header)) if header == placed.header)
     }
 
     /// Goes behind what cannot be read here.
@@ -227,30 +242,23 @@ impl Reader {
         end: End,
         window: &mut Window<'_, M>,
     ) -> Turn {
-        let Placed { index, header } = place.placed;
-        match SegmentHeader::read(ring.media, index, self.crc) {
-            Ok(Found::Header(now)) if now == header => {}
-            _ => {
-                // Recycled under our eyes.
-                self.place = None;
-                return Turn::Again;
-            }
+        if !self.is_there(ring.media, &place.placed) {
+            // Recycled under our eyes.
+            self.place = None;
+            return Turn::Again;
         }
         window.show(None);
         let limit = window.limit;
         let found = place.walk.look_behind(window, place.walk.at..limit);
-        let in_head = header.sequence >= end.sequence;
-        let base = match found {
-            Some((at, frame)) => {
-                let (next, generation, age) = (frame.base, frame.generation, place.walk.age);
-                place.walk = Walk { at, next, generation, age };
-                Some(frame.base)
-            }
-            None => {
-                place.walk.at = limit;
-                // Of another segment only the next one tells where it ended.
-                in_head.then_some(end.offset)
-            }
+        let in_head = place.placed.header.sequence >= end.sequence;
+        let base = if let Some((at, frame)) = found {
+            let (next, generation, age) = (frame.base, frame.generation, place.walk.age);
+            place.walk = Walk { at, next, generation, age };
+            Some(frame.base)
+        } else {
+            place.walk.at = limit;
+            // Of another segment only the next one tells where it ended.
+            in_head.then_some(end.offset)
         };
         self.place = Some(place);
         let Some(base) = base else { return Turn::Again };
@@ -280,18 +288,18 @@ impl Place {
 
     /// Where the next segment takes over.
     fn until(&self) -> Offset {
-        self.after.map_or(OFFSET_MAX, |after| after.header.base)
+        self.after.map_or(OFFSET_MAX, |after| after.header.takes_over_at())
     }
 
-    /// Walks over the frames that one reading of the window shows. The bodies of those that are
-    /// not wanted, below `from`, are not looked at.
+    /// Walks over the frames that one reading of the window shows; events below `from` are not
+    /// wanted.
     fn walk_over<M: ReadMedia>(&mut self, window: &mut Window<'_, M>, from: Offset) -> Walked {
         let begin = self.walk.at;
         let shown = begin + u32::try_from(window.most(begin).len()).expect("inside a segment");
         let mut wanted = false;
         let stop = loop {
             let left = shown - self.walk.at;
-            if left < FRAME_HEADER_BYTES as u32 {
+            if left < HEADER_BYTES {
                 break Stop::Over;
             }
             let Some(header) = window.header(self.walk.at) else { break Stop::Bad };
@@ -309,7 +317,9 @@ impl Place {
                 break Stop::Jump(header.base);
             }
             let skipped = is_events && header.end() <= from;
-            if !skipped && window.frame(self.walk.at).is_none() {
+            // Those that are not wanted, too: what stands in the last page's own place may be left
+            // from before, with a header that fits.
+            if window.frame(self.walk.at).is_none() {
                 break Stop::Bad;
             }
             wanted |= !skipped && !matches!(header.kind, Kind::Unknown(_));
@@ -323,13 +333,16 @@ impl Place {
     fn mend<M: ReadMedia>(&mut self, window: &mut Window<'_, M>) -> Walked {
         let (geometry, at) = (window.geometry, self.walk.at);
         let header = window.header(at);
-        let last = header.map_or(at + FRAME_HEADER_BYTES as u32, |head| at + head.frame_bytes());
+        let last = header.map_or(at + HEADER_BYTES, |head| at + head.frame_bytes());
         for slot in [1, 2] {
             for page_at in [geometry.page_at(at), geometry.page_at(last - 1)] {
                 window.show(Some(Overlay { slot, page_at }));
                 let Some(header) = window.frame(at) else { continue };
-                if !self.walk.accepts(&header) || header.base > self.walk.next {
+                if !self.walk.accepts(&header) || header.base > self.until() {
                     continue;
+                }
+                if header.base > self.walk.next {
+                    return Walked { used: 0, wanted: false, stop: Stop::Jump(header.base) };
                 }
                 let used = header.frame_bytes() as usize;
                 if window.bytes(at, used).len() < used {

@@ -69,8 +69,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
     /// If no segment can be read, or the log is of a newer format.
     ///
     /// # Panics
-    /// If the buffer is smaller than five pages, of the log's own size too, or the geometry is not
-    /// sound.
+    /// If the buffer is smaller than four pages or the geometry is not sound.
     pub fn run(
         mut media: M,
         mut buffer: B,
@@ -81,14 +80,18 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
         let geometry = media.geometry();
         assert!(geometry.is_sound(), "a ring has two segments or more, of whole pages");
         let buffer_bytes = buffer.borrow().len();
-        assert!(buffer_bytes >= 5 * geometry.page_bytes as usize, "the buffer takes five pages");
+        assert!(buffer_bytes >= 4 * geometry.page_bytes as usize, "the buffer takes four pages");
         let mut report = Report::new(Offset(0));
         let newest = match find_head(&media, crc) {
             Head::None { free } => {
                 report.oldest = floor;
                 report.next = floor;
-                let (sources, mended) = (Sources::default(), heapless::Vec::new());
-                let found = Found { at: geometry.data_at(), first: None, sources, mended };
+                let found = Found {
+                    at: geometry.data_at(),
+                    next: floor,
+                    sources: Sources::default(),
+                    mended: None,
+                };
                 let head = Err(Unmade { index: free });
                 return Ok(Self { media, buffer, crc, report, head, found, settled: Ok(()) });
             }
@@ -99,7 +102,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
         let mut settled = media.settle(newest.index);
         let ring = Ring { media: &media, crc, head: newest };
         let mut head = newest;
-        if !Salvage::new(&ring, &newest, buffer.borrow_mut()).is_begun()
+        if !Salvage::new(&ring, &newest, buffer.borrow_mut()).begins()
             && let Some(before) = ring.before_head()
         {
             // A cut came before the newest segment held anything that was acknowledged.

@@ -5,7 +5,7 @@
 //! Where none has the next frame, the log ends, unless a frame behind proves that what is missing
 //! was durable: then it is damage, a gap, and the walk goes on behind.
 
-use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Kind};
+use super::frame::{FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Kind};
 use super::generations::{Generation, remember, remember_all};
 use super::media::ReadMedia;
 use super::report::Report;
@@ -52,17 +52,17 @@ impl Sources {
 }
 
 /// The end of a segment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
     /// Behind the last frame.
     pub(super) at: u32,
-    /// The first frame that begins in the page of `at`, and its offset.
-    pub(super) first: Option<(u32, Offset)>,
+    /// Behind the last event.
+    pub(super) next: Offset,
     /// Where that page was read from.
     pub(super) sources: Sources,
-    /// Earlier pages that were read from slots, because their own places have not got them. What
-    /// they hold stands in the buffer behind the last page.
-    pub(super) mended: heapless::Vec<u32, 2>,
+    /// An earlier page that was mended by a slot, which will be written over. Its image is the
+    /// second page of the buffer.
+    pub(super) mended: Option<u32>,
 }
 
 /// A walk through the newest segment. `image` becomes its last page, zeros behind the end.
@@ -72,10 +72,9 @@ pub(super) struct Salvage<'w, M> {
     slots: [Option<u32>; 2],
     image: &'w mut [u8],
     image_at: u32,
-    spare: &'w mut [u8],
-    mended: heapless::Vec<u32, 2>,
     sources: Sources,
-    first: Option<(u32, Offset)>,
+    mended_image: &'w mut [u8],
+    mended: Option<u32>,
 }
 
 /// A look behind a place where no frame goes on.
@@ -88,30 +87,31 @@ struct Behind {
 }
 
 impl<'w, M: ReadMedia> Salvage<'w, M> {
-    /// A walk from the start of a segment. `buffer`: five pages or more.
+    /// A walk from the start of a segment. `buffer`: four pages or more.
     pub(super) fn new(ring: &Ring<'w, M>, placed: &Placed, buffer: &'w mut [u8]) -> Self {
         let geometry = placed.header.geometry(ring.media.geometry());
-        let page_bytes = geometry.page_bytes as usize;
-        let (image, buffer) = buffer.split_at_mut(page_bytes);
-        let (spare, buffer) = buffer.split_at_mut(2 * page_bytes);
+        let (image, buffer) = buffer.split_at_mut(geometry.page_bytes as usize);
+        let (mended_image, buffer) = buffer.split_at_mut(geometry.page_bytes as usize);
         image.fill(0);
+        let walk = Walk::at_start(geometry, &placed.header);
+        let window = Window::new(ring, placed, geometry.segment_bytes, buffer);
+        let image_at = geometry.data_at();
         let mut this = Self {
-            window: Window::new(ring, placed, geometry.segment_bytes, buffer),
-            walk: Walk::at_start(geometry, &placed.header),
+            window,
+            walk,
             slots: [None; 2],
             image,
-            image_at: geometry.data_at(),
-            spare,
-            mended: heapless::Vec::new(),
+            image_at,
             sources: Sources::default(),
-            first: None,
+            mended_image,
+            mended: None,
         };
         this.slots = [this.page_in_slot(1), this.page_in_slot(2)];
         this
     }
 
     /// Whether what the segment begins with was made durable as a whole: the records in force.
-    pub(super) fn is_begun(mut self) -> bool {
+    pub(super) fn begins(mut self) -> bool {
         loop {
             match self.walk.step(&mut self.window) {
                 Some(header) if header.kind == Kind::Control(ControlKind::Opened) => return true,
@@ -141,6 +141,7 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
             };
             self.window.show(overlay);
             report.lose(self.walk.next..header.base);
+            report.next = header.base;
             if header.generation != self.walk.generation {
                 let (number, first) = (header.generation, header.base);
                 remember(&mut report.generations, Generation { number, first });
@@ -149,11 +150,9 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
             self.walk = Walk { at, next, generation, age };
         }
         report.reads = self.window.reads;
-        report.unread_pages = self.window.unread_pages;
         let page_at = self.window.geometry.page_at(self.walk.at);
-        let first = self.first.filter(|(at, _)| *at >= page_at);
         self.turn_to(page_at);
-        Found { at: self.walk.at, first, sources: self.sources, mended: self.mended }
+        Found { at: self.walk.at, next: self.walk.next, sources: self.sources, mended: self.mended }
     }
 
     /// Takes note of a frame that goes on with the log.
@@ -164,7 +163,7 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
         report: &mut Report,
         visit: &mut dyn FnMut(Control<'_>),
     ) {
-        self.keep(at, header.base);
+        self.keep(at);
         report.lose(report.next..header.base);
         report.next = self.walk.next;
         report.age = report.age.max(header.clock.age);
@@ -178,7 +177,7 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
             Kind::Control(kind) => kind,
         };
         let count = header.body_bytes as usize;
-        let body = self.window.bytes(at + FRAME_HEADER_BYTES as u32, count);
+        let body = self.window.bytes(at + HEADER_BYTES, count);
         if body.len() < count {
             return;
         }
@@ -189,7 +188,7 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
         match kind {
             ControlKind::Opened => remember_all(&mut report.generations, body),
             ControlKind::Trimmed => {
-                report.oldest = report.oldest.max(offset(0).unwrap_or_default())
+                report.oldest = report.oldest.max(offset(0).unwrap_or_default());
             }
             ControlKind::Hint => report.claimed = report.claimed.max(offset(0).unwrap_or_default()),
             ControlKind::Gap => {
@@ -205,43 +204,36 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
         visit(Control { kind, at: header.base, body });
     }
 
-    /// Copies into the images of its first and its last page what the frame at `at`, just passed,
-    /// has there.
-    fn keep(&mut self, at: u32, base: Offset) {
+    /// Copies into the image what the frame at `at`, just passed, has in its first and last page.
+    fn keep(&mut self, at: u32) {
         let geometry = self.window.geometry;
-        if self.first.is_none_or(|(first, _)| geometry.page_at(first) < geometry.page_at(at)) {
-            self.first = Some((at, base));
-        }
-        let first_page = geometry.page_at(at);
-        self.turn_to(first_page);
-        self.copy(at..self.walk.at.min(first_page + geometry.page_bytes));
-        let last_page = geometry.page_at(self.walk.at);
-        if last_page > first_page {
-            self.turn_to(last_page);
-            self.copy(last_page..self.walk.at);
-        }
+        let (end, last_page) = (self.walk.at, geometry.page_at(self.walk.at));
+        self.copy(at..end.min(geometry.page_at(at) + geometry.page_bytes));
+        self.copy(at.max(last_page)..end);
     }
 
-    fn copy(&mut self, bytes: core::ops::Range<u32>) {
-        let mut from = bytes.start;
-        while from < bytes.end {
-            let part = self.window.bytes(from, (bytes.end - from) as usize);
-            let begin = (from - self.image_at) as usize;
+    /// Copies bytes of one page into its image.
+    fn copy(&mut self, places: core::ops::Range<u32>) {
+        let page_at = self.window.geometry.page_at(places.start);
+        self.turn_to(page_at);
+        let mut from = places.start;
+        while from < places.end {
+            let part = self.window.bytes(from, (places.end - from) as usize);
+            let begin = (from - page_at) as usize;
             self.image[begin..begin + part.len()].copy_from_slice(part);
             from += u32::try_from(part.len()).expect("inside a segment");
-            self.sources.add(self.window.overlay(), self.image_at);
+            self.sources.add(self.window.overlay(), page_at);
         }
     }
 
-    /// Begins the image of a page. The one before is put aside if a slot was needed for it.
+    /// Begins the image of another page.
     fn turn_to(&mut self, page_at: u32) {
         if page_at == self.image_at {
             return;
         }
-        let from_slot = self.sources.slot(1) || self.sources.slot(2);
-        if from_slot && self.mended.push(self.image_at).is_ok() {
-            let begin = (self.mended.len() - 1) * self.image.len();
-            self.spare[begin..begin + self.image.len()].copy_from_slice(self.image);
+        if self.sources.slot(1) || self.sources.slot(2) {
+            self.mended_image.copy_from_slice(self.image);
+            self.mended = Some(self.image_at);
         }
         self.image.fill(0);
         self.image_at = page_at;
@@ -300,8 +292,8 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
             let (overlay, places) = match (slot, self.slots[(slot as usize).saturating_sub(1)]) {
                 (0, _) => (None, here..geometry.segment_bytes),
                 (_, Some(page_at)) => {
-                    let places = here.max(page_at)..page_at + geometry.page_bytes;
-                    (Some(Overlay { slot, page_at }), places)
+                    // From here on: a frame that begins before the page may end in it.
+                    (Some(Overlay { slot, page_at }), here..page_at + geometry.page_bytes)
                 }
                 (_, None) => continue,
             };

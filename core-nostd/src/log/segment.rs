@@ -10,7 +10,7 @@
 //! 40 u64     the oldest offset that was kept when it was begun
 //! 48 u32     page size
 //! 52 u32     the generation that began it
-//! 56 u32     0
+//! 56 u32     how many offsets in front of base were given to no event of the segment before
 //! 60 u32     CRC32C of bytes 0 to 59
 //! ```
 //!
@@ -39,6 +39,7 @@ pub(super) struct SegmentHeader {
     pub(super) oldest: Offset,
     pub(super) page_bytes: u32,
     pub(super) generation: u32,
+    pub(super) skipped: u32,
 }
 
 /// What stands at the start of a segment.
@@ -65,6 +66,7 @@ impl SegmentHeader {
         bytes[40..48].copy_from_slice(&self.oldest.0.to_le_bytes());
         bytes[48..52].copy_from_slice(&self.page_bytes.to_le_bytes());
         bytes[52..56].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[56..60].copy_from_slice(&self.skipped.to_le_bytes());
         let sum = crc(0, &bytes[..CRC_AT]);
         bytes[CRC_AT..].copy_from_slice(&sum.to_le_bytes());
         bytes
@@ -88,7 +90,13 @@ impl SegmentHeader {
             oldest: Offset(u64_at(bytes, 40)),
             page_bytes: u32_at(bytes, 48),
             generation: u32_at(bytes, 52),
+            skipped: u32_at(bytes, 56),
         })
+    }
+
+    /// Where the events of the segment before end.
+    pub(super) const fn takes_over_at(&self) -> Offset {
+        Offset(self.base.0.saturating_sub(self.skipped as u64))
     }
 
     /// What seals this segment's frames.

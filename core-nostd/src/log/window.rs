@@ -1,6 +1,6 @@
 //! One segment, read through a buffer of the caller's; one of its pages may be read from a slot.
 
-use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Seal};
+use super::frame::{FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Seal};
 use super::media::{Geometry, ReadMedia};
 use super::ring::{Placed, Ring};
 
@@ -23,9 +23,8 @@ pub(super) struct Window<'w, M> {
     filled: usize,
     pub(super) limit: u32,
     overlay: Option<Overlay>,
-    /// Reads of the media so far, and pages that it could not read.
+    /// Reads of the media so far.
     pub(super) reads: u32,
-    pub(super) unread_pages: u32,
 }
 
 impl<'w, M: ReadMedia> Window<'w, M> {
@@ -48,7 +47,6 @@ impl<'w, M: ReadMedia> Window<'w, M> {
             limit,
             overlay: None,
             reads: 0,
-            unread_pages: 0,
         }
     }
 
@@ -86,7 +84,7 @@ impl<'w, M: ReadMedia> Window<'w, M> {
     /// The frame at a place, if it is valid in itself and ends below the limit.
     pub(super) fn frame(&mut self, at: u32) -> Option<FrameHeader> {
         let header = self.header(at)?;
-        let (mut crc, mut from) = (0, at + FRAME_HEADER_BYTES as u32);
+        let (mut crc, mut from) = (0, at + HEADER_BYTES);
         let mut left = header.body_bytes as usize;
         while left > 0 {
             let part = self.bytes(from, left);
@@ -103,7 +101,7 @@ impl<'w, M: ReadMedia> Window<'w, M> {
         let seal = self.seal;
         let header =
             FrameHeader::decode(self.bytes(at, FRAME_HEADER_BYTES).first_chunk()?, seal, at)?;
-        let room = self.limit - at - FRAME_HEADER_BYTES as u32;
+        let room = self.limit - at - HEADER_BYTES;
         (header.body_bytes <= room).then_some(header)
     }
 
@@ -141,7 +139,6 @@ impl<'w, M: ReadMedia> Window<'w, M> {
             self.reads += 1;
             if self.media.read(self.segment, at, page).is_err() {
                 page.fill(0);
-                self.unread_pages += 1;
             }
             at += u32::try_from(count).expect("inside a segment");
             rest = later;

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What others may know of the log.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub(super) struct Facts {
     /// The log's identity.
     pub id: LogId,
     /// This opening.
@@ -44,14 +44,17 @@ pub struct Facts {
 }
 
 /// A log on files.
-pub type FileLog = Log<SegmentFiles, Box<[u8]>>;
+pub(super) type FileLog = Log<SegmentFiles, Box<[u8]>>;
 
 /// The log thread's state.
-pub struct Writer {
+pub(super) struct Writer {
     log: FileLog,
     ingest: Arc<Ingest>,
     clocks: Arc<Mutex<Clocks>>,
+    /// The control records in force at the end of the log.
     snapshot: Snapshot,
+    /// Those in force at its durable end.
+    durable_snapshot: Snapshot,
     commit_delay: Duration,
     last_commit: Instant,
     evicted: u64,
@@ -61,7 +64,7 @@ pub struct Writer {
 impl Writer {
     /// For a log that was just opened, with the control records that it reported.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         log: FileLog,
         ingest: Arc<Ingest>,
         clocks: Arc<Mutex<Clocks>>,
@@ -69,17 +72,27 @@ impl Writer {
         commit_delay: Duration,
     ) -> Self {
         let facts = Arc::new(Mutex::new(facts_of(&log, 0)));
-        Self { log, ingest, clocks, snapshot, commit_delay, last_commit: now(), evicted: 0, facts }
+        Self {
+            log,
+            ingest,
+            clocks,
+            durable_snapshot: snapshot.clone(),
+            snapshot,
+            commit_delay,
+            last_commit: now(),
+            evicted: 0,
+            facts,
+        }
     }
 
     /// Where the thread leaves what others may know.
     #[must_use]
-    pub fn facts(&self) -> Arc<Mutex<Facts>> {
+    pub(super) fn facts(&self) -> Arc<Mutex<Facts>> {
         Arc::clone(&self.facts)
     }
 
     /// Runs until the desk is closed for good and everything is durable.
-    pub fn run(mut self) {
+    pub(super) fn run(mut self) {
         loop {
             let taken = self.ingest.take(PATIENCE);
             if taken.bodies.is_empty() && taken.controls.is_empty() {
@@ -145,6 +158,9 @@ impl Writer {
             done.push((sender, at));
         }
         let end = self.commit()?;
+        if !done.is_empty() {
+            self.durable_snapshot = self.snapshot.clone();
+        }
         self.last_commit = now();
         self.ingest.committed(end.offset, taken);
         for (sender, at) in done {
@@ -185,12 +201,23 @@ impl Writer {
         self.log.commit()
     }
 
+    /// Starts the next segment, with the records in force where it begins: behind a segment that
+    /// failed that is the durable end, and what holds only later comes along with what is moved.
     fn roll(&mut self) -> Result<(), CommitError> {
         let clock = lock(&self.clocks).now();
-        if let Some(evicted) = self.log.roll(&self.snapshot.records(), clock)? {
-            self.note_evicted(&evicted);
+        loop {
+            let sound = self.log.roll_at() == self.log.next_offset();
+            let snapshot = if sound { &self.snapshot } else { &self.durable_snapshot };
+            match self.log.roll(&snapshot.records(), clock) {
+                Err(CommitError::SegmentFailed) => {}
+                Err(error) => return Err(error),
+                Ok(None) => return Ok(()),
+                Ok(Some(evicted)) => {
+                    self.note_evicted(&evicted);
+                    return Ok(());
+                }
+            }
         }
-        Ok(())
     }
 
     fn note_evicted(&mut self, evicted: &Range<Offset>) {

@@ -9,121 +9,26 @@
 //! that fails too, the log can only be read.
 
 mod begin;
+mod error;
+mod limits;
 mod moving;
 mod roll;
 
 use core::borrow::BorrowMut;
-use core::fmt;
 
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Kind, Seal};
 use super::generations::{Generation, Generations};
 use super::media::{Geometry, Media};
 use super::ring::Placed;
 use super::segment::SegmentHeader;
-use super::{
-    BODY_BYTES_MAX, Clock, ControlKind, Counters, End, FRAME_RECORDS_MAX, Gap, LogId, OFFSET_MAX,
-    Tail,
-};
+use super::{Clock, ControlKind, Counters, End, FRAME_RECORDS_MAX, Gap, LogId, OFFSET_MAX, Tail};
+pub use error::{AppendError, CommitError};
+use limits::{RESERVE_BYTES, half_bytes, waiting_bytes_max};
+pub use limits::{body_bytes_max, buffer_bytes};
+
 use crate::Offset;
 use crate::crc::Crc32c;
 use crate::time::Age;
-
-/// Room that is left at the end of a segment, so that dozens of openings in a row can be noted in
-/// it without beginning the next one.
-const RESERVE_BYTES: usize = 2048;
-
-/// Bytes of the buffer that a log needs for bodies of up to `body_bytes`.
-#[must_use]
-pub const fn buffer_bytes(geometry: Geometry, body_bytes: usize) -> usize {
-    let page_bytes = geometry.page_bytes as usize;
-    let bytes = body_bytes + FRAME_HEADER_BYTES + 2 * page_bytes;
-    if bytes < 5 * page_bytes { 5 * page_bytes } else { bytes }
-}
-
-/// The largest body that a log takes with a buffer of so many bytes.
-#[must_use]
-pub const fn body_bytes_max(geometry: Geometry, buffer_bytes: usize) -> usize {
-    let page_bytes = geometry.page_bytes as usize;
-    let waiting = waiting_bytes_max(geometry, buffer_bytes) - page_bytes - FRAME_HEADER_BYTES;
-    if waiting < BODY_BYTES_MAX { waiting } else { BODY_BYTES_MAX }
-}
-
-/// How much of a segment may be in memory: so much that it still fits behind the records in force
-/// when it has to go to another segment.
-const fn waiting_bytes_max(geometry: Geometry, buffer_bytes: usize) -> usize {
-    let in_buffer = buffer_bytes - geometry.page_bytes as usize;
-    let in_segment = half_bytes(geometry) - RESERVE_BYTES / 2;
-    if in_buffer < in_segment { in_buffer } else { in_segment }
-}
-
-const fn half_bytes(geometry: Geometry) -> usize {
-    ((geometry.segment_bytes - geometry.data_at()) / 2) as usize
-}
-
-/// Why a frame was not appended. Nothing of it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppendError {
-    /// It does not fit in this segment, or this segment has failed: [`Log::roll`], then again.
-    SegmentFull,
-    /// It never fits.
-    TooLarge {
-        /// Bytes of its body.
-        bytes: usize,
-        /// Bytes that a body may have.
-        bytes_max: usize,
-    },
-    /// Two segments in a row could not be written: the log can only be read.
-    ReadOnly,
-}
-
-impl fmt::Display for AppendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SegmentFull => f.write_str("the segment is full"),
-            Self::TooLarge { bytes, bytes_max } => {
-                write!(f, "a frame of {bytes} bytes is larger than {bytes_max} bytes")
-            }
-            Self::ReadOnly => f.write_str("the log cannot be written any more"),
-        }
-    }
-}
-
-impl core::error::Error for AppendError {}
-
-/// Why what was appended is not durable. [`Log::failure`] has the device's own words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommitError {
-    /// The segment cannot be written any more. Nothing is lost yet, everything is in memory:
-    /// [`Log::roll`], then [`Log::commit`].
-    SegmentFailed,
-    /// The next segment could not be written either: the log can only be read until it is opened
-    /// again. What was not acknowledged is lost.
-    ReadOnly,
-    /// The control records in force leave no room for events: nothing was done.
-    SnapshotTooLarge {
-        /// Their bytes.
-        bytes: usize,
-        /// Bytes that they may have.
-        bytes_max: usize,
-    },
-}
-
-impl fmt::Display for CommitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SegmentFailed => f.write_str("a segment of the log cannot be written any more"),
-            Self::ReadOnly => f.write_str(
-                "two segments in a row cannot be written; the log can only be read now: check the \
-                 disk and start again",
-            ),
-            Self::SnapshotTooLarge { bytes, bytes_max } => {
-                write!(f, "control records of {bytes} bytes are more than {bytes_max} bytes")
-            }
-        }
-    }
-}
-
-impl core::error::Error for CommitError {}
 
 /// Events for one frame.
 #[derive(Clone, Copy, Debug)]
@@ -172,10 +77,11 @@ pub struct Log<M: Media, B> {
     next: Offset,
     end: End,
     oldest: Offset,
-    /// The first frame that begins in the last page.
-    first: Option<(u32, Offset)>,
-    /// The first frame in memory that has to go to the next segment if this one fails.
-    movable: (u32, Offset),
+    /// The offset at `durable_at`: what lies behind has to go to the next segment if this one
+    /// fails.
+    durable_next: Offset,
+    /// Behind the last event that is durable in this segment.
+    events_end: Offset,
     slot: u32,
     salt: u64,
     generation: u32,
@@ -375,12 +281,6 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
 
     /// A frame stands at `at` now.
     fn passed(&mut self, header: &FrameHeader) {
-        let begins_page = |(first, _): (u32, Offset)| {
-            self.geometry.page_at(first) < self.geometry.page_at(self.at)
-        };
-        if self.first.is_none_or(begins_page) {
-            self.first = Some((self.at, header.base));
-        }
         self.at += header.frame_bytes();
         self.next = header.end();
         self.age = self.age.max(header.clock.age);
@@ -436,8 +336,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         self.header_due = HeaderDue::No;
         self.tail_at = self.geometry.page_at(self.at);
         self.durable_at = self.at;
-        self.first = self.first.filter(|(first, _)| *first >= self.tail_at);
-        self.movable = self.first.unwrap_or((self.at, self.next));
+        (self.durable_next, self.events_end) = (self.next, self.next);
         let Placed { index: segment, header } = self.segment;
         self.end = End { offset: self.next, sequence: header.sequence, segment, at: self.at };
         let bytes = &self.buffer.borrow()[..(self.at - self.tail_at) as usize];

@@ -1,7 +1,7 @@
 //! From a segment that has failed to the next one: frames that are in memory.
 //!
-//! They get new headers, of this generation and for their new place. A frame that begins before
-//! the last page stays where it is: it is durable there, its end in a slot, where readers find it.
+//! They get new headers, of this generation and for their new place. What is durable stays where it
+//! is, its last page in a slot, where readers find it.
 
 use core::borrow::BorrowMut;
 
@@ -26,7 +26,7 @@ pub(super) struct Moving {
 impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     /// Puts what has to be moved to the end of the buffer.
     pub(super) fn set_aside(&mut self) -> Moving {
-        let (at, base) = self.movable;
+        let (at, base) = (self.durable_at, self.durable_next);
         let bytes = (at - self.tail_at) as usize..(self.at - self.tail_at) as usize;
         let buffer = self.buffer.borrow_mut();
         let begin = buffer.len() - bytes.len();

@@ -19,14 +19,23 @@ use super::{
 use crate::Offset;
 
 impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
-    /// Starts the next segment. It begins with `snapshot`, the control records in force, so that
-    /// every segment can be understood alone. If the ring is full the oldest segment makes room:
+    /// The offset at which the next segment would begin: of the control records, those that hold
+    /// there are in force for it. Below [`Log::next_offset`] where this segment has failed: what
+    /// was not made durable goes to the next one.
+    #[must_use]
+    pub fn roll_at(&self) -> Offset {
+        if self.state == State::Failed { self.durable_next } else { self.next }
+    }
+
+    /// Starts the next segment. It begins with `snapshot`, the control records in force at
+    /// [`Log::roll_at`], so that every segment can be understood alone. If the ring is full the oldest segment makes room:
     /// its offsets are returned. What was appended before is durable then, or, if this segment has
     /// failed, waits for the next commit.
     ///
     /// # Errors
-    /// [`CommitError::ReadOnly`] if the next segment cannot be written either, or
-    /// [`CommitError::SnapshotTooLarge`].
+    /// [`CommitError::SegmentFailed`] if this segment has failed only now: nothing was done, ask
+    /// again with the records in force at [`Log::roll_at`]. [`CommitError::ReadOnly`] if the next
+    /// segment cannot be written either, or [`CommitError::SnapshotTooLarge`].
     pub fn roll(
         &mut self,
         snapshot: &[(ControlKind, &[u8])],
@@ -43,16 +52,23 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         if self.state == State::Sound
             && let Err(error) = self.close()
         {
-            // What it means for this segment is dealt with below.
-            self.fail(error);
+            return Err(self.fail(error));
         }
-        let rolled = self.begin_next(snapshot, clock);
-        rolled.map_err(|error| {
-            self.counters.failures += 1;
-            self.failure = Some(error);
+        let index = self.prepare_next().map_err(|error| self.give_out(error))?;
+        if index == self.end.segment && index != self.segment.index {
+            // This segment failed before anything in it was durable, and there is no third one:
+            // the one with the durable end is not given up.
             self.state = State::ReadOnly;
-            CommitError::ReadOnly
-        })
+            return Err(CommitError::ReadOnly);
+        }
+        self.begin_next(index, snapshot, clock).map_err(|error| self.give_out(error))
+    }
+
+    fn give_out(&mut self, error: M::Error) -> CommitError {
+        self.counters.failures += 1;
+        self.failure = Some(error);
+        self.state = State::ReadOnly;
+        CommitError::ReadOnly
     }
 
     /// What [`Log::roll`] would evict.
@@ -73,27 +89,35 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
 
     fn begin_next(
         &mut self,
+        index: u32,
         snapshot: &[(ControlKind, &[u8])],
         clock: Clock,
     ) -> Result<Option<Gap>, M::Error> {
-        let index = self.prepare_next()?;
         let kept = self.kept_without(index);
         let evicted = (kept > self.oldest).then_some(self.oldest..kept);
         self.oldest = self.oldest.max(kept);
-        // Readers see that it is gone before anything in it changes.
-        write_header(&mut self.media, index, &[0; SEGMENT_HEADER_BYTES])?;
+        self.give_up(index)?;
         let moving = (self.state == State::Failed).then(|| self.set_aside());
         let base = moving.as_ref().map_or(self.next, |moving| moving.base);
         let sequence = self.segment.header.sequence + 1;
         self.start(index, sequence, base);
         self.put_snapshot(snapshot, clock)?;
-        self.movable = (self.at, self.next);
         if let Some(moving) = moving {
             self.header_due = HeaderDue::AfterFrames;
             self.put_moved(&moving, clock)?;
         }
         self.state = State::Sound;
         Ok(evicted)
+    }
+
+    /// Wipes the header of the segment at `index`: readers see that it is gone before anything in
+    /// it changes, and after a cut it does not come back with half of what it held. That it is
+    /// blank already says nothing: a wipe may be visible and not durable.
+    fn give_up(&mut self, index: u32) -> Result<(), M::Error> {
+        write_header(&mut self.media, index, &[0; SEGMENT_HEADER_BYTES])?;
+        self.counters.bytes += u64::from(self.geometry.page_bytes);
+        self.counters.barriers += 1;
+        self.media.barrier(index)
     }
 
     /// The index of the segment that comes next. Where the disk is full before the ring has its
@@ -128,13 +152,15 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
             oldest: self.oldest,
             page_bytes: self.geometry.page_bytes,
             generation: self.generation,
+            skipped: u32::try_from(base.0.saturating_sub(self.events_end.0)).unwrap_or(u32::MAX),
         };
+        self.events_end = base;
         self.segment = Placed { index, header };
         self.seal = header.seal(self.crc);
         self.at = self.geometry.data_at();
         (self.tail_at, self.durable_at) = (self.at, self.at);
         self.next = base;
-        self.first = None;
+        self.durable_next = base;
         self.slot = 1;
         self.header_due = HeaderDue::WithFrames;
         self.counters.segments += 1;

@@ -39,7 +39,7 @@ pub struct SegmentFiles {
     file_system: String,
     /// Files from here on may have to be made.
     prewritten: u32,
-    lock: File,
+    _lock: File,
 }
 
 impl SegmentFiles {
@@ -72,7 +72,7 @@ impl SegmentFiles {
             dir: dir.to_owned(),
             file_system: place.file_system,
             prewritten: 0,
-            lock,
+            _lock: lock,
         })
     }
 
