@@ -75,15 +75,17 @@ pub fn reconcile(kafka: Option<(Offset, &str)>, local: &Local) -> Result<Positio
 fn known_to_kafka(offset: Offset, metadata: &str, local: &Local) -> Result<Position, Halt> {
     let foreign = || Halt::Identity { offset, metadata: shortened(metadata) };
     let position = Position::parse(offset, metadata).ok_or_else(foreign)?;
-    let rank = local.rank(position.generation).ok_or_else(foreign)?;
+    local.rank(position.generation).ok_or_else(foreign)?;
     let Some(hint) = &local.hint else {
         return local.resume(position);
     };
-    let low_rank = local.rank(hint.low.generation).unwrap_or(0);
     let in_doubt =
         || Halt::InDoubt { kafka: Some(offset), hint: Some((hint.low.offset, hint.high)) };
-    // Kafka went back behind what it had acknowledged.
-    if (rank, offset) < (low_rank, hint.low.offset) {
+    // Kafka went back behind what it had acknowledged. Compared as positions of this opening: a
+    // session that resumed has restated an older opening's position as its own in the hint, and may
+    // have ended before it committed anything.
+    let (reached, low) = (local.restated(&position), local.restated(&hint.low));
+    if reached < low {
         return Err(in_doubt());
     }
     // A claim of a generation may have gone with that generation's tail.
@@ -129,15 +131,18 @@ impl Local {
         self.end_of(position.generation).is_some_and(|end| end < position.offset)
     }
 
-    /// The given position, cut to what its generation left behind, as one of the current.
+    /// Where the given position is in the current opening: cut to what its own left behind.
+    fn restated(&self, position: &Position) -> Offset {
+        let end = self.end_of(position.generation);
+        end.map_or(position.offset, |end| position.offset.min(end))
+    }
+
+    /// The given position as one of the current opening.
     fn resume(&self, position: Position) -> Result<Position, Halt> {
-        let offset = match self.end_of(position.generation) {
-            Some(end) => position.offset.min(end),
-            None if position.offset > self.end => {
-                return Err(Halt::Ahead { offset: position.offset, high: self.end });
-            }
-            None => position.offset,
-        };
+        let offset = self.restated(&position);
+        if self.end_of(position.generation).is_none() && offset > self.end {
+            return Err(Halt::Ahead { offset, high: self.end });
+        }
         Ok(Position { offset, generation: self.generation, account: position.account })
     }
 }

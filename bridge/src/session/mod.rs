@@ -226,6 +226,11 @@ impl Session {
         let kafka = kafka.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str()));
         let position = reconcile(kafka, local).map_err(Failure::Halt)?;
         self.parts.claimed = local.hint.as_ref().map(|hint| hint.high);
+        if kafka.is_none() {
+            // Kafka gets the position before it gets a record: were it silent again after a first
+            // transaction that was interrupted, nothing could tell whether that was committed.
+            self.transaction = Some(Transaction::of_position(cx, position.clone()));
+        }
         cx.links.outputs.push_back(Output::Resumed(position.clone()));
         self.stage = Stage::Live { position, asked: false };
         self.renew_origin(cx.settings);
@@ -255,13 +260,13 @@ impl Session {
         }
         next.check(position);
         self.parts.topics.refresh_if_old(cx.now);
-        let size = (batch.len(), batch.bytes());
+        let (claim, size) = (next.claim_after(position), (batch.len(), batch.bytes()));
         let sequences = &mut self.parts.sequences;
         let chains = batch.seal(producer, |topic, partition, count| {
             let next = sequences.entry((topic.to_owned(), partition)).or_default();
             core::mem::replace(next, sequence_after(*next, count))
         });
-        let order = Order { next, chains, size };
+        let order = Order { next, claim, chains, size };
         self.transaction = Some(Transaction::new(cx, order, self.parts.claimed));
     }
 

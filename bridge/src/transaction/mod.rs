@@ -28,6 +28,8 @@ pub(crate) use pace::Pace;
 pub(crate) struct Order {
     /// The position that it commits.
     pub(crate) next: Position,
+    /// What has to be claimed before.
+    pub(crate) claim: Offset,
     pub(crate) chains: Vec<SealedChain>,
     /// Records and bytes in it.
     pub(crate) size: (usize, usize),
@@ -37,6 +39,7 @@ pub(crate) struct Order {
 #[derive(Debug)]
 pub(crate) struct Transaction {
     next: Position,
+    claim: Offset,
     records: usize,
     bytes: usize,
     begun: Instant,
@@ -58,10 +61,21 @@ pub(crate) struct Ended {
 }
 
 impl Transaction {
+    /// Commits a position and no records: it can be repeated, and needs no claim.
+    pub(crate) fn of_position(cx: &mut Context<'_>, position: Position) -> Self {
+        let claim = position.offset;
+        let order = Order { next: position, claim, chains: Vec::new(), size: (0, 0) };
+        let mut transaction = Self::new(cx, order, None);
+        // Kafka refuses to add no partition.
+        transaction.add_partitions.done();
+        transaction
+    }
+
     pub(crate) fn new(cx: &mut Context<'_>, order: Order, claimed: Option<Offset>) -> Self {
-        let Order { next, chains, size } = order;
+        let Order { next, claim, chains, size } = order;
         let transaction = Self {
             next,
+            claim,
             records: size.0,
             bytes: size.1,
             begun: cx.now,
@@ -84,7 +98,7 @@ impl Transaction {
     /// Asks for a claim that covers this transaction, unless there is one.
     pub(crate) fn claim(&self, cx: &mut Context<'_>, claimed: Option<Offset>) {
         if !self.is_claimed(claimed) {
-            cx.links.outputs.push_back(Output::Claim(self.next.offset));
+            cx.links.outputs.push_back(Output::Claim(self.claim));
         }
     }
 
@@ -194,7 +208,7 @@ impl Transaction {
     }
 
     fn is_claimed(&self, claimed: Option<Offset>) -> bool {
-        claimed.is_some_and(|claimed| claimed >= self.next.offset)
+        self.chains.is_empty() || claimed.is_some_and(|claimed| claimed >= self.claim)
     }
 
     fn ended(&mut self, producer: Option<Producer>) -> Ended {

@@ -22,6 +22,9 @@ fn a_session_of_transaction_version_2_sends_this_and_nothing_else() {
             "Metadata v12 tributary.positions",
             "InitProducerId v4",
             "OffsetFetch v9",
+            // Kafka knew no position: it gets one before it gets a record.
+            "TxnOffsetCommit v5 0 v1,0000abcd,",
+            "EndTxn v5 epoch 1",
         ]
     );
     world.ship("hot", 0..3);
@@ -30,13 +33,28 @@ fn a_session_of_transaction_version_2_sends_this_and_nothing_else() {
     assert_eq!(
         world.seen(),
         [
-            "Produce v12 hot-0 epoch 1 seq 0 x3",
+            "Produce v12 hot-0 epoch 2 seq 0 x3",
             "TxnOffsetCommit v5 3 v1,0000abcd,n=3",
-            "EndTxn v5 epoch 1",
+            "EndTxn v5 epoch 2",
         ]
     );
     assert_eq!(world.committed(), Some(3));
     assert_eq!(world.broker.committed, Some((3, "v1,0000abcd,n=3".to_owned())));
+}
+
+#[test]
+fn a_first_transaction_that_is_interrupted_leaves_nothing_in_doubt() {
+    for version in [0, 2] {
+        let mut world = World::live(version);
+        world.fault(PRODUCE, [Fault::Silence]);
+        world.ship("hot", 0..3);
+        // The claim that the driver made durable for it.
+        world.local.hint.as_mut().expect("a lane has a hint").high = Offset(3);
+        world.cut();
+        world.pass_ms(1000);
+        world.ship("hot", 0..3);
+        assert_eq!(world.committed(), Some(3));
+    }
 }
 
 #[test]
@@ -75,6 +93,9 @@ fn an_old_broker_is_spoken_to_in_its_versions() {
             "Metadata v9 tributary.positions",
             "InitProducerId v3",
             "OffsetFetch v7",
+            "AddOffsetsToTxn v1",
+            "TxnOffsetCommit v3 0 v1,0000abcd,",
+            "EndTxn v1 epoch 1",
             "Metadata v9 hot tributary.positions",
             "AddPartitionsToTxn v1 hot-0",
             "AddOffsetsToTxn v1",
@@ -220,8 +241,8 @@ fn sequences_begin_anew_under_a_new_epoch_and_go_on_under_the_old_one() {
     assert_eq!(
         produced,
         [
-            "Produce v12 hot-0 epoch 1 seq 0 x3",
-            "Produce v12 hot-0 epoch 2 seq 0 x2",
+            "Produce v12 hot-0 epoch 2 seq 0 x3",
+            "Produce v12 hot-0 epoch 3 seq 0 x2",
             "Produce v12 hot-0 epoch 0 seq 0 x1",
         ]
     );
@@ -286,6 +307,6 @@ fn counters_count_what_was_committed() {
     world.ship("hot", 0..3);
     world.ship("hot", 3..5);
     let counters = world.replicator.status().counters;
-    assert_eq!((counters.transactions, counters.records, counters.sessions), (2, 5, 1));
+    assert_eq!((counters.transactions, counters.records, counters.sessions), (3, 5, 1));
     assert!(counters.bytes_sent > 500, "{counters:?}");
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use core::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tributary_bridge::{BatchBuilder, Hint, Local, Output, Position, Replicator, Settings};
+use tributary_bridge::{BatchBuilder, Hint, Local, Output, Position, Replicator, Settings, State};
 use tributary_core::Offset;
 use tributary_core::log::ControlKind;
 use tributary_core::time::Instant;
@@ -234,19 +234,25 @@ impl Lane {
 
     /// An idle lane takes its claim back: after an outage of weeks, in which Kafka may forget the
     /// position, nothing is in doubt.
+    ///
+    /// Only in a session: one that has ended may have left a transaction whose end nobody knows.
     fn release_claim(&mut self) {
         let rested = self.stopping.is_some() || now().ms_since(self.idle_since) >= IDLE_MS;
-        let idle = self.feed.is_some() && self.replicator.is_idle() && self.claim.is_none();
+        let idle = self.is_live() && self.replicator.is_idle() && self.claim.is_none();
         if rested && idle && self.claimed > self.committed.offset {
             self.replicator.handle_claimed(now(), self.committed.offset);
             self.write_hint(self.committed.offset);
         }
     }
 
+    fn is_live(&self) -> bool {
+        self.replicator.status().state == State::Live
+    }
+
     fn write_hint(&mut self, high: Offset) {
         let hint = Hint { low: self.committed.clone(), high };
         let lane = self.context.settings.lane.clone();
-        let body = LaneHint { lane, hint: hint.clone() }.encode();
+        let body = LaneHint { lane, hint: hint.clone() }.encode(self.context.ingest.durable());
         let written = self.context.ingest.write_control(ControlKind::Hint, move |_, _| body);
         self.claim = Some((hint, written));
     }
@@ -264,7 +270,7 @@ impl Lane {
     fn is_done(&self) -> bool {
         let released = self.claimed <= self.committed.offset && self.claim.is_none();
         self.stopping.is_some_and(|since| {
-            let drained = self.replicator.is_idle() && (released || self.feed.is_none());
+            let drained = self.replicator.is_idle() && (released || !self.is_live());
             drained || now().ms_since(since) > DRAIN_MS
         })
     }

@@ -176,7 +176,7 @@ impl Server {
             let written = ingest.write_control(ControlKind::Hint, move |at, _| {
                 let low = Position { offset: at, generation, account: String::new() };
                 let hint = Hint { low, high: at };
-                LaneHint { lane: LANE.to_owned(), hint }.encode()
+                LaneHint { lane: LANE.to_owned(), hint }.encode(at)
             });
             let offset = written.await.map_err(broken)?;
             let low = Position { offset, generation, account: String::new() };
