@@ -62,11 +62,14 @@ impl Lines {
     }
 }
 
+/// A socket that listens for questions.
+pub type Listener = UnixListener;
+
 /// Opens the socket of a data directory, which must be locked by this process.
 ///
 /// # Errors
 /// If it cannot be made.
-pub fn listen(dir: &Path) -> io::Result<UnixListener> {
+pub fn listen(dir: &Path) -> io::Result<Listener> {
     let path = dir.join(NAME);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

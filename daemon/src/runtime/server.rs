@@ -61,8 +61,9 @@ pub fn run(config: &Config, path: Option<PathBuf>) -> Result<(), Failure> {
     let opened = opening::open(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let server = Server::start(config, path, opened)?;
+        let (server, doors) = Server::start(config, path, opened)?;
         server.apply(wanted, config).await?;
+        server.open(doors);
         server.serve().await
     });
     runtime.shutdown_timeout(FAREWELL);
@@ -81,6 +82,12 @@ struct Server {
     stop: watch::Sender<bool>,
 }
 
+/// Where devices and people will be let in.
+struct Doors {
+    control: control::Listener,
+    listeners: Vec<mqtt::Listener>,
+}
+
 /// A lane at work.
 struct Running {
     stop: watch::Sender<bool>,
@@ -89,8 +96,12 @@ struct Running {
 }
 
 impl Server {
-    /// Opens everything that devices and people reach.
-    fn start(config: &Config, path: Option<PathBuf>, opened: Opened) -> Result<Self, Failure> {
+    /// Starts everything that works inside, and takes the addresses.
+    fn start(
+        config: &Config,
+        path: Option<PathBuf>,
+        opened: Opened,
+    ) -> Result<(Self, Doors), Failure> {
         let Opened { log, reader, snapshot, clocks, gateway, file_system, gaps, generations } =
             opened;
         let (generation, table) = (log.generation(), opening::table_of(&snapshot)?);
@@ -100,7 +111,6 @@ impl Server {
         let delay = config.log.commit_delay;
         let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, delay);
         let hub = Arc::new(Hub::default());
-        let (stop, stopped) = watch::channel(false);
         let mut sockets = Vec::new();
         for address in &config.listeners {
             let socket = mqtt::listen(*address).map_err(|error| {
@@ -116,26 +126,15 @@ impl Server {
             constants: constants(config, gateway, file_system, gaps, &listeners),
             ingest: Arc::clone(&ingest),
             hub: Arc::clone(&hub),
-            clocks: Arc::clone(&clocks),
+            clocks,
             log: reader.clone(),
             facts: writer.facts(),
             upstream: Mutex::new(None),
             table: Mutex::new(table),
         });
         let writer = threads::spawn("log", move || writer.run())?;
-        spawn_async("fan-out", fanout::run(reader, Arc::clone(&hub), ingest.follow()))?;
-        tokio::spawn(control::serve(control, Arc::clone(&daemon), stopped.clone()));
-        let shared = Arc::new(mqtt::Shared {
-            ingest,
-            hub,
-            clocks,
-            settings: MqttSettings::default(),
-            places: Arc::new(Semaphore::new(mqtt::CONNECTIONS_MAX)),
-        });
-        for socket in sockets {
-            tokio::spawn(mqtt::accept(socket, Arc::clone(&shared), stopped.clone()));
-        }
-        Ok(Self {
+        spawn_async("fan-out", fanout::run(reader, hub, ingest.follow()))?;
+        let server = Self {
             path,
             listeners,
             daemon,
@@ -144,8 +143,25 @@ impl Server {
             hint: Arc::new(Mutex::new(hint)),
             lane: Mutex::new(None),
             writer: Mutex::new(Some(writer)),
-            stop,
-        })
+            stop: watch::Sender::new(false),
+        };
+        Ok((server, Doors { control, listeners: sockets }))
+    }
+
+    /// Lets devices and people in: from here on the routes in force are the configuration's.
+    fn open(&self, doors: Doors) {
+        let Doors { control, listeners } = doors;
+        tokio::spawn(control::serve(control, Arc::clone(&self.daemon), self.stop.subscribe()));
+        let shared = Arc::new(mqtt::Shared {
+            ingest: Arc::clone(&self.daemon.ingest),
+            hub: Arc::clone(&self.daemon.hub),
+            clocks: Arc::clone(&self.daemon.clocks),
+            settings: MqttSettings::default(),
+            places: Arc::new(Semaphore::new(mqtt::CONNECTIONS_MAX)),
+        });
+        for listener in listeners {
+            tokio::spawn(mqtt::accept(listener, Arc::clone(&shared), self.stop.subscribe()));
+        }
     }
 
     /// Puts routes and upstream of a configuration into force.

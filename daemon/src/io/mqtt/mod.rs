@@ -40,11 +40,14 @@ pub struct Shared {
     pub places: Arc<Semaphore>,
 }
 
+/// A socket that listens for devices.
+pub type Listener = TcpListener;
+
 /// Opens a listening socket.
 ///
 /// # Errors
 /// If the address is taken or not ours.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr) -> io::Result<Listener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -52,7 +55,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts connections until told to stop.
-pub async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+pub async fn accept(listener: Listener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
             accepted = accept_one(&listener, &shared.places) => accepted,
@@ -75,7 +78,7 @@ pub async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch:
 }
 
 async fn accept_one(
-    listener: &TcpListener,
+    listener: &Listener,
     places: &Arc<Semaphore>,
 ) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
