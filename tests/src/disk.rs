@@ -6,10 +6,12 @@
 //! alone loses nothing and makes nothing durable. All of it follows from one seed.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of a simulated log are small")]
 
-use core::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::rc::Rc;
+
+use core::cell::RefCell;
+use core::fmt;
+use core::ops::Range;
 
 use fastrand::Rng;
 use tributary_core::Offset;
@@ -90,6 +92,8 @@ struct State {
     /// Pages that the kernel takes for written since a barrier failed, with what the device has.
     deceived: Vec<BTreeMap<usize, Vec<u8>>>,
     ignores_barriers: bool,
+    /// Bytes of a segment that cannot be read.
+    unreadable: Option<(u32, Range<u32>)>,
     published: Option<(End, Offset, u32, u32, Vec<u8>)>,
     rng: Rng,
 }
@@ -123,6 +127,7 @@ impl Disk {
                 room: geometry.segments,
                 deceived: vec![BTreeMap::new(); segments],
                 ignores_barriers: false,
+                unreadable: None,
                 published: None,
                 rng: Rng::with_seed(seed),
             })),
@@ -178,18 +183,21 @@ impl Disk {
         self.state.borrow_mut().ignores_barriers = true;
     }
 
+    /// These bytes cannot be read from now on, or all can again.
+    pub fn make_unreadable(&self, unreadable: Option<(u32, Range<u32>)>) {
+        self.state.borrow_mut().unreadable = unreadable;
+    }
+
     /// Has room for so many segments only.
     pub fn limit_room(&self, segments: u32) {
         self.state.borrow_mut().room = segments;
     }
 
-    /// Changes a bit of a segment that was written to; `false` if it was not.
-    #[expect(clippy::must_use_candidate, reason = "a flip of nothing does nothing")]
-    pub fn flip(&self, segment: u32, byte: u32, bit: u32) -> bool {
-        let mut state = self.state.borrow_mut();
-        let Some(bytes) = &mut state.segments[segment as usize] else { return false };
-        bytes[byte as usize] ^= 1 << bit;
-        true
+    /// Changes a bit of a segment, if it was ever prepared.
+    pub fn flip(&self, segment: u32, byte: u32, bit: u32) {
+        if let Some(bytes) = &mut self.state.borrow_mut().segments[segment as usize] {
+            bytes[byte as usize] ^= 1 << bit;
+        }
     }
 
     /// Overwrites bytes behind the log's back.
@@ -318,6 +326,14 @@ impl ReadMedia for Disk {
     fn read(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), DiskError> {
         let mut state = self.state.borrow_mut();
         state.done.reads += 1;
+        let end = at + u32::try_from(into.len()).expect("inside a segment");
+        if let Some((of, bytes)) = &state.unreadable
+            && *of == segment
+            && bytes.start < end
+            && at < bytes.end
+        {
+            return Err(DiskError::Failed);
+        }
         match &state.segments[segment as usize] {
             _ if !state.power => Err(DiskError::NoPower),
             Some(bytes) => {

@@ -12,7 +12,7 @@ use fastrand::Rng;
 use tributary_core::Offset;
 use tributary_core::crc::crc32c;
 use tributary_core::log::{
-    AppendError, Clock, CommitError, ControlKind, Entropy, Frame, GENERATIONS_MAX, GapCause,
+    AppendError, Clock, CommitError, ControlKind, Entropy, Frame, GENERATIONS_MAX, Gap, GapCause,
     Geometry, Item, Log, ReadMedia, Reader, Recovery, Report, buffer_bytes,
 };
 use tributary_core::properties::Properties;
@@ -66,6 +66,8 @@ pub struct History {
     /// If there is one, acknowledged offsets that are missing gather here and are no fault.
     pub lost: Option<BTreeSet<u64>>,
     claim: Claim,
+    /// The highest that was ever claimed, durable or not.
+    claimed_ever: u64,
     routes: Claim,
     generations: Vec<u32>,
     clock: Clock,
@@ -104,6 +106,7 @@ impl History {
             last_commit: 0..0,
             lost: None,
             claim: Claim::default(),
+            claimed_ever: 0,
             routes: Claim::default(),
             generations: Vec::new(),
             clock: Clock { wall: Timestamp(1_800_000_000_000), age: Age(0), trusted: false },
@@ -216,6 +219,10 @@ impl History {
         assert!(next >= claimed, "next {next} below the claim {claimed}; seed {seed}");
         let known = self.routes.durable..=self.routes.appended;
         assert!(known.contains(&routes), "routes {routes}, not of {known:?}; seed {seed}");
+        // A torn end leaves no gap: only what was claimed once lies beyond what is there.
+        self.claimed_ever = self.claimed_ever.max(floor).max(self.claim.appended);
+        let explained = |gap: &Gap| gap.end.0 <= self.claimed_ever || self.lost.is_some();
+        assert!(report.gaps.iter().all(explained), "{:?}; seed {seed}", report.gaps);
         let missing = self.acked.max(self.appended_end(next))..next;
         if !missing.is_empty() {
             self.holes.push(missing);
@@ -357,9 +364,7 @@ impl History {
             0 => {
                 let ahead = if self.rng.u8(..4) == 0 { self.rng.u64(..30) } else { 0 };
                 let claim = self.log().next_offset().0 + ahead;
-                self.claim.appended = self.claim.appended.max(claim);
-                let body = claim.to_le_bytes();
-                self.put(&|log| log.append_control(ControlKind::Hint, &body, clock))
+                self.claim(claim)
             }
             1 => {
                 self.routes.appended += 1;
@@ -368,6 +373,17 @@ impl History {
             }
             _ => self.put(&|log| log.append_control(ControlKind::Anchor, &[7; 24], clock)),
         }
+    }
+
+    /// Claims everything below an offset.
+    ///
+    /// # Errors
+    /// If the log is gone.
+    pub fn claim(&mut self, claim: u64) -> Result<(), Crashed> {
+        let clock = self.clock;
+        self.claim.appended = self.claim.appended.max(claim);
+        let body = claim.to_le_bytes();
+        self.put(&|log| log.append_control(ControlKind::Hint, &body, clock))
     }
 
     fn put(

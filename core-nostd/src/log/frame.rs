@@ -159,11 +159,16 @@ impl FrameHeader {
         (header.base <= OFFSET_MAX).then_some(header)
     }
 
+    /// Whether a header could begin with this byte.
+    pub(super) const fn may_begin_with(byte: u8) -> bool {
+        byte == EVENTS || byte.wrapping_sub(CONTROL) < CONTROL_CODES
+    }
+
     /// Whether bytes could be a header at all: cheap, for looking for one. `from`: offsets are not
     /// below; `room`: bytes that are left.
     pub(super) fn is_plausible(bytes: &[u8], from: Offset, room: u32) -> bool {
         bytes.len() >= FRAME_HEADER_BYTES
-            && Kind::of(bytes[0]).is_some()
+            && Self::may_begin_with(bytes[0])
             && u64_at(bytes, 8).wrapping_sub(from.0) < OFFSET_MAX.0
             && u32_at(bytes, 4) <= room
     }

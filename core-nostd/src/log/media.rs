@@ -40,7 +40,7 @@ impl Geometry {
             && self.page_bytes <= 1 << 16
             && self.segment_bytes <= 1 << 30
             && self.segment_bytes.is_multiple_of(self.page_bytes)
-            && self.segment_bytes / self.page_bytes >= 2 * Self::PAGES_IN_FRONT
+            && self.segment_bytes / self.page_bytes >= Self::PAGES_IN_FRONT + 5
     }
 }
 

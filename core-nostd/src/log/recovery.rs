@@ -69,7 +69,8 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
     /// If no segment can be read, or the log is of a newer format.
     ///
     /// # Panics
-    /// If the buffer is smaller than four pages or the geometry is not sound.
+    /// If the buffer is smaller than five pages, of the log's own size too, or the geometry is not
+    /// sound.
     pub fn run(
         mut media: M,
         mut buffer: B,
@@ -80,7 +81,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
         let geometry = media.geometry();
         assert!(geometry.is_sound(), "a ring has two segments or more, of whole pages");
         let buffer_bytes = buffer.borrow().len();
-        assert!(buffer_bytes >= 4 * geometry.page_bytes as usize, "the buffer takes four pages");
+        assert!(buffer_bytes >= 5 * geometry.page_bytes as usize, "the buffer takes five pages");
         let mut report = Report::new(Offset(0));
         let newest = match find_head(&media, crc) {
             Head::None { free } => {
@@ -90,7 +91,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
                     at: geometry.data_at(),
                     next: floor,
                     sources: Sources::default(),
-                    mended: None,
+                    mended: heapless::Vec::new(),
                 };
                 let head = Err(Unmade { index: free });
                 return Ok(Self { media, buffer, crc, report, head, found, settled: Ok(()) });

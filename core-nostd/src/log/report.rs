@@ -33,6 +33,9 @@ pub struct Report {
     pub unknown_controls: u32,
     /// Reads of the newest segment.
     pub reads: u32,
+    /// Pages of the newest segment that the device could not read. The log goes on in the next
+    /// segment then and leaves this one as it is: another reading may succeed.
+    pub unread_pages: u32,
     /// The latest on the age clock, also among what is dropped.
     pub(super) age: Age,
     /// The highest offset that a hint claims.
@@ -53,6 +56,7 @@ impl Report {
             torn_bytes: 0,
             unknown_controls: 0,
             reads: 0,
+            unread_pages: 0,
             age: Age(0),
             claimed: Offset(0),
         }

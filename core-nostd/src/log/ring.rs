@@ -80,10 +80,13 @@ fn search_head<M: ReadMedia>(media: &M, crc: Crc32c) -> Option<Placed> {
             None => high = middle,
         }
     }
-    // Headers that were wiped would hide newer ones behind them.
-    for next in (low + 1..segments).take(3) {
-        if newer(next)?.is_some() {
-            return None;
+    // A header that was wiped, or not written because its segment failed, would hide newer ones.
+    for step in 1..segments.min(4) {
+        let index = (low + step) % segments;
+        match SegmentHeader::read(media, index, crc) {
+            Ok(Found::Header(header)) if header.sequence < head.sequence => {}
+            Ok(Found::Blank) => {}
+            _ => return None,
         }
     }
     Some(Placed { index: low, header: head })
@@ -97,17 +100,18 @@ pub(super) struct Ring<'m, M> {
 }
 
 impl<M: ReadMedia> Ring<'_, M> {
-    /// The header at an index, if it belongs to the ring.
+    /// The header at an index, if it belongs to the ring. A header from the lap before, where
+    /// the segment that replaced it failed, does not: its events were evicted.
     fn at(&self, index: u32) -> Option<Placed> {
-        match SegmentHeader::read(self.media, index, self.crc) {
-            Ok(Found::Header(header))
-                if header.log_id == self.head.header.log_id
-                    && header.sequence <= self.head.header.sequence =>
-            {
-                Some(Placed { index, header })
-            }
-            _ => None,
-        }
+        let Ok(Found::Header(header)) = SegmentHeader::read(self.media, index, self.crc) else {
+            return None;
+        };
+        let head = &self.head.header;
+        let back = (self.head.index + self.segments() - index) % self.segments();
+        let belongs = header.log_id == head.log_id
+            && header.sequence <= head.sequence
+            && header.sequence + u64::from(back) >= head.sequence;
+        belongs.then_some(Placed { index, header })
     }
 
     /// The `nth` segment in order of age; those that are not readable are `None`.

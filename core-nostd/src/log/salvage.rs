@@ -52,7 +52,7 @@ impl Sources {
 }
 
 /// The end of a segment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Found {
     /// Behind the last frame.
     pub(super) at: u32,
@@ -60,9 +60,9 @@ pub(super) struct Found {
     pub(super) next: Offset,
     /// Where that page was read from.
     pub(super) sources: Sources,
-    /// An earlier page that was mended by a slot, which will be written over. Its image is the
-    /// second page of the buffer.
-    pub(super) mended: Option<u32>,
+    /// Earlier pages that were mended by slots, which will be written over. Their images follow the
+    /// last page's in the buffer.
+    pub(super) mended: heapless::Vec<u32, 2>,
 }
 
 /// A walk through the newest segment. `image` becomes its last page, zeros behind the end.
@@ -73,8 +73,8 @@ pub(super) struct Salvage<'w, M> {
     image: &'w mut [u8],
     image_at: u32,
     sources: Sources,
-    mended_image: &'w mut [u8],
-    mended: Option<u32>,
+    spare: &'w mut [u8],
+    mended: heapless::Vec<u32, 2>,
 }
 
 /// A look behind a place where no frame goes on.
@@ -87,11 +87,11 @@ struct Behind {
 }
 
 impl<'w, M: ReadMedia> Salvage<'w, M> {
-    /// A walk from the start of a segment. `buffer`: four pages or more.
+    /// A walk from the start of a segment. `buffer`: five pages or more.
     pub(super) fn new(ring: &Ring<'w, M>, placed: &Placed, buffer: &'w mut [u8]) -> Self {
         let geometry = placed.header.geometry(ring.media.geometry());
         let (image, buffer) = buffer.split_at_mut(geometry.page_bytes as usize);
-        let (mended_image, buffer) = buffer.split_at_mut(geometry.page_bytes as usize);
+        let (spare, buffer) = buffer.split_at_mut(2 * geometry.page_bytes as usize);
         image.fill(0);
         let walk = Walk::at_start(geometry, &placed.header);
         let window = Window::new(ring, placed, geometry.segment_bytes, buffer);
@@ -103,8 +103,8 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
             image,
             image_at,
             sources: Sources::default(),
-            mended_image,
-            mended: None,
+            spare,
+            mended: heapless::Vec::new(),
         };
         this.slots = [this.page_in_slot(1), this.page_in_slot(2)];
         this
@@ -150,6 +150,7 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
             self.walk = Walk { at, next, generation, age };
         }
         report.reads = self.window.reads;
+        report.unread_pages = self.window.unread_pages;
         let page_at = self.window.geometry.page_at(self.walk.at);
         self.turn_to(page_at);
         Found { at: self.walk.at, next: self.walk.next, sources: self.sources, mended: self.mended }
@@ -231,9 +232,10 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
         if page_at == self.image_at {
             return;
         }
-        if self.sources.slot(1) || self.sources.slot(2) {
-            self.mended_image.copy_from_slice(self.image);
-            self.mended = Some(self.image_at);
+        let from_slot = self.sources.slot(1) || self.sources.slot(2);
+        if from_slot && self.mended.push(self.image_at).is_ok() {
+            let begin = (self.mended.len() - 1) * self.image.len();
+            self.spare[begin..begin + self.image.len()].copy_from_slice(self.image);
         }
         self.image.fill(0);
         self.image_at = page_at;

@@ -96,8 +96,15 @@ impl Walk {
             if places_here == 0 {
                 return None;
             }
-            for (place, head) in (at..places.end).zip(bytes.windows(FRAME_HEADER_BYTES)) {
-                if FrameHeader::is_plausible(head, self.next, room)
+            // Cheap tests first: this looks at every byte of what may be megabytes.
+            for (index, first) in bytes[..places_here].iter().enumerate() {
+                if !FrameHeader::may_begin_with(*first) {
+                    continue;
+                }
+                let place = at + u32::try_from(index).expect("inside a segment");
+                let head = &bytes[index..index + FRAME_HEADER_BYTES];
+                if place < places.end
+                    && FrameHeader::is_plausible(head, self.next, room)
                     && let Some(head) = head.first_chunk()
                     && FrameHeader::decode(head, seal, place).is_some()
                 {

@@ -23,8 +23,9 @@ pub(super) struct Window<'w, M> {
     filled: usize,
     pub(super) limit: u32,
     overlay: Option<Overlay>,
-    /// Reads of the media so far.
+    /// Reads of the media so far, and pages that it could not read.
     pub(super) reads: u32,
+    pub(super) unread_pages: u32,
 }
 
 impl<'w, M: ReadMedia> Window<'w, M> {
@@ -47,6 +48,7 @@ impl<'w, M: ReadMedia> Window<'w, M> {
             limit,
             overlay: None,
             reads: 0,
+            unread_pages: 0,
         }
     }
 
@@ -139,6 +141,7 @@ impl<'w, M: ReadMedia> Window<'w, M> {
             self.reads += 1;
             if self.media.read(self.segment, at, page).is_err() {
                 page.fill(0);
+                self.unread_pages += 1;
             }
             at += u32::try_from(count).expect("inside a segment");
             rest = later;

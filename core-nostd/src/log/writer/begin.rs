@@ -30,7 +30,8 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         let gaps = recovery.report.gaps.clone();
         let known = recovery.report.known_gaps.clone();
         let new_gaps = gaps.iter().filter(|gap| !known.contains(gap));
-        let (found, head) = (recovery.found, recovery.head);
+        let (found, head) = (recovery.found.clone(), recovery.head);
+        let unread = recovery.report.unread_pages > 0;
         let age = Age(recovery.report.age.0.saturating_add(1)).max(clock.age);
         let clock = Clock { age, ..clock };
         let settled = core::mem::replace(&mut recovery.settled, Ok(()));
@@ -38,7 +39,11 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         let opened = match head {
             Err(Unmade { index }) => log.create(index, snapshot, clock),
             Ok(placed) => {
-                log.settle(&placed, &found, settled);
+                if unread || placed.header.page_bytes != log.geometry.page_bytes {
+                    log.state = State::Failed;
+                } else {
+                    log.settle(&placed, &found, settled);
+                }
                 log.note_opening(snapshot, clock, new_gaps.clone().cloned())
             }
         };
@@ -113,28 +118,28 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         prepared.and_then(|()| self.put_snapshot(snapshot, clock)).map_err(|error| self.fail(error))
     }
 
-    /// Frees a slot. A segment of another page size is not written any more; neither is one on which
-    /// a barrier failed or this fails.
+    /// Frees a slot. A segment on which a barrier failed or this fails is not written any more;
+    /// neither is one of another page size, or one that could not be read as a whole.
     fn settle(&mut self, placed: &Placed, found: &Found, settled: Result<(), M::Error>) {
-        if placed.header.page_bytes != self.geometry.page_bytes {
-            self.state = State::Failed;
-            return;
-        }
         let settled = settled
-            .and_then(|()| self.write_mended(placed.index, found.mended))
+            .and_then(|()| self.write_mended(placed.index, &found.mended))
             .and_then(|()| self.free_slot(placed.index, found.sources));
         if let Err(error) = settled {
             self.fail(error);
         }
     }
 
-    /// Puts a page in its place that was whole only together with a slot, which is written over
+    /// Puts pages in their places that were whole only together with a slot, which is written over
     /// from now on.
-    fn write_mended(&mut self, index: u32, mended: Option<u32>) -> Result<(), M::Error> {
-        let Some(page_at) = mended else { return Ok(()) };
+    fn write_mended(&mut self, index: u32, mended: &[u32]) -> Result<(), M::Error> {
+        if mended.is_empty() {
+            return Ok(());
+        }
         let page = self.page();
-        self.media.write(index, page_at, &self.buffer.borrow()[page..2 * page])?;
-        self.counters.bytes += u64::from(self.geometry.page_bytes);
+        for (image, &at) in self.buffer.borrow()[page..].chunks(page).zip(mended) {
+            self.media.write(index, at, image)?;
+            self.counters.bytes += u64::from(self.geometry.page_bytes);
+        }
         self.counters.barriers += 1;
         self.media.barrier(index)
     }

@@ -13,7 +13,7 @@ pub(super) const RESERVE_BYTES: usize = 2048;
 pub const fn buffer_bytes(geometry: Geometry, body_bytes: usize) -> usize {
     let page_bytes = geometry.page_bytes as usize;
     let bytes = body_bytes + FRAME_HEADER_BYTES + 2 * page_bytes;
-    if bytes < 4 * page_bytes { 4 * page_bytes } else { bytes }
+    if bytes < 5 * page_bytes { 5 * page_bytes } else { bytes }
 }
 
 /// The largest body that a log takes with a buffer of so many bytes.
