@@ -29,6 +29,7 @@ pub(super) struct Opened {
 pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
     let files = SegmentFiles::open(&config.log.dir, config.log.bytes_max, config.log.volatile)
         .map_err(|error| Failure::Directory(error.to_string()))?;
+    files.make_ahead()?;
     let (reader, file_system) = (files.reader(), files.file_system().to_owned());
     let entropy = Entropy {
         log_id: random_u64()?,

@@ -126,9 +126,6 @@ impl Writer {
     }
 
     fn idle(&mut self) {
-        if let Err(error) = self.log.media_mut().prewrite_step() {
-            tracing::warn!(%error, "cannot write a segment of the log ahead");
-        }
         let stepped = lock(&self.clocks).stepped();
         if let Some(anchor) = stepped {
             tracing::info!(trusted = anchor.trusted, "the wall clock was set");

@@ -1,0 +1,189 @@
+//! What the log, its readers and the one who writes ahead share: files, and the durable end.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tributary_core::Offset;
+use tributary_core::log::{End, Geometry, Tail};
+
+use super::{SEGMENT_BYTES, SegmentError};
+use crate::sync::lock;
+
+/// What a file is made of: so much is written at once.
+static FILL: [u8; 64 << 10] = [0; 64 << 10];
+
+/// What the writer and all readers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) geometry: Geometry,
+    dir: PathBuf,
+    files: Mutex<Vec<Option<Arc<File>>>>,
+    /// Held while a file is made longer. Only files that are not whole are: so zeros never go over
+    /// a segment that is in use.
+    making: Mutex<()>,
+    durable: Mutex<Durable>,
+}
+
+/// The durable end, and the page that is durable only in a slot.
+#[derive(Debug)]
+struct Durable {
+    end: End,
+    oldest: Offset,
+    segment: u32,
+    at: u32,
+    bytes: Vec<u8>,
+}
+
+impl Shared {
+    pub(super) fn new(geometry: Geometry, dir: &Path) -> Self {
+        let durable = Durable {
+            end: End { offset: Offset(0), sequence: 0, segment: 0, at: 0 },
+            oldest: Offset(0),
+            segment: 0,
+            at: 0,
+            bytes: Vec::new(),
+        };
+        Self {
+            geometry,
+            dir: dir.to_owned(),
+            files: Mutex::new(vec![None; geometry.segments as usize]),
+            making: Mutex::new(()),
+            durable: Mutex::new(durable),
+        }
+    }
+
+    pub(super) fn publish(&self, end: End, oldest: Offset, tail: Tail<'_>) {
+        let mut durable = lock(&self.durable);
+        durable.end = end;
+        durable.oldest = oldest;
+        durable.segment = tail.segment;
+        durable.at = tail.at;
+        durable.bytes.clear();
+        durable.bytes.extend_from_slice(tail.bytes);
+    }
+
+    pub(super) fn end(&self) -> End {
+        lock(&self.durable).end
+    }
+
+    pub(super) fn oldest(&self) -> Offset {
+        lock(&self.durable).oldest
+    }
+
+    /// Copies what `into` has of the last page and behind it; how much of `into` lies before.
+    pub(super) fn copy_tail(&self, segment: u32, at: u32, into: &mut [u8]) -> usize {
+        let durable = lock(&self.durable);
+        let before = (durable.at as usize).saturating_sub(at as usize);
+        if durable.segment != segment || before >= into.len() {
+            return into.len();
+        }
+        let skipped = (at as usize).saturating_sub(durable.at as usize);
+        let bytes = durable.bytes.get(skipped..).unwrap_or_default();
+        let count = bytes.len().min(into.len() - before);
+        let (page, behind) = into[before..].split_at_mut(count);
+        page.copy_from_slice(&bytes[..count]);
+        behind.fill(0);
+        before
+    }
+
+    /// A segment's file; `None` if it was not made yet.
+    pub(super) fn file(&self, segment: u32) -> Result<Option<Arc<File>>, SegmentError> {
+        let mut files = lock(&self.files);
+        let slot = &mut files[segment as usize];
+        if slot.is_none() {
+            match OpenOptions::new().read(true).write(true).open(self.path(segment)) {
+                Ok(file) => *slot = Some(Arc::new(file)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(source) => return Err(self.failed(segment, "open", source)),
+            }
+        }
+        Ok(slot.clone())
+    }
+
+    /// A segment's file, which was made.
+    pub(super) fn existing_file(&self, segment: u32) -> Result<Arc<File>, SegmentError> {
+        let gone = || Error::new(ErrorKind::NotFound, "the file is gone");
+        self.file(segment)?.ok_or_else(|| self.failed(segment, "write", gone()))
+    }
+
+    /// Reads from a file as it is; what it does not hold is zeros.
+    pub(super) fn read_file(
+        &self,
+        segment: u32,
+        at: u32,
+        into: &mut [u8],
+    ) -> Result<(), SegmentError> {
+        let mut done = 0;
+        if let Some(file) = self.file(segment)? {
+            while done < into.len() {
+                match file.read_at(&mut into[done..], u64::from(at) + done as u64) {
+                    Ok(0) => break,
+                    Ok(count) => done += count,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(source) => return Err(self.failed(segment, "read", source)),
+                }
+            }
+        }
+        into[done..].fill(0);
+        Ok(())
+    }
+
+    /// Writes a segment's file in full; of one that was cut short, what is missing.
+    pub(super) fn make(&self, segment: u32) -> Result<(), SegmentError> {
+        self.make_longer(segment, u64::from(SEGMENT_BYTES)).map(drop)
+    }
+
+    /// Makes a segment's file longer by so many bytes at most; `false` if it was whole.
+    pub(super) fn make_longer(&self, segment: u32, bytes: u64) -> Result<bool, SegmentError> {
+        let making = lock(&self.making);
+        let failed = |source| self.failed(segment, "make", source);
+        let path = self.path(segment);
+        let begin = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        let end = u64::from(SEGMENT_BYTES).min(begin.saturating_add(bytes));
+        if begin >= end {
+            return Ok(false);
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(failed)?;
+        for at in (begin..end).step_by(FILL.len()) {
+            let zeros = FILL.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            file.write_all_at(&FILL[..zeros], at).map_err(failed)?;
+        }
+        file.sync_all().map_err(failed)?;
+        if begin == 0 {
+            sync_directory(&self.dir).map_err(failed)?;
+        }
+        drop(making);
+        Ok(true)
+    }
+
+    /// An error of a segment's file.
+    pub(super) fn failed(&self, segment: u32, what: &'static str, source: Error) -> SegmentError {
+        SegmentError::Io { path: self.path(segment), what, source }
+    }
+
+    fn path(&self, segment: u32) -> PathBuf {
+        self.dir.join(format!("input-{segment:05}.seg"))
+    }
+}
+
+/// How many segments the files in a directory make.
+pub(super) fn segments_in(dir: &Path) -> std::io::Result<u32> {
+    let mut segments = 0;
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let index =
+            name.to_str().and_then(|name| name.strip_prefix("input-")?.strip_suffix(".seg"));
+        let index: Option<u32> = index.and_then(|index| index.parse().ok());
+        segments = segments.max(index.map_or(0, |index| index.saturating_add(1)));
+    }
+    Ok(segments)
+}
+
+/// Has the names in a directory survive a power cut.
+pub(super) fn sync_directory(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}

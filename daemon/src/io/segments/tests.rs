@@ -1,0 +1,205 @@
+//! Directories that can be used and that cannot, and readers beside the writer on real files.
+
+use std::fs;
+use std::path::Path;
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::process::geteuid;
+use tempfile::TempDir;
+use tributary_core::Offset;
+use tributary_core::log::{
+    Clock, Entropy, Frame, Item, Log, ReadMedia, Reader, Recovery, buffer_bytes,
+};
+use tributary_core::time::{Age, Timestamp};
+
+use super::*;
+use crate::io::crc::crc32c;
+
+const CLOCK: Clock = Clock { wall: Timestamp(1_800_000_000_000), age: Age(5), trusted: true };
+const SIZE: u64 = 16 << 20;
+
+/// A directory on the disk that holds the sources: temporary ones are often in RAM.
+fn directory() -> TempDir {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    fs::create_dir_all(&place).unwrap();
+    TempDir::new_in(place).unwrap()
+}
+
+fn open(dir: &Path, bytes_max: u64, generation: u32) -> Log<SegmentFiles, Vec<u8>> {
+    // What the sources lie on does not matter for these tests.
+    let files = SegmentFiles::open(dir, bytes_max, true).unwrap();
+    let buffer = vec![0; buffer_bytes(files.geometry(), 64 << 10)];
+    let recovery = Recovery::run(files, buffer, Offset(0), crc32c, &mut |_| {}).unwrap();
+    let entropy = Entropy { log_id: 1, generation, salt: u64::from(generation) };
+    recovery.begin(entropy, CLOCK, &[]).unwrap()
+}
+
+fn append(log: &mut Log<SegmentFiles, Vec<u8>>, body: &[u8]) {
+    let frame = Frame { count: 1, clock: CLOCK, body };
+    if log.append(&frame).is_err() {
+        log.roll(&[], CLOCK).unwrap();
+        log.append(&frame).unwrap();
+    }
+}
+
+#[test]
+fn one_daemon_has_the_directory() {
+    let dir = directory();
+    let first = SegmentFiles::open(dir.path(), SIZE, true).unwrap();
+    let second = SegmentFiles::open(dir.path(), SIZE, true);
+    assert!(matches!(second, Err(SegmentError::Locked { .. })));
+    drop(first);
+    SegmentFiles::open(dir.path(), SIZE, true).unwrap();
+}
+
+#[test]
+fn ram_is_refused_unless_accepted() {
+    let shm = Path::new("/dev/shm");
+    if !shm.is_dir() || !place::look_at(shm).unwrap().in_ram {
+        return;
+    }
+    let dir = TempDir::new_in(shm).unwrap();
+    let refused = SegmentFiles::open(dir.path(), SIZE, false).unwrap_err();
+    assert!(matches!(refused, SegmentError::InRam { .. }));
+    assert!(refused.to_string().contains("volatile = true"), "{refused}");
+    SegmentFiles::open(dir.path(), SIZE, true).unwrap();
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_says_so() {
+    let dir = directory();
+    let file = dir.path().join("file");
+    fs::write(&file, "in the way").unwrap();
+    let refused = SegmentFiles::open(&file.join("log"), SIZE, true).unwrap_err();
+    assert!(matches!(refused, SegmentError::Directory { .. }), "{refused}");
+    if !geteuid().is_root() {
+        let mut permissions = fs::metadata(dir.path()).unwrap().permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(dir.path(), permissions).unwrap();
+        let refused = SegmentFiles::open(dir.path(), SIZE, true).unwrap_err();
+        assert!(matches!(refused, SegmentError::Directory { .. }), "{refused}");
+    }
+}
+
+#[test]
+fn only_the_first_file_is_made_before_the_log_serves() {
+    let dir = directory();
+    let nested = dir.path().join("a/b");
+    let mut log = open(&nested, SIZE, 1);
+    append(&mut log, b"first");
+    log.commit().unwrap();
+    assert_eq!(segments_in(&nested).unwrap(), 1);
+    log.roll(&[], CLOCK).unwrap();
+    assert_eq!(segments_in(&nested).unwrap(), 2);
+}
+
+#[test]
+fn the_log_is_there_after_reopening_also_with_a_file_cut_short_or_gone() {
+    let dir = directory();
+    let mut log = open(dir.path(), SIZE, 1);
+    for round in 0..150 {
+        append(&mut log, &vec![round; 60_000]);
+    }
+    let end = log.commit().unwrap();
+    assert_eq!(end.segment, 2);
+    drop(log);
+    let mut log = open(dir.path(), SIZE, 2);
+    assert_eq!((log.oldest(), log.next_offset()), (Offset(0), Offset(150)));
+    append(&mut log, b"more");
+    log.commit().unwrap();
+    drop(log);
+    fs::remove_file(dir.path().join("input-00000.seg")).unwrap();
+    let cut = File::options().write(true).open(dir.path().join("input-00001.seg")).unwrap();
+    cut.set_len(1 << 20).unwrap();
+    let log = open(dir.path(), SIZE, 3);
+    assert_eq!(log.next_offset(), Offset(151));
+    assert!(log.oldest() > Offset(0) && log.oldest() < Offset(100));
+}
+
+#[test]
+fn a_smaller_size_keeps_what_is_there_and_a_larger_one_grows() {
+    let dir = directory();
+    let mut log = open(dir.path(), SIZE, 1);
+    for _ in 0..3 {
+        append(&mut log, b"x");
+        log.roll(&[], CLOCK).unwrap();
+    }
+    log.commit().unwrap();
+    assert_eq!(log.media().bytes_max(), SIZE);
+    drop(log);
+    assert_eq!(open(dir.path(), 8 << 20, 2).media().bytes_max(), SIZE);
+    assert_eq!(open(dir.path(), 2 * SIZE, 3).media().bytes_max(), 2 * SIZE);
+}
+
+#[test]
+fn files_are_made_ahead_and_never_over_what_is_used() {
+    let dir = directory();
+    let mut log = open(dir.path(), SIZE, 1);
+    append(&mut log, b"kept");
+    log.commit().unwrap();
+    let shared = Arc::clone(&log.media().shared);
+    for segment in 0..shared.geometry.segments {
+        while shared.make_longer(segment, 300_000).unwrap() {}
+    }
+    drop(log);
+    assert_eq!(segments_in(dir.path()).unwrap(), 4);
+    assert_eq!(open(dir.path(), SIZE, 2).next_offset(), Offset(1));
+}
+
+/// Reads until `stop`, and checks that what it gets is what was appended; how many events it got.
+fn read_along(media: &SegmentReader, stop: &AtomicU64) -> u64 {
+    let mut reader = Reader::new(Offset(0), crc32c);
+    let mut buffer = vec![0; 256 << 10];
+    let (mut next, mut events) = (0, 0);
+    loop {
+        let stopped = stop.load(Ordering::Acquire);
+        while let Some(chunk) = reader.read(media, media.end(), &mut buffer).unwrap() {
+            for item in chunk {
+                match item {
+                    Item::Events(frame) => {
+                        assert_eq!(frame.offsets().start.0, next);
+                        assert_eq!(frame.body(), body(next).as_slice());
+                        next = frame.offsets().end.0;
+                        events += 1;
+                    }
+                    Item::Gap { range, cause } => {
+                        assert_eq!((range.start.0, cause.name()), (next, "evicted"));
+                        next = range.end.0;
+                    }
+                    Item::Control(_) => {}
+                }
+            }
+        }
+        if stopped > 0 && next == stopped {
+            return events;
+        }
+    }
+}
+
+fn body(offset: u64) -> Vec<u8> {
+    vec![offset.to_le_bytes()[0]; 500 + usize::try_from(offset % 7).unwrap() * 9_000]
+}
+
+#[test]
+fn readers_on_other_threads_keep_up_while_segments_are_recycled() {
+    let dir = directory();
+    let mut log = open(dir.path(), 8 << 20, 1);
+    let media = log.media().reader();
+    let stop = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2).map(|_| scope.spawn(|| read_along(&media, &stop))).collect();
+        for offset in 0..900 {
+            append(&mut log, &body(offset));
+            if offset % 3 == 0 {
+                log.commit().unwrap();
+            }
+        }
+        log.commit().unwrap();
+        assert!(log.oldest() > Offset(0), "the ring went round");
+        stop.store(900, Ordering::Release);
+        for reader in readers {
+            assert!(reader.join().unwrap() > 0);
+        }
+    });
+}
