@@ -172,10 +172,12 @@ impl Disk {
         state.fail_at = None;
     }
 
-    /// What is planned to go wrong does not.
+    /// It was the process that ended, not the power: all that was written can be read, and is as
+    /// durable as it was. What is planned to go wrong does not.
     pub fn be_well(&self) {
         let mut state = self.state.borrow_mut();
         (state.cut_at, state.fail_at) = (None, None);
+        state.power = true;
     }
 
     /// A disk that says that barriers are done, and does nothing.
