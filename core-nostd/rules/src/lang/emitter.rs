@@ -18,7 +18,7 @@ pub(crate) fn emit(tree: &Tree, pool: &mut Pool) -> Result<Vec<Instruction>, Dia
     let mut emitter = Emitter { tree, pool, code: Vec::new(), landed: 0 };
     let result = emitter.value(tree.root(), 0)?;
     emitter.push(Op::Return, 0, result, None);
-    emitter.end_early(result);
+    emitter.end_early();
     if emitter.code.len() > INSTRUCTIONS_MAX {
         let message = format!("too long: more than {INSTRUCTIONS_MAX} instructions");
         return Err(Diagnostic::new("R033", tree.node(tree.root()).span.clone(), message));
@@ -252,15 +252,13 @@ impl Emitter<'_> {
         self.code.len() - 1
     }
 
-    /// Lets comparisons that jump to the return of their own result end the program themselves.
-    fn end_early(&mut self, result: Operand) {
+    /// Lets comparisons that jump to the return end the program themselves: jumps land where the
+    /// register that they test holds the value, so what they decide is the result.
+    fn end_early(&mut self) {
         let last = self.code.len() - 1;
         for instruction in &mut self.code {
             let jumps = instruction.op.shape() == Shape::Comparison && instruction.target != 0;
-            if jumps
-                && usize::from(instruction.target) == last
-                && at(instruction.register) == result
-            {
+            if jumps && usize::from(instruction.target) == last {
                 instruction.flags |= Instruction::END;
                 instruction.target = 0;
             }

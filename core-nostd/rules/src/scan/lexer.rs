@@ -102,32 +102,35 @@ impl<'a> Lexer<'a> {
     /// A string whose opening quote is taken already.
     #[inline]
     pub(crate) fn string(&mut self) -> Result<Quoted<'a>, NotJson> {
-        let (start, mut escaped) = (self.rest, false);
+        let (start, mut at, mut escaped) = (self.rest, 0, false);
         loop {
-            let rest = skip_plain(self.rest);
-            let (byte, behind) = rest.split_first().ok_or(NotJson)?;
-            self.rest = behind;
-            match byte {
+            at = skip_plain(start, at);
+            match start.get(at).ok_or(NotJson)? {
                 b'"' => {
-                    let text = start.get(..start.len() - rest.len()).unwrap_or_default();
-                    return Ok(Quoted { text, escaped });
+                    self.rest = start.get(at + 1..).unwrap_or_default();
+                    return Ok(Quoted { text: start.get(..at).unwrap_or_default(), escaped });
                 }
                 b'\\' => {
                     escaped = true;
-                    self.rest = skip_escape(behind)?;
+                    let rest = skip_escape(start.get(at + 1..).unwrap_or_default())?;
+                    at = start.len() - rest.len();
                 }
                 byte if *byte < b' ' => return Err(NotJson),
-                _ => {}
+                _ => at += 1,
             }
         }
     }
 
     /// A number, with its text.
+    #[inline]
     pub(crate) fn number(&mut self) -> Result<(Numeral, &'a [u8]), NotJson> {
         let start = self.rest;
-        self.rest = skip_number(start)?;
-        let text = start.get(..start.len() - self.rest.len()).unwrap_or_default();
-        Ok((numeral(text)?, text))
+        let (numeral, rest) = match short_number(start) {
+            Some(found) => found,
+            None => any_number(start)?,
+        };
+        self.rest = rest;
+        Ok((numeral, start.get(..start.len() - rest.len()).unwrap_or_default()))
     }
 
     /// Skips a value below `depth` containers, and checks it.
@@ -241,44 +244,65 @@ fn skip_digits(text: &[u8]) -> Result<&[u8], NotJson> {
     }
 }
 
-/// The value of a number that was checked.
-fn numeral(text: &[u8]) -> Result<Numeral, NotJson> {
-    let (digits, point) = match text.iter().position(|byte| !matches!(byte, b'-' | b'0'..=b'9')) {
-        None => (text, None),
-        Some(at) => (text.get(..at).unwrap_or_default(), text.get(at..)),
+fn any_number(text: &[u8]) -> Result<(Numeral, &[u8]), NotJson> {
+    let rest = skip_number(text)?;
+    let text = text.get(..text.len() - rest.len()).unwrap_or_default();
+    let whole = text.iter().all(|byte| matches!(byte, b'-' | b'0'..=b'9'));
+    let numeral = match whole.then(|| integer(text)).flatten() {
+        Some(value) => Numeral::Int(value),
+        None => Numeral::Float(float(text)?),
     };
-    let value = match point {
-        None => integer(digits).map(Numeral::Int),
-        Some([b'.', fraction @ ..]) => short_decimal(digits, fraction).map(Numeral::Float),
-        Some(_) => None,
-    };
-    value.map_or_else(|| float(text).map(Numeral::Float), Ok)
+    Ok((numeral, rest))
 }
 
-/// The nearest float to a decimal whose digits are a number below 2^53: one division of two floats
-/// that are exact is rounded once, so it is the nearest (Clinger 1990).
+/// What devices send: at most 15 digits, at most 8 of them behind a point. The digits are a number
+/// below 2^53, and one division of two floats that are exact is rounded once, so the result is the
+/// nearest float (Clinger 1990). `None` for any other number, and for what is none.
 #[expect(clippy::cast_precision_loss, reason = "there is none below 2^53")]
-fn short_decimal(whole: &[u8], fraction: &[u8]) -> Option<f64> {
+#[inline]
+fn short_number(text: &[u8]) -> Option<(Numeral, &[u8])> {
     const POWERS: [f64; 9] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8];
     const DIGITS_MAX: usize = 15;
-    let power = POWERS.get(fraction.len())?;
-    let (negative, digits) = match whole {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    if digits.len() + fraction.len() > DIGITS_MAX {
+    let unsigned = text.strip_prefix(b"-").unwrap_or(text);
+    let negative = unsigned.len() < text.len();
+    let (whole, mut rest) = read_digits(0, unsigned);
+    let mut digits = unsigned.len() - rest.len();
+    if digits == 0 || (digits > 1 && unsigned.first() == Some(&b'0')) {
         return None;
     }
-    let mut value = 0_u64;
-    for digit in digits.iter().chain(fraction) {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
+    let mut fraction = None;
+    if let [b'.', behind @ ..] = rest {
+        let (value, end) = read_digits(whole, behind);
+        let places = behind.len() - end.len();
+        if places == 0 {
             return None;
         }
-        value = value * 10 + u64::from(digit);
+        fraction = Some((value, *POWERS.get(places)?));
+        digits += places;
+        rest = end;
     }
-    let value = value as f64 / power;
-    Some(if negative { -value } else { value })
+    if digits > DIGITS_MAX || matches!(rest, [b'e' | b'E', ..]) {
+        return None;
+    }
+    let numeral = match fraction {
+        Some((value, power)) => {
+            let value = value as f64 / power;
+            Numeral::Float(if negative { -value } else { value })
+        }
+        None => Numeral::Int(if negative { -whole } else { whole }),
+    };
+    Some((numeral, rest))
+}
+
+/// Appends digits to a number, which is only of use if there are few of them.
+#[inline]
+fn read_digits(value: i64, text: &[u8]) -> (i64, &[u8]) {
+    let (mut value, mut rest) = (value, text);
+    while let [digit @ b'0'..=b'9', behind @ ..] = rest {
+        value = value.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
+        rest = behind;
+    }
+    (value, rest)
 }
 
 /// Skips an object or array below `depth` others, and checks it. Needs no stack: one bit of a word
@@ -327,18 +351,19 @@ fn skip_container(text: &[u8], depth: u32) -> Result<&[u8], NotJson> {
     }
 }
 
-/// What is left behind bytes that mean themselves, eight at a time: at its end up to seven may be.
+/// Where from `at` on a byte may not mean itself. Looks at eight bytes at a time, so at the end of
+/// the text up to seven more may mean themselves.
 #[inline]
-fn skip_plain(text: &[u8]) -> &[u8] {
-    let mut rest = text;
-    while let Some((bytes, behind)) = rest.split_first_chunk() {
+fn skip_plain(text: &[u8], at: usize) -> usize {
+    let mut at = at;
+    while let Some(bytes) = text.get(at..).and_then(<[u8]>::first_chunk) {
         let special = special_bytes(u64::from_le_bytes(*bytes));
         if special != 0 {
-            return rest.get(special.trailing_zeros() as usize / 8..).unwrap_or_default();
+            return at + special.trailing_zeros() as usize / 8;
         }
-        rest = behind;
+        at += 8;
     }
-    rest
+    at
 }
 
 /// Sets the highest bit of each byte that ends a run of plain text: quote, backslash or control

@@ -290,7 +290,8 @@ fn condition() -> BoxedStrategy<Tree> {
         prop_oneof![
             4 => (op, inner.clone(), inner.clone()).prop_map(|(op, a, b)| Binary(op, a.into(), b.into())),
             1 => inner.clone().prop_map(|a| Unary("NOT", a.into())),
-            1 => (inner, any::<bool>()).prop_map(|(a, not)| IsNull(a.into(), not)),
+            1 => (inner.clone(), any::<bool>()).prop_map(|(a, not)| IsNull(a.into(), not)),
+            1 => (inner.clone(), inner).prop_map(|(a, b)| Call("coalesce", vec![a, b])),
         ]
     })
     .boxed()

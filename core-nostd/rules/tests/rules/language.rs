@@ -65,6 +65,10 @@ fn three_valued_logic() {
         ("nil || 'a' IS NULL", TRUE),
         ("coalesce(nil, nil, one) = 1", TRUE),
         ("coalesce(nil, nil) IS NULL", TRUE),
+        // What follows a jump is no part of what the jump skips.
+        ("TRUE AND coalesce(FALSE, one = 1)", FALSE),
+        ("FALSE OR coalesce(TRUE, one = 2)", TRUE),
+        ("coalesce(FALSE, one = 1) AND TRUE", FALSE),
     ] {
         let payload = r#"{"one":1,"nil":null}"#;
         assert_eq!(test(expression, payload), expected, "{expression}");
@@ -284,4 +288,18 @@ key
    3  return r0
 ";
     assert_eq!(set.listing(0).to_string(), expected);
+}
+
+/// The format is kept in logs: these bytes, once written, mean the same in every later version.
+#[test]
+fn a_set_that_was_written_long_ago_is_read() {
+    let source = Source { where_: Some("motor.t > 70 AND a[1] <> 'x'"), key: Some("topic(2)") };
+    let written = include_bytes!("set_v1.bin");
+    assert_eq!(compile(&[source]).as_deref(), Ok(&written[..]));
+    let set = Set::verify(written).unwrap();
+    let event = event(br#"{"motor":{"t":71},"a":[0,"y"]}"#);
+    let (mut scratch, mut out) = (Scratch::new(), [0; 8]);
+    let mut evaluation = set.evaluate(&event, &mut scratch);
+    assert_eq!(evaluation.test(0), TRUE);
+    assert_eq!(evaluation.key(0, &mut out), Ok("p1".as_bytes()));
 }
