@@ -43,7 +43,7 @@ impl Position {
         let on = self.offset > last.offset;
         // While a route reads back, only the account tells how far it has come.
         let back = self.offset == last.offset && self.account != last.account;
-        assert!(on || back, "a batch moves the position on");
+        assert!(on || back, "a batch moves the position on: {self:?} after {last:?}");
         assert!(i64::try_from(self.offset.0).is_ok(), "Kafka takes a negative offset as none");
         assert_eq!(self.generation, last.generation, "a session runs under one generation");
         assert!(self.account.len() <= ACCOUNT_BYTES_MAX, "an account is limited");

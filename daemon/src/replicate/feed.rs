@@ -70,6 +70,8 @@ struct Fold {
     account: Account,
     /// Whether the reader stands where the account's `backfill` says, and not at `at`.
     reading_back: bool,
+    /// Whether the account is laid out as the table is.
+    counted: bool,
     texts: Texts,
 }
 
@@ -96,6 +98,7 @@ impl Feed {
                 at: position.offset,
                 account: Account::parse(&position.account).unwrap_or_default(),
                 reading_back: false,
+                counted: false,
                 texts: Texts::default(),
             },
         }
@@ -203,7 +206,12 @@ impl Fold {
             let new = judge.table().backfilled(self.at).filter(unmet);
             self.account.backfill = new.map(|entry| Offset(entry.begin)).min();
         }
-        self.account.adopt(judge.table());
+        if control.at == self.at {
+            self.account.adopt(judge.table());
+        }
+        // A table from before the position comes again whenever the reader finds its way: what was
+        // counted under the one in force must not go with it.
+        self.counted = control.at == self.at;
         self.judge = Some(judge);
         match self.account.backfill {
             Some(offset) if control.at == self.at => {
@@ -214,8 +222,19 @@ impl Fold {
         }
     }
 
+    /// Lays out the account as the table in force is, before anything is counted.
+    fn lay_out(&mut self) {
+        if let Some(judge) = &self.judge
+            && !self.counted
+        {
+            self.account.adopt(judge.table());
+            self.counted = true;
+        }
+    }
+
     /// Counts offsets that are gone.
     fn lose(&mut self, range: &Range<Offset>) -> Step {
+        self.lay_out();
         let end = if self.reading_back { range.end.min(self.at) } else { range.end };
         if let Some(judge) = &self.judge {
             for (index, entry) in judge.table().routes.iter().enumerate() {
@@ -249,6 +268,7 @@ impl Fold {
         (offset, stamp, event): (Offset, Timestamp, &Event<'_>),
         batch: &mut BatchBuilder,
     ) -> Step {
+        self.lay_out();
         let Some(judge) = &mut self.judge else {
             return self.pass(offset.plus(1));
         };
