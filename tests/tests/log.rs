@@ -365,9 +365,10 @@ fn a_new_segment_costs_two_more_barriers() {
     assert_eq!(disk.done().barriers - before, 3);
 }
 
-/// A log whose last commit was cut: of its 100 frames the first is torn, all others are there.
-/// They have 60 bytes each, as the record of an opening has; the second is a control record. So
-/// what is written after the next opening ends where old frames begin, at the same offsets.
+/// A log whose last commit was cut: of its frames the first is torn, all others are there. They
+/// have 60 bytes, as the record of an opening has; the second is a control record. So what is
+/// written after the next opening ends where old frames begin, at the same offsets. A large one
+/// takes most of them to the next page.
 fn log_with_a_torn_end() -> Disk {
     let disk = Disk::new(SMALL, 1);
     let mut log = open(&disk, 0, 1);
@@ -376,7 +377,9 @@ fn log_with_a_torn_end() -> Disk {
     let end = log.end().at;
     append(&mut log, 60);
     log.append_control(ControlKind::Anchor, &[0; 12], CLOCK).expect("there is room");
-    for _ in 0..98 {
+    append(&mut log, 60);
+    log.append_control(ControlKind::Anchor, &[0; 5_000], CLOCK).expect("there is room");
+    for _ in 0..97 {
         append(&mut log, 60);
     }
     log.commit().expect("the disk is well");
@@ -431,7 +434,7 @@ fn damage_does_not_bring_back_what_an_unclean_stop_left_behind() {
 fn frames_of_a_log_that_was_there_before_are_not_taken_for_this_ones() {
     let disk = Disk::new(SMALL, 1);
     let mut log = open(&disk, 0, 1);
-    for _ in 0..20 {
+    for _ in 0..200 {
         append(&mut log, 60);
     }
     log.commit().expect("the disk is well");
