@@ -66,6 +66,8 @@ pub struct Lane {
     batch: Option<BatchBuilder>,
     /// Since when there is something to ship and a batch is wanted.
     waiting_since: Option<Instant>,
+    /// Whether records were handed in that are not known to be committed.
+    outstanding: bool,
     committed: Position,
     claimed: Offset,
     claim: Option<Claim>,
@@ -92,6 +94,7 @@ impl Lane {
             feed: None,
             batch: None,
             waiting_since: None,
+            outstanding: false,
             claim: None,
             idle_since: now(),
             more: false,
@@ -108,7 +111,7 @@ impl Lane {
             self.work(*durable.borrow_and_update());
             lock(&self.context.report).update(
                 &self.replicator,
-                self.feed.as_ref(),
+                (self.feed.as_ref(), !self.outstanding),
                 &self.committed,
             );
             if self.is_done() {
@@ -169,6 +172,7 @@ impl Lane {
             Output::Claim(offset) => self.claim(offset),
             Output::Committed(position) => {
                 self.committed = position;
+                self.outstanding = false;
                 self.idle_since = now();
             }
             Output::Changed => self.announcer.announce(self.replicator.status()),
@@ -193,6 +197,7 @@ impl Lane {
         tracing::info!(offset = position.offset.0, "replication goes on");
         self.feed = Some(Feed::new(&settings.gateway, *generation, log.clone(), &position));
         self.committed = position;
+        self.outstanding = false;
         self.batch = None;
         self.waiting_since = None;
     }
@@ -220,6 +225,7 @@ impl Lane {
         let stuck = if let Filled::Stopped(why) = filled { Some(why) } else { None };
         lock(&self.context.report).stuck = stuck;
         if hand_in && let Some(batch) = self.batch.take() {
+            self.outstanding |= !batch.is_empty();
             self.replicator.handle_batch(now(), batch, feed.position());
         }
         hand_in

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tributary_bridge::{Position, Replicator, State, Status};
+use tributary_core::Offset;
 use tributary_core::time::Instant;
 
 use super::account::Account;
@@ -30,7 +31,7 @@ pub struct Report {
     pub account: Account,
     /// The table in force there, once the lane has read so far.
     pub table: Option<Table>,
-    revision: Option<(u64, u64)>,
+    revision: Option<(u64, Position, Option<Offset>)>,
 }
 
 /// What a lane has done since the daemon started.
@@ -47,8 +48,14 @@ pub struct Counters {
 }
 
 impl Report {
-    /// Takes over how replicator and fold stand.
-    pub fn update(&mut self, replicator: &Replicator, feed: Option<&Feed>, committed: &Position) {
+    /// Takes over how replicator and fold stand. `settled`: whether all that the fold has passed is
+    /// committed or was not selected.
+    pub fn update(
+        &mut self,
+        replicator: &Replicator,
+        (feed, settled): (Option<&Feed>, bool),
+        committed: &Position,
+    ) {
         let status = replicator.status();
         (self.state, self.reason) = words(&status.state, now());
         self.reason = self.reason.take().or_else(|| self.stuck.clone());
@@ -60,10 +67,10 @@ impl Report {
             records: status.counters.records,
             bytes_sent: status.counters.bytes_sent,
         };
-        // While a transaction is outstanding, what the fold has read is not settled.
-        let judged = feed.filter(|_| replicator.is_idle());
+        let judged = feed.filter(|_| settled);
         let settled = judged.map_or(committed.offset, Feed::next_offset).0;
-        let revision = Some((settled, committed.offset.0));
+        let back = judged.and_then(|feed| feed.account().0.backfill);
+        let revision = Some((settled, committed.clone(), back));
         if self.revision == revision {
             return;
         }
