@@ -28,9 +28,9 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     }
 
     /// Starts the next segment. It begins with `snapshot`, the control records in force at
-    /// [`Log::roll_at`], so that every segment can be understood alone. If the ring is full the oldest segment makes room:
-    /// its offsets are returned. What was appended before is durable then, or, if this segment has
-    /// failed, waits for the next commit.
+    /// [`Log::roll_at`], so that every segment can be understood alone. If the ring is full the
+    /// oldest segment makes room: its offsets are returned. What was appended before is durable
+    /// then, or, if this segment has failed, waits for the next commit.
     ///
     /// # Errors
     /// [`CommitError::SegmentFailed`] if this segment has failed only now: nothing was done, ask
