@@ -1,8 +1,15 @@
 //! Shared parts of the test suites.
 
+pub mod daemon;
+pub mod delivery;
+pub mod device;
 pub mod disk;
 pub mod history;
+pub mod ports;
 pub mod power;
+pub mod process;
 #[cfg(feature = "real")]
 pub mod real;
+pub mod scratch;
 pub mod tidy;
+pub mod wait;

@@ -4,7 +4,7 @@
 //! `tests/real/check.py` compares what stands in Kafka with them. `tests/run` installs what this
 //! needs; each test gets a broker, a gateway and a directory of its own.
 
-#![expect(clippy::print_stdout, reason = "seeds and accounts belong in the output of a test run")]
+#![expect(clippy::print_stdout, reason = "accounts belong in the output of a test run")]
 
 pub mod binary;
 pub mod cache;
@@ -12,14 +12,12 @@ pub mod expect;
 pub mod fleet;
 pub mod gateway;
 pub mod kafka;
-pub mod ports;
-pub mod process;
 pub mod proxy;
 pub mod readers;
 pub mod readings;
-pub mod scratch;
-pub mod wait;
 pub mod world;
+
+pub use crate::{ports, process, scratch, wait};
 
 /// Makes a test on each cluster of functions that take a [`kafka::Setup`].
 #[macro_export]

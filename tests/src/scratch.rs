@@ -28,6 +28,9 @@ pub fn random(name: &str) -> Result<fastrand::Rng> {
         Ok(text) => text.parse().context("TRIBUTARY_SEED")?,
         Err(_) => fastrand::u64(..),
     };
-    println!("{name}: TRIBUTARY_SEED={seed}");
+    #[expect(clippy::print_stdout, reason = "a seed belongs in the output of a test run")]
+    {
+        println!("{name}: TRIBUTARY_SEED={seed}");
+    }
     Ok(fastrand::Rng::with_seed(seed))
 }

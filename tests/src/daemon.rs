@@ -1,0 +1,205 @@
+//! The daemon as a child process with a configuration and a directory of its own.
+
+use core::net::Ipv4Addr;
+use core::time::Duration;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::delivery::Event;
+use crate::process::{self, Process};
+use crate::{ports, wait};
+
+/// The name in every header.
+pub const GATEWAY: &str = "gw";
+/// What SIGTERM may take.
+pub const STOP_MAX: Duration = Duration::from_secs(5);
+const START_MAX: Duration = Duration::from_secs(20);
+const RELOAD_MAX: Duration = Duration::from_secs(10);
+/// Back-off to a cluster that was away included.
+const DRAIN_MAX: Duration = Duration::from_secs(40);
+
+/// The daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    executable: &'static str,
+    dir: TempDir,
+    port: u16,
+    process: Option<Process>,
+}
+
+impl Daemon {
+    /// Starts `executable` on a new log, with `sections` behind the settings that every test has.
+    ///
+    /// # Errors
+    /// Its MQTT port does not open.
+    pub fn start(executable: &'static str, sections: &str) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let mut daemon = Self { executable, dir, port: ports::free()?, process: None };
+        daemon.configure(sections)?;
+        daemon.restart()?;
+        Ok(daemon)
+    }
+
+    /// Where devices connect.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Writes the configuration anew; the daemon takes it on [`Self::reload`] or at its next start.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn configure(&self, sections: &str) -> Result<()> {
+        let (data, port) = (self.dir.path().join("data"), self.port);
+        let common = format!(
+            "gateway = \"{GATEWAY}\"\n[log]\ndir = \"{}\"\nsize = \"64 MiB\"\nvolatile = true\n\
+             [[listener]]\naddress = \"127.0.0.1:{port}\"\n",
+            data.display(),
+        );
+        std::fs::write(self.config(), common + sections)?;
+        Ok(())
+    }
+
+    /// Starts it, on the same port and log.
+    ///
+    /// # Errors
+    /// Its MQTT port does not open.
+    pub fn restart(&mut self) -> Result<()> {
+        let mut command = Command::new(self.executable);
+        command.arg("run").arg("--config").arg(self.config());
+        let log = self.dir.path().join("daemon.log");
+        let process = self.process.insert(Process::start("tributary", command, &log)?);
+        wait::until("the MQTT port", START_MAX, || {
+            process.check_running()?;
+            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok().map(drop))
+        })
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().context("it is not running")?.kill()
+    }
+
+    /// Another configuration by SIGHUP; returns when it has these routes.
+    ///
+    /// # Errors
+    /// It does not take them.
+    pub fn reload(&mut self, sections: &str, routes: &[&str]) -> Result<()> {
+        self.configure(sections)?;
+        let conditions: Vec<&str> = sections.lines().filter(|l| l.starts_with("where")).collect();
+        self.process.as_mut().context("it is not running")?.signal(Signal::HUP)?;
+        wait::until("the new routes", RELOAD_MAX, || {
+            let status = self.status()?;
+            let found = status["routes"].as_array().context("status lists the routes")?;
+            let names: Vec<&str> = found.iter().filter_map(|r| r["name"].as_str()).collect();
+            let wheres: Vec<String> = found
+                .iter()
+                .filter_map(|route| Some(format!("where = \"{}\"", route["where"].as_str()?)))
+                .collect();
+            Ok((names == routes && wheres == conditions).then_some(()))
+        })
+    }
+
+    /// SIGTERM, and how it ended.
+    ///
+    /// # Errors
+    /// It takes longer than [`STOP_MAX`].
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.process.take().context("it is not running")?.terminate(STOP_MAX)
+    }
+
+    /// A command that needs this configuration, with what became of it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn try_command(&self, args: &[&str]) -> Result<Output> {
+        let mut command = Command::new(self.executable);
+        Ok(command.args(args).arg("--config").arg(self.config()).output()?)
+    }
+
+    /// What `tributary status --json` says.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub fn status(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.command(&["status", "--json"])?)?)
+    }
+
+    /// All that the log holds, as `tributary tail` shows it.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub fn events(&self) -> Result<Vec<Event>> {
+        let text = self.command(&["tail", "--from", "0", "--end", "--json"])?;
+        text.lines().map(Event::parse).collect()
+    }
+
+    /// Waits for an empty backlog; then every route's account must add up. Answers with it.
+    ///
+    /// # Errors
+    /// Not in time, or the numbers do not add up.
+    pub fn drain(&self) -> Result<Value> {
+        let mut last = Value::Null;
+        let drained = wait::until("an empty backlog", DRAIN_MAX, || {
+            last = self.status()?;
+            let durable = last["log"]["durable"].as_u64();
+            let settled = last["upstream"]["backlog"] == 0 && durable.is_some();
+            let pending = |route: &Value| route["pending"] == 0;
+            let routes = last["routes"].as_array().context("status lists the routes")?;
+            Ok((settled && routes.iter().all(pending)).then_some(()))
+        });
+        drained.with_context(|| format!("{last:#}\n{}", self.log()))?;
+        check_account(&last)?;
+        Ok(last)
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("tributary.toml")
+    }
+
+    /// A directory for more.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn command(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new(self.executable);
+        command.args(args).arg("--config").arg(self.config());
+        process::output(command)
+    }
+
+    fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.dir.path().join("daemon.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+/// Every route's numbers add up, at any moment.
+///
+/// # Errors
+/// They do not.
+pub fn check_account(status: &Value) -> Result<()> {
+    let durable = status["log"]["durable"].as_u64().context("durable")?;
+    for route in status["routes"].as_array().context("routes")? {
+        let number = |name: &str| route[name].as_u64().with_context(|| format!("{name}: {route}"));
+        let parts = ["delivered", "filtered", "lost", "pending"];
+        let sum = parts.into_iter().map(number).sum::<Result<u64>>()?;
+        ensure!(number("ingested")? == sum, "does not add up: {route}");
+        ensure!(number("begin")? + sum == durable, "not all that is durable, {durable}: {route}");
+    }
+    Ok(())
+}
