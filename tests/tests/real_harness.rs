@@ -71,8 +71,8 @@ fn checked(run: &Run, dir: &Path, condition: &str) -> Result<(bool, String)> {
         format!("{device}\t{round}\t{seq}\t{times}\t{acked}\n")
     });
     std::fs::write(&sent, lines.collect::<String>())?;
-    let lines: String = run.records.iter().map(|record| format!("{record}\n")).collect();
-    std::fs::write(&records, lines)?;
+    let lines: Vec<String> = run.records.iter().map(ToString::to_string).collect();
+    std::fs::write(&records, lines.join("\n") + "\n")?;
     let end = json!({ "partition": 0, "offset": 99, "key": "", "headers": [], "value": "end" });
     let printed = run.records.iter().filter(|record| record["hidden"] != true).chain([&end]);
     std::fs::write(&console, printed.filter_map(as_console).collect::<String>())?;
