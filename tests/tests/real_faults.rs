@@ -73,7 +73,7 @@ fn survives_kills_under_paho(setup: Setup) -> Result<()> {
         let mut paho = Process::start("paho", paho, &world.path("paho.log"))?;
         let mut kills = 0;
         while paho.check_running().is_ok() {
-            wait::pass(moment(&mut random, Duration::from_millis(2_000)));
+            wait::pass(moment(&mut random, Duration::from_secs(2)));
             world.gateway.kill()?;
             world.gateway.restart()?;
             kills += 1;
@@ -107,7 +107,7 @@ fn survives_kills_of_the_broker(setup: Setup) -> Result<()> {
 fn wait_for_delivery(gateway: &Gateway) -> Result<()> {
     let settled = || Ok::<_, anyhow::Error>(gateway.status()?["upstream"]["settled"].as_u64());
     let before = settled()?;
-    wait::until("a delivery", Duration::from_secs(60), || Ok((settled()? > before).then_some(())))
+    wait::until("a delivery", Duration::from_mins(1), || Ok((settled()? > before).then_some(())))
 }
 
 /// The bridge's connections are cut at random byte positions, in requests and in answers.
@@ -129,7 +129,6 @@ fn survives_cut_connections(setup: Setup) -> Result<()> {
         let sent = dir.join("sent.tsv");
         fleet.finish(&sent)?;
         world::check(&gateway, &kafka, dir, &expectation(&sent))?;
-        println!("{} connections were cut", proxy.cuts());
         gateway.stop()
     })
 }
