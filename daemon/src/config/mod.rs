@@ -1,4 +1,4 @@
-//! The configuration: first exactly what the user wrote ([`mod@file`]), then checked values.
+//! The configuration: first exactly what the user wrote (`file`), then checked values.
 //!
 //! Everything that `run` would refuse is found here, so that `tributary check` can say it first.
 
