@@ -490,6 +490,29 @@ fn offsets_go_on_above_the_floor_and_every_claim_and_what_is_missing_is_a_gap() 
 }
 
 #[test]
+fn what_was_given_back_stays_so() {
+    let disk = Disk::new(SMALL, 1);
+    let mut log = open(&disk, 0, 1);
+    for _ in 0..10 {
+        append(&mut log, 100);
+    }
+    assert_eq!(log.trim(Offset(4), CLOCK), Ok(None), "nothing of it is durable yet");
+    log.commit().expect("the disk is well");
+    assert_eq!(log.trim(Offset(4), CLOCK), Ok(Some(Offset(0)..Offset(4))));
+    log.commit().expect("the disk is well");
+    drop(log);
+    let mut log = open(&disk, 0, 2);
+    assert_eq!(log.oldest(), Offset(4));
+    for _ in 0..2 {
+        // In the header of the next segment, too.
+        log.roll(&[], CLOCK).expect("the disk is well");
+        log.commit().expect("the disk is well");
+    }
+    drop(log);
+    assert_eq!(open(&disk, 0, 3).oldest(), Offset(4));
+}
+
+#[test]
 fn a_failing_segment_hands_over_to_the_next_and_a_second_failure_makes_the_log_read_only() {
     let disk = Disk::new(SMALL, 1);
     let mut log = open(&disk, 0, 1);

@@ -100,18 +100,17 @@ pub(super) struct Ring<'m, M> {
 }
 
 impl<M: ReadMedia> Ring<'_, M> {
-    /// The header at an index, if it belongs to the ring. A header from the lap before, where
-    /// the segment that replaced it failed, does not: its events were evicted.
+    /// The header at an index, if it belongs to the ring.
     fn at(&self, index: u32) -> Option<Placed> {
-        let Ok(Found::Header(header)) = SegmentHeader::read(self.media, index, self.crc) else {
-            return None;
-        };
-        let head = &self.head.header;
-        let back = (self.head.index + self.segments() - index) % self.segments();
-        let belongs = header.log_id == head.log_id
-            && header.sequence <= head.sequence
-            && header.sequence + u64::from(back) >= head.sequence;
-        belongs.then_some(Placed { index, header })
+        match SegmentHeader::read(self.media, index, self.crc) {
+            Ok(Found::Header(header))
+                if header.log_id == self.head.header.log_id
+                    && header.sequence <= self.head.header.sequence =>
+            {
+                Some(Placed { index, header })
+            }
+            _ => None,
+        }
     }
 
     /// The `nth` segment in order of age; those that are not readable are `None`.

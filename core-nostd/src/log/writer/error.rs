@@ -5,7 +5,8 @@ use core::fmt;
 /// Why a frame was not appended. Nothing of it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendError {
-    /// It does not fit in this segment, or this segment has failed: [`Log::roll`](super::Log::roll), then again.
+    /// It does not fit in this segment, or this segment has failed:
+    /// [`Log::roll`](super::Log::roll), then again.
     SegmentFull,
     /// It never fits.
     TooLarge {
@@ -32,7 +33,8 @@ impl fmt::Display for AppendError {
 
 impl core::error::Error for AppendError {}
 
-/// Why what was appended is not durable. [`Log::failure`](super::Log::failure) has the device's own words.
+/// Why what was appended is not durable. [`Log::failure`](super::Log::failure) has the device's own
+/// words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitError {
     /// The segment cannot be written any more. Nothing is lost yet, everything is in memory:
