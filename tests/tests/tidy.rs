@@ -83,7 +83,7 @@ const LINES_MAX: usize = 400;
 /// Files that are longer, and why.
 const LONGER: [(&str, &str); 0] = [];
 /// Where tests wait: for a condition that nobody announces, or for the moment of a fault.
-const MAY_SLEEP: [&str; 1] = ["tests/src/real/wait.rs"];
+const MAY_SLEEP: [&str; 1] = ["tests/src/wait.rs"];
 
 /// Fails with all that is wrong at once.
 fn none(what: &str, found: &[String]) {
