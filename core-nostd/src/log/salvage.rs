@@ -311,15 +311,21 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
         overlay: Option<Overlay>,
         behind: &mut Behind,
     ) {
+        let here = self.walk.at;
         let (mut from, mut first) = (places.start, None);
-        while let Some((at, header)) = self.walk.look_behind(&mut self.window, from..places.end) {
-            let (first_at, first_header) = *first.get_or_insert((at, header));
-            from = at + header.frame_bytes();
+        while let Some((at, header)) = self.walk.header_behind(&mut self.window, from..places.end) {
+            let is_whole = self.window.frame(at).is_some();
+            from = if is_whole { at + header.frame_bytes() } else { at + HEADER_BYTES };
             behind.furthest = behind.furthest.max(from);
             behind.age = behind.age.max(header.clock.age);
-            if header.proves_durable(at, self.walk.at) {
-                if behind.proven.is_none_or(|(_, best, _)| first_at < best) {
-                    behind.proven = Some((overlay, first_at, first_header));
+            if is_whole {
+                first = first.or(Some((at, header)));
+            }
+            // Its header alone proves it: the end of its body may be in a slot.
+            if at > here && header.proves_durable(at, here) {
+                let (at, header) = first.unwrap_or((at, header));
+                if behind.proven.is_none_or(|(_, best, _)| at < best) {
+                    behind.proven = Some((overlay, at, header));
                 }
                 return;
             }

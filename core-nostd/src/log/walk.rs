@@ -72,15 +72,30 @@ impl Walk {
         places: core::ops::Range<u32>,
     ) -> Option<(u32, FrameHeader)> {
         let mut at = places.start;
-        while let Some(place) = self.plausible(window, at..places.end) {
-            if let Some(header) = window.frame(place)
-                && self.resumes(&header)
-            {
+        loop {
+            let (place, header) = self.header_behind(window, at..places.end)?;
+            if window.frame(place).is_some() {
                 return Some((place, header));
             }
             at = place + 1;
         }
-        None
+    }
+
+    /// The same for a header, whatever became of its body.
+    pub(super) fn header_behind<M: ReadMedia>(
+        &self,
+        window: &mut Window<'_, M>,
+        places: core::ops::Range<u32>,
+    ) -> Option<(u32, FrameHeader)> {
+        let mut at = places.start;
+        loop {
+            let place = self.plausible(window, at..places.end)?;
+            let header = window.header(place).filter(|header| self.resumes(header));
+            if let Some(header) = header {
+                return Some((place, header));
+            }
+            at = place + 1;
+        }
     }
 
     fn plausible<M: ReadMedia>(
