@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 use tributary_core::time::{Instant, Timestamp};
 
+use crate::runtime::clock::Moment;
+
 /// Wall time; before 1970 it is negative.
 #[must_use]
 pub fn wall() -> Timestamp {
@@ -21,6 +23,12 @@ pub fn boot_ms() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     let ms = now.tv_sec.saturating_mul(1_000) + now.tv_nsec / 1_000_000;
     u64::try_from(ms).unwrap_or(0)
+}
+
+/// Both clocks.
+#[must_use]
+pub fn moment() -> Moment {
+    Moment { now: now(), wall: wall() }
 }
 
 /// The clock that deadlines are kept on.

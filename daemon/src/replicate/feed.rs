@@ -12,7 +12,7 @@ use core::ops::Range;
 
 use tributary_bridge::{BatchBuilder, Position, PushError, Record};
 use tributary_core::Offset;
-use tributary_core::log::{Chunk, Clock, Control, ControlKind, End, Item, Reader};
+use tributary_core::log::{Chunk, Clock, Control, ControlKind, End, Item, ReadMedia, Reader};
 use tributary_core::record::Event;
 use tributary_core::time::Timestamp;
 
@@ -20,7 +20,7 @@ use super::account::Account;
 use super::judge::Judge;
 use super::mapping::{EventTime, Texts};
 use super::table::{Entry, Table};
-use crate::io::segments::SegmentReader;
+use crate::io::crc::crc32c;
 use crate::runtime::clock::Anchor;
 
 /// Bytes that are read from the log at once; the largest frame fits.
@@ -46,6 +46,8 @@ pub enum Filled {
 pub struct Present {
     /// The durable end.
     pub end: End,
+    /// The oldest offset that is kept.
+    pub oldest: Offset,
     /// Both clocks.
     pub clock: Clock,
     /// For correcting the times of events from before the clock was set.
@@ -53,10 +55,10 @@ pub struct Present {
 }
 
 /// The fold of one lane.
-pub struct Feed {
+pub struct Feed<M> {
     gateway: String,
     generation: u32,
-    log: SegmentReader,
+    log: M,
     reader: Reader,
     buffer: Vec<u8>,
     fold: Fold,
@@ -83,15 +85,15 @@ enum Step {
     Stop(Filled),
 }
 
-impl Feed {
+impl<M: ReadMedia> Feed<M> {
     /// A fold that begins at `position`.
     #[must_use]
-    pub fn new(gateway: &str, generation: u32, log: SegmentReader, position: &Position) -> Self {
+    pub fn new(gateway: &str, generation: u32, log: M, position: &Position) -> Self {
         Self {
             gateway: gateway.to_owned(),
             generation,
             log,
-            reader: Reader::new(position.offset, crate::io::crc::crc32c),
+            reader: Reader::new(position.offset, crc32c),
             buffer: vec![0; CHUNK_BYTES],
             fold: Fold {
                 judge: None,

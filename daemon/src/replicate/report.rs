@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use tributary_bridge::{Position, Replicator, State, Status};
 use tributary_core::Offset;
+use tributary_core::log::ReadMedia;
 use tributary_core::time::Instant;
 
 use super::account::Account;
 use super::feed::Feed;
 use super::table::Table;
-use crate::io::clock::now;
 
 /// How a lane stands.
 #[derive(Clone, Debug, Default)]
@@ -50,14 +50,15 @@ pub struct Counters {
 impl Report {
     /// Takes over how replicator and fold stand. `settled`: whether all that the fold has passed is
     /// committed or was not selected.
-    pub fn update(
+    pub fn update<M: ReadMedia>(
         &mut self,
+        now: Instant,
         replicator: &Replicator,
-        (feed, settled): (Option<&Feed>, bool),
+        (feed, settled): (Option<&Feed<M>>, bool),
         committed: &Position,
     ) {
         let status = replicator.status();
-        (self.state, self.reason) = words(&status.state, now());
+        (self.state, self.reason) = words(&status.state, now);
         self.reason = self.reason.take().or_else(|| self.stuck.clone());
         self.refused = status.refused.as_ref().map(ToString::to_string);
         self.transaction_version = status.transaction_version;

@@ -14,7 +14,7 @@ use super::ingest::{Closed, Ingest};
 use super::status::{LogStatus, MqttStatus, Status, UpstreamStatus, routes};
 use super::tail;
 use super::writer::Facts;
-use crate::io::clock::now;
+use crate::io::clock::moment;
 use crate::io::control::{Answers, Lines, Request};
 use crate::io::crc::crc32c;
 use crate::io::segments::SegmentReader;
@@ -65,7 +65,7 @@ impl Daemon {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             gateway: self.constants.gateway.clone(),
-            uptime_s: now().ms_since(self.constants.started) / 1_000,
+            uptime_s: moment().now.ms_since(self.constants.started) / 1_000,
             log: self.log_status(durable),
             mqtt: self.mqtt_status(),
             upstream: upstream.map(|upstream| self.upstream_status(upstream, &report, durable)),
@@ -93,7 +93,7 @@ impl Daemon {
             bytes_written: facts.counters.bytes,
             flushes: facts.counters.barriers,
             commits: facts.counters.commits,
-            clock_trusted: lock(&self.clocks).now().trusted,
+            clock_trusted: lock(&self.clocks).now(moment()).trusted,
         }
     }
 
@@ -133,7 +133,7 @@ impl Daemon {
 
     /// How long ago the first event at or after `offset` came in.
     fn age_ms(&self, offset: Offset) -> Option<u64> {
-        let age = lock(&self.clocks).now().age;
+        let age = lock(&self.clocks).now(moment()).age;
         let mut reader = Reader::new(offset, crc32c);
         let mut buffer = vec![0; CHUNK_BYTES];
         while let Ok(Some(chunk)) = reader.read(&self.log, self.log.end(), &mut buffer) {

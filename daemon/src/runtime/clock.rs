@@ -6,14 +6,21 @@
 
 use serde::{Deserialize, Serialize};
 use tributary_core::log::Clock;
-use tributary_core::time::{Age, Timestamp};
-
-use crate::io::clock::{boot_ms, wall};
+use tributary_core::time::{Age, Instant, Timestamp};
 
 /// No correct clock shows a time before this software existed: 2026-01-01 00:00 UTC.
 const WALL_MIN: Timestamp = Timestamp(1_767_225_600_000);
 /// A wall clock that is this much off the age clock has stepped.
 const STEP_MS: i64 = 2_000;
+
+/// One reading of the machine's clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Since the machine was booted, time asleep included: what deadlines are kept on.
+    pub now: Instant,
+    /// What the wall clock shows.
+    pub wall: Timestamp,
+}
 
 /// A moment on both clocks, for correcting the times of events from before the clock was set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,8 +52,8 @@ pub struct Clocks {
 impl Clocks {
     /// Goes on from the last clock that the log knows.
     #[must_use]
-    pub fn resume(last: Option<Clock>) -> Self {
-        let (wall, boot) = (wall(), boot_ms());
+    pub fn resume(last: Option<Clock>, moment: Moment) -> Self {
+        let (wall, boot) = (moment.wall, moment.now.0);
         let last = last.unwrap_or(Clock { wall: WALL_MIN, age: Age(0), trusted: false });
         let trusted_min = if last.trusted { last.wall.max(WALL_MIN) } else { WALL_MIN };
         let trusted = wall >= trusted_min;
@@ -61,15 +68,15 @@ impl Clocks {
 
     /// Both clocks now.
     #[must_use]
-    pub fn now(&self) -> Clock {
-        let age = Age((boot_ms().cast_signed() + self.age_at_boot).max(0).cast_unsigned());
-        let wall = wall();
+    pub fn now(&self, moment: Moment) -> Clock {
+        let Moment { now, wall } = moment;
+        let age = Age((now.0.cast_signed() + self.age_at_boot).max(0).cast_unsigned());
         Clock { wall, age, trusted: wall >= self.trusted_min }
     }
 
     /// A new anchor if the wall clock was set since the last one.
-    pub fn stepped(&mut self) -> Option<Anchor> {
-        let now = self.now();
+    pub fn stepped(&mut self, moment: Moment) -> Option<Anchor> {
+        let now = self.now(moment);
         let expected = self.anchor.wall + (now.age.0.cast_signed() - self.anchor.age.cast_signed());
         if (now.wall.0 - expected).abs() < STEP_MS && now.trusted == self.anchor.trusted {
             return None;

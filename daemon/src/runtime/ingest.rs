@@ -65,6 +65,14 @@ pub struct Taken {
     pub waiting: Vec<Arc<Notify>>,
 }
 
+impl Taken {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bodies.is_empty() && self.controls.is_empty()
+    }
+}
+
 /// Why no event is taken at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {

@@ -2,15 +2,17 @@
 
 mod answers;
 pub mod clock;
+pub mod dialogue;
 mod fanout;
 pub mod hint;
 pub mod hub;
 pub mod ingest;
-mod opening;
+pub mod opening;
+pub mod routing;
 mod server;
-mod snapshot;
+pub mod snapshot;
 pub mod status;
 mod tail;
-mod writer;
+pub mod writer;
 
 pub use server::{Failure, run};

@@ -1,24 +1,56 @@
 //! Opens the data directory: the lock, the log, what the log remembers, who we are.
 
 use tributary_core::Offset;
-use tributary_core::log::{BODY_BYTES_MAX, Entropy, ReadMedia, Recovery, buffer_bytes};
+use tributary_core::log::{
+    BODY_BYTES_MAX, Control, Entropy, Log, Media, OpenError, Recovery, Report, buffer_bytes,
+};
 
-use super::clock::Clocks;
+use super::clock::{Clocks, Moment};
 use super::server::Failure;
 use super::snapshot::Snapshot;
-use super::writer::FileLog;
 use crate::config::Config;
+use crate::io::clock::moment;
 use crate::io::crc::crc32c;
 use crate::io::files::{host_name, random_u64};
 use crate::io::segments::{SegmentFiles, SegmentReader};
 use crate::replicate::table::Table;
 
-/// A log that was opened, and what it remembers.
+/// A log that was recovered, and what it remembers.
+pub struct Recovered<M: Media> {
+    /// The log, open.
+    pub log: Log<M, Box<[u8]>>,
+    /// The control records in force at its end.
+    pub snapshot: Snapshot,
+    /// The time goes on from what the log knows.
+    pub clocks: Clocks,
+    /// What was found.
+    pub report: Report,
+}
+
+/// Recovers a log and begins a generation of its own in it.
+///
+/// # Errors
+/// If the log cannot be used; what to do is in the message.
+pub fn recover<M: Media>(
+    media: M,
+    entropy: Entropy,
+    moment: Moment,
+) -> Result<Recovered<M>, OpenError<M::Error>> {
+    let buffer = vec![0; buffer_bytes(media.geometry(), BODY_BYTES_MAX)].into_boxed_slice();
+    let mut snapshot = Snapshot::default();
+    let mut note = |control: Control<'_>| snapshot.note_control(&control);
+    let recovery = Recovery::run(media, buffer, Offset(0), crc32c, &mut note)?;
+    let report = recovery.report().clone();
+    let clocks = Clocks::resume(report.last_clock, moment);
+    let begun = recovery.begin(entropy, clocks.now(moment), &snapshot.records());
+    let log = begun.map_err(OpenError::Media)?;
+    Ok(Recovered { log, snapshot, clocks, report })
+}
+
+/// A data directory that was opened.
 pub(super) struct Opened {
-    pub(super) log: FileLog,
+    pub(super) recovered: Recovered<SegmentFiles>,
     pub(super) reader: SegmentReader,
-    pub(super) snapshot: Snapshot,
-    pub(super) clocks: Clocks,
     pub(super) gateway: String,
     pub(super) file_system: String,
     pub(super) gaps: Vec<(u64, u64)>,
@@ -36,18 +68,9 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
         generation: u32::try_from(random_u64()? >> 32).expect("32 bits are left"),
         salt: random_u64()?,
     };
-    let mut snapshot = Snapshot::default();
-    let buffer = vec![0; buffer_bytes(files.geometry(), BODY_BYTES_MAX)].into_boxed_slice();
-    let unusable = |error: &dyn core::error::Error| Failure::Directory(error.to_string());
-    let recovery = Recovery::run(files, buffer, Offset(0), crc32c, &mut |control| {
-        snapshot.note_control(&control);
-    })
-    .map_err(|error| unusable(&error))?;
-    let report = recovery.report().clone();
-    let clocks = Clocks::resume(report.last_clock);
-    let log = recovery
-        .begin(entropy, clocks.now(), &snapshot.records())
-        .map_err(|error| unusable(&error))?;
+    let recovered =
+        recover(files, entropy, moment()).map_err(|error| Failure::Directory(error.to_string()))?;
+    let Recovered { log, report, .. } = &recovered;
     let name = || format!("{}-{:04x}", host_name(), log.id().0 >> 48);
     let gateway = config.gateway.clone().unwrap_or_else(name);
     let generations = log.generations().iter().map(|g| (g.number, g.first)).collect();
@@ -65,11 +88,14 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
     for (first, end) in &gaps {
         tracing::error!(first, end, "offsets of the log are damaged: they are reported as a gap");
     }
-    Ok(Opened { log, reader, snapshot, clocks, gateway, file_system, gaps, generations })
+    Ok(Opened { recovered, reader, gateway, file_system, gaps, generations })
 }
 
 /// The routing table in force at the end of the log.
-pub(super) fn table_of(snapshot: &Snapshot) -> Result<Table, Failure> {
+///
+/// # Errors
+/// If a newer version wrote it.
+pub fn table_of(snapshot: &Snapshot) -> Result<Table, Failure> {
     let Some(body) = snapshot.routes() else { return Ok(Table::none()) };
     Table::decode(body).map_err(|_| {
         Failure::Directory(

@@ -12,27 +12,26 @@ use std::thread::JoinHandle;
 
 use core::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
-use tributary_bridge::{Hint, Position, Settings};
-use tributary_core::log::ControlKind;
+use tokio::sync::watch;
+use tributary_bridge::{Hint, Settings};
 use tributary_mqtt::Settings as MqttSettings;
 
 use super::answers::{Constants, Daemon, Upstream};
+use super::dialogue::Shared;
 use super::fanout;
-use super::hint::LaneHint;
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
-use super::opening::{self, Opened};
+use super::opening::{self, Opened, Recovered};
+use super::routing::{LANE, Routing};
 use super::writer::Writer;
 use crate::config::Config;
 use crate::io::signals::{Asked, Signals, raise_open_files};
 use crate::io::{clock, control, mqtt, threads};
-use crate::replicate::lane::{Context, Lane};
+use crate::replicate::drive::{self, Context};
+use crate::replicate::lane::Beginning;
 use crate::replicate::table::Wanted;
 use crate::sync::lock;
 
-/// The one lane.
-const LANE: &str = "normal";
 /// How long connections may take to be told good-bye.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -102,8 +101,8 @@ impl Server {
         path: Option<PathBuf>,
         opened: Opened,
     ) -> Result<(Self, Doors), Failure> {
-        let Opened { log, reader, snapshot, clocks, gateway, file_system, gaps, generations } =
-            opened;
+        let Opened { recovered, reader, gateway, file_system, gaps, generations } = opened;
+        let Recovered { log, snapshot, clocks, .. } = recovered;
         let (generation, table) = (log.generation(), opening::table_of(&snapshot)?);
         let hint = snapshot.hint(LANE).map(|lane| lane.hint);
         let ingest = Arc::new(Ingest::new(log.next_offset()));
@@ -152,15 +151,16 @@ impl Server {
     fn open(&self, doors: Doors) {
         let Doors { control, listeners } = doors;
         tokio::spawn(control::serve(control, Arc::clone(&self.daemon), self.stop.subscribe()));
-        let shared = Arc::new(mqtt::Shared {
+        let shared = Arc::new(Shared {
             ingest: Arc::clone(&self.daemon.ingest),
             hub: Arc::clone(&self.daemon.hub),
             clocks: Arc::clone(&self.daemon.clocks),
             settings: MqttSettings::default(),
-            places: Arc::new(Semaphore::new(mqtt::CONNECTIONS_MAX)),
         });
+        let places = mqtt::places();
         for listener in listeners {
-            tokio::spawn(mqtt::accept(listener, Arc::clone(&shared), self.stop.subscribe()));
+            let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
+            tokio::spawn(mqtt::accept(listener, shared, places, self.stop.subscribe()));
         }
     }
 
@@ -180,36 +180,9 @@ impl Server {
 
     /// Has the routing table follow the configuration, from the next event on.
     async fn put_table(&self, wanted: Wanted) -> Result<(), Failure> {
-        let current = lock(&self.daemon.table).clone();
-        if !current.differs(&wanted) {
-            return Ok(());
-        }
-        let broken = |_| Failure::Other("the log cannot be written".to_owned());
-        let ingest = &self.daemon.ingest;
-        if wanted.lane && current.lane_since.is_none() {
-            // A lane that begins has a hint before it has a table: so a missing one means damage.
-            let generation = self.generation;
-            let written = ingest.write_control(ControlKind::Hint, move |at, _| {
-                let low = Position { offset: at, generation, account: String::new() };
-                let hint = Hint { low, high: at };
-                LaneHint { lane: LANE.to_owned(), hint }.encode(at)
-            });
-            let offset = written.await.map_err(broken)?;
-            let low = Position { offset, generation, account: String::new() };
-            *lock(&self.hint) = Some(Hint { low, high: offset });
-        }
-        let (sender, made) = tokio::sync::oneshot::channel();
-        let written = ingest.write_control(ControlKind::Routes, move |at, oldest| {
-            let table = current.succeed(&wanted, at, oldest);
-            let body = table.encode();
-            sender.send(table).unwrap_or_default();
-            body
-        });
-        let at = written.await.map_err(broken)?;
-        let table = made.await.map_err(broken)?;
-        tracing::info!(offset = at.0, routes = table.routes.len(), "routing table in force");
-        *lock(&self.daemon.table) = table;
-        Ok(())
+        let Daemon { ingest, table, .. } = &*self.daemon;
+        let routing = Routing { ingest, table, hint: &self.hint, generation: self.generation };
+        routing.put(wanted).await
     }
 
     fn start_lane(&self, brokers: Vec<(String, u16)>) -> Result<(), Failure> {
@@ -222,10 +195,14 @@ impl Server {
             report: Arc::default(),
         };
         let (stop, stopped) = watch::channel(false);
-        let context = Context {
+        let beginning = Beginning {
             settings,
             generation: self.generation,
             generations: self.generations.clone(),
+            hint: lock(&self.hint).clone(),
+        };
+        let context = Context {
+            beginning,
             hint: Arc::clone(&self.hint),
             log: self.daemon.log.clone(),
             ingest: Arc::clone(&self.daemon.ingest),
@@ -233,7 +210,7 @@ impl Server {
             report: Arc::clone(&upstream.report),
             stop: stopped,
         };
-        let thread = spawn_async("lane-normal", Lane::run(context))?;
+        let thread = spawn_async("lane-normal", drive::run(context))?;
         *lock(&self.daemon.upstream) = Some(upstream);
         *lock(&self.lane) = Some(Running { stop, thread, brokers });
         Ok(())

@@ -9,7 +9,7 @@ use tributary_core::log::{Control, ControlKind};
 
 /// The latest of each kind; hints by lane.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Snapshot {
+pub struct Snapshot {
     routes: Option<Vec<u8>>,
     anchor: Option<Vec<u8>>,
     hints: BTreeMap<String, Vec<u8>>,
@@ -17,7 +17,7 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     /// Takes note of a control record that was read or written.
-    pub(super) fn note(&mut self, kind: ControlKind, body: &[u8]) {
+    pub fn note(&mut self, kind: ControlKind, body: &[u8]) {
         match kind {
             ControlKind::Routes => self.routes = Some(body.to_vec()),
             ControlKind::Anchor => self.anchor = Some(body.to_vec()),
@@ -32,12 +32,13 @@ impl Snapshot {
     }
 
     /// The same for a record as the log hands it out.
-    pub(super) fn note_control(&mut self, control: &Control<'_>) {
+    pub fn note_control(&mut self, control: &Control<'_>) {
         self.note(control.kind, control.body);
     }
 
     /// What a new segment begins with.
-    pub(super) fn records(&self) -> Vec<(ControlKind, &[u8])> {
+    #[must_use]
+    pub fn records(&self) -> Vec<(ControlKind, &[u8])> {
         let mut records: Vec<(ControlKind, &[u8])> = Vec::new();
         records.extend(self.routes.as_deref().map(|body| (ControlKind::Routes, body)));
         records.extend(self.anchor.as_deref().map(|body| (ControlKind::Anchor, body)));
@@ -46,12 +47,14 @@ impl Snapshot {
     }
 
     /// The body of the routing table in force.
-    pub(super) fn routes(&self) -> Option<&[u8]> {
+    #[must_use]
+    pub fn routes(&self) -> Option<&[u8]> {
         self.routes.as_deref()
     }
 
     /// The hint of a lane.
-    pub(super) fn hint(&self, lane: &str) -> Option<super::hint::LaneHint> {
+    #[must_use]
+    pub fn hint(&self, lane: &str) -> Option<super::hint::LaneHint> {
         self.hints.get(lane).and_then(|body| super::hint::LaneHint::decode(body))
     }
 }

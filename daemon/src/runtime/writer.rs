@@ -11,15 +11,14 @@ use core::time::Duration;
 
 use tributary_core::Offset;
 use tributary_core::log::{
-    AppendError, CommitError, ControlKind, Counters, End, Frame, Log, LogId,
+    AppendError, Clock, CommitError, ControlKind, Counters, End, Frame, Log, LogId, Media,
 };
-use tributary_core::time::Instant;
+use tributary_core::time::{Age, Instant, Timestamp};
 
-use super::clock::Clocks;
+use super::clock::{Clocks, Moment};
 use super::ingest::{Closed, ControlRequest, Ingest, Taken};
 use super::snapshot::Snapshot;
-use crate::io::clock::now;
-use crate::io::segments::SegmentFiles;
+use crate::io::clock::moment;
 use crate::io::threads::pause;
 use crate::sync::lock;
 
@@ -28,7 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What others may know of the log.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Facts {
+pub struct Facts {
     /// The log's identity.
     pub id: LogId,
     /// This opening.
@@ -43,12 +42,9 @@ pub(super) struct Facts {
     pub counters: Counters,
 }
 
-/// A log on files.
-pub(super) type FileLog = Log<SegmentFiles, Box<[u8]>>;
-
 /// The log thread's state.
-pub(super) struct Writer {
-    log: FileLog,
+pub struct Writer<M: Media> {
+    log: Log<M, Box<[u8]>>,
     ingest: Arc<Ingest>,
     clocks: Arc<Mutex<Clocks>>,
     /// The control records in force at the end of the log.
@@ -56,16 +52,18 @@ pub(super) struct Writer {
     /// Those in force at its durable end.
     durable_snapshot: Snapshot,
     commit_delay: Duration,
+    /// Both clocks when the turn under way began.
+    clock: Clock,
     last_commit: Instant,
     evicted: u64,
     facts: Arc<Mutex<Facts>>,
 }
 
-impl Writer {
+impl<M: Media> Writer<M> {
     /// For a log that was just opened, with the control records that it reported.
     #[must_use]
-    pub(super) fn new(
-        log: FileLog,
+    pub fn new(
+        log: Log<M, Box<[u8]>>,
         ingest: Arc<Ingest>,
         clocks: Arc<Mutex<Clocks>>,
         snapshot: Snapshot,
@@ -79,7 +77,8 @@ impl Writer {
             durable_snapshot: snapshot.clone(),
             snapshot,
             commit_delay,
-            last_commit: now(),
+            clock: Clock { wall: Timestamp(0), age: Age(0), trusted: false },
+            last_commit: Instant(0),
             evicted: 0,
             facts,
         }
@@ -87,46 +86,52 @@ impl Writer {
 
     /// Where the thread leaves what others may know.
     #[must_use]
-    pub(super) fn facts(&self) -> Arc<Mutex<Facts>> {
+    pub fn facts(&self) -> Arc<Mutex<Facts>> {
         Arc::clone(&self.facts)
     }
 
     /// Runs until the desk is closed for good and everything is durable.
-    pub(super) fn run(mut self) {
+    pub fn run(mut self) {
         loop {
             let taken = self.ingest.take(PATIENCE);
-            if taken.bodies.is_empty() && taken.controls.is_empty() {
-                if self.ingest.closed() == Some(Closed::Stopping) {
-                    return;
-                }
-                self.idle();
-                continue;
+            if !taken.is_empty() {
+                self.hold_back();
+            } else if self.ingest.closed() == Some(Closed::Stopping) {
+                return;
             }
-            if self.ingest.closed() == Some(Closed::Failed) {
-                // What waits is dropped, and so are those who wait for it told.
-                continue;
-            }
-            self.hold_back();
-            if let Err(error) = self.write(taken) {
-                let cause = self.log.failure().map(ToString::to_string);
-                tracing::error!(%error, cause, "events are refused");
-                self.ingest.set_closed(Some(Closed::Failed));
-            }
-            self.publish_facts();
+            self.turn(moment(), taken);
         }
+    }
+
+    /// Makes durable what was taken, and tells those who wait.
+    pub fn turn(&mut self, moment: Moment, taken: Taken) {
+        if taken.is_empty() {
+            self.idle(moment);
+            return;
+        }
+        if self.ingest.closed() == Some(Closed::Failed) {
+            // What waits is dropped, and so are those who wait for it told.
+            return;
+        }
+        if let Err(error) = self.write(moment, taken) {
+            let cause = self.log.failure().map(ToString::to_string);
+            tracing::error!(%error, cause, "events are refused");
+            self.ingest.set_closed(Some(Closed::Failed));
+        }
+        self.publish_facts();
     }
 
     /// Spares the card: commits follow each other at the configured distance at least.
     fn hold_back(&self) {
         let delay_ms = u64::try_from(self.commit_delay.as_millis()).unwrap_or(u64::MAX);
-        let since_ms = now().ms_since(self.last_commit);
+        let since_ms = moment().now.ms_since(self.last_commit);
         if since_ms < delay_ms && self.ingest.closed().is_none() {
             pause(Duration::from_millis(delay_ms - since_ms));
         }
     }
 
-    fn idle(&mut self) {
-        let stepped = lock(&self.clocks).stepped();
+    fn idle(&mut self, moment: Moment) {
+        let stepped = lock(&self.clocks).stepped(moment);
         if let Some(anchor) = stepped {
             tracing::info!(trusted = anchor.trusted, "the wall clock was set");
             let written =
@@ -136,8 +141,9 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, mut taken: Taken) -> Result<(), CommitError> {
-        let clock = lock(&self.clocks).now();
+    fn write(&mut self, moment: Moment, mut taken: Taken) -> Result<(), CommitError> {
+        let clock = lock(&self.clocks).now(moment);
+        self.clock = clock;
         for body in &taken.bodies {
             let mut clock = clock;
             let passed = clock.wall.0 - body.time.0;
@@ -158,7 +164,7 @@ impl Writer {
         if !done.is_empty() {
             self.durable_snapshot = self.snapshot.clone();
         }
-        self.last_commit = now();
+        self.last_commit = moment.now;
         self.ingest.committed(end.offset, taken);
         for (sender, at) in done {
             // Who asked may have gone meanwhile.
@@ -170,7 +176,7 @@ impl Writer {
     /// Appends; starts the next segment when this one is full.
     fn append(
         &mut self,
-        frame: impl Fn(&mut FileLog) -> Result<(), AppendError>,
+        frame: impl Fn(&mut Log<M, Box<[u8]>>) -> Result<(), AppendError>,
     ) -> Result<(), CommitError> {
         let mut appended = frame(&mut self.log);
         if appended == Err(AppendError::SegmentFull) {
@@ -201,11 +207,10 @@ impl Writer {
     /// Starts the next segment, with the records in force where it begins: behind a segment that
     /// failed that is the durable end, and what holds only later comes along with what is moved.
     fn roll(&mut self) -> Result<(), CommitError> {
-        let clock = lock(&self.clocks).now();
         loop {
             let sound = self.log.roll_at() == self.log.next_offset();
             let snapshot = if sound { &self.snapshot } else { &self.durable_snapshot };
-            match self.log.roll(&snapshot.records(), clock) {
+            match self.log.roll(&snapshot.records(), self.clock) {
                 Err(CommitError::SegmentFailed) => {}
                 Err(error) => return Err(error),
                 Ok(None) => return Ok(()),
@@ -234,7 +239,7 @@ impl Writer {
     }
 }
 
-fn facts_of(log: &FileLog, evicted: u64) -> Facts {
+fn facts_of<M: Media>(log: &Log<M, Box<[u8]>>, evicted: u64) -> Facts {
     Facts {
         id: log.id(),
         generation: log.generation(),

@@ -12,9 +12,8 @@ use core::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::Shared;
-use super::dialogue::Dialogue;
-use crate::io::clock::{now, wall};
+use crate::io::clock::{moment, now, wall};
+use crate::runtime::dialogue::{Dialogue, Shared};
 use crate::runtime::ingest::NotTaken;
 
 /// Bytes read at once.
@@ -43,7 +42,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
-        let dialogue = Dialogue::new(Arc::clone(&shared));
+        let dialogue = Dialogue::new(Arc::clone(&shared), moment());
         Self { stream, shared, dialogue, unread: Vec::new(), wants_more: true, out: Vec::new() }
     }
 
@@ -72,7 +71,7 @@ impl Connection {
         let shared = Arc::clone(&self.shared);
         // Listened for before the desk is tried: room that is made in between is not missed.
         let space = shared.ingest.space();
-        self.dialogue.retry(&mut self.out);
+        self.dialogue.retry(moment(), &mut self.out);
         self.advance()?;
         if self.dialogue.is_closed() {
             return Ok(());
@@ -98,9 +97,9 @@ impl Connection {
                     return Err(ErrorKind::ConnectionReset.into());
                 }
             }
-            () = wake.notified() => self.dialogue.handle_wake(&mut self.out),
+            () = wake.notified() => self.dialogue.handle_wake(moment(), &mut self.out),
             () = space, if self.dialogue.is_held() => {}
-            () = tokio::time::sleep(deadline) => self.dialogue.handle_timeout(&mut self.out),
+            () = tokio::time::sleep(deadline) => self.dialogue.handle_timeout(moment(), &mut self.out),
         }
         Ok(())
     }
@@ -112,7 +111,7 @@ impl Connection {
             self.write()?;
             if full && self.out.is_empty() {
                 // There is room again for what waits.
-                self.dialogue.handle_wake(&mut self.out);
+                self.dialogue.handle_wake(moment(), &mut self.out);
             }
             if self.unread.is_empty() || self.wants_more || !self.dialogue.wants_bytes(&self.out) {
                 return self.write();
@@ -149,10 +148,10 @@ impl Connection {
 
     /// Deals with all that was read; keeps the rest.
     fn deal_with(&mut self, bytes: &[u8]) {
-        let progress = self.dialogue.handle_bytes(bytes, &mut self.out);
+        let progress = self.dialogue.handle_bytes(moment(), bytes, &mut self.out);
         self.wants_more = progress.wants_more || progress.used == bytes.len();
         self.unread.extend_from_slice(&bytes[progress.used..]);
-        self.dialogue.handle_wake(&mut self.out);
+        self.dialogue.handle_wake(moment(), &mut self.out);
     }
 
     /// Writes as much as the socket takes.

@@ -2,22 +2,17 @@
 //! other.
 
 mod connection;
-mod dialogue;
 
 use core::net::SocketAddr;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use core::time::Duration;
 
+use crate::runtime::dialogue::Shared;
+use connection::Connection;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, watch};
-use tributary_mqtt::Settings;
-
-use crate::runtime::clock::Clocks;
-use crate::runtime::hub::Hub;
-use crate::runtime::ingest::Ingest;
-use connection::Connection;
 
 /// Connections at the same time; more wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 10_000;
@@ -26,18 +21,10 @@ const BACKLOG: u32 = 1_024;
 /// How long to wait when the machine has no more sockets to give.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 
-/// What connections need of the daemon.
-pub struct Shared {
-    /// Where events are left.
-    pub ingest: Arc<Ingest>,
-    /// Who else is there.
-    pub hub: Arc<Hub>,
-    /// The time, for the expiry of messages.
-    pub clocks: Arc<Mutex<Clocks>>,
-    /// What clients are allowed.
-    pub settings: Settings,
-    /// Bounds the number of connections.
-    pub places: Arc<Semaphore>,
+/// The places for connections of all listeners.
+#[must_use]
+pub fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CONNECTIONS_MAX))
 }
 
 /// A socket that listens for devices.
@@ -55,10 +42,15 @@ pub fn listen(address: SocketAddr) -> io::Result<Listener> {
 }
 
 /// Accepts connections until told to stop.
-pub async fn accept(listener: Listener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+pub async fn accept(
+    listener: Listener,
+    shared: Arc<Shared>,
+    places: Arc<Semaphore>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         let accepted = tokio::select! {
-            accepted = accept_one(&listener, &shared.places) => accepted,
+            accepted = accept_one(&listener, &places) => accepted,
             _ = stop.changed() => return,
         };
         match accepted {

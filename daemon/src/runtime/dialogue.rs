@@ -1,6 +1,6 @@
 //! What a connection does with bytes: everything between socket and session that never waits.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use core::num::NonZeroU16;
 
@@ -9,20 +9,31 @@ use tributary_core::Offset;
 use tributary_core::time::{Age, Instant};
 use tributary_mqtt::codec::connect::Connect;
 use tributary_mqtt::session::{Delivered, Message};
-use tributary_mqtt::{Effect, Reason, Session};
+use tributary_mqtt::{Effect, Reason, Session, Settings};
 
-use super::Shared;
-use crate::io::clock::{now, wall};
+use super::clock::{Clocks, Moment};
+use super::hub::{Ending, Hub, Key, Mailbox, Owned};
+use super::ingest::{Closed, Desk, Ingest, NotTaken};
 use crate::io::files::random_u64;
-use crate::runtime::hub::{Ending, Key, Mailbox, Owned};
-use crate::runtime::ingest::{Closed, Desk, NotTaken};
 use crate::sync::lock;
 
 /// Bytes for the client that may wait in memory before nothing more is read from it.
 const OUT_BYTES_MAX: usize = 64 << 10;
 
+/// What all connections have in common.
+pub struct Shared {
+    /// Where events are left.
+    pub ingest: Arc<Ingest>,
+    /// Who else is there.
+    pub hub: Arc<Hub>,
+    /// The time, for the expiry of messages.
+    pub clocks: Arc<Mutex<Clocks>>,
+    /// What clients are allowed.
+    pub settings: Settings,
+}
+
 /// A session and its place among the others.
-pub(super) struct Dialogue {
+pub struct Dialogue {
     session: Session,
     shared: Arc<Shared>,
     member: Option<(Key, Arc<Mailbox>)>,
@@ -37,40 +48,49 @@ pub(super) struct Dialogue {
 
 /// What the bytes that were handed in came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Progress {
+pub struct Progress {
     /// So many are done with.
-    pub(super) used: usize,
+    pub used: usize,
     /// Whether the rest is the begin of a packet, and not waiting for something of ours.
-    pub(super) wants_more: bool,
+    pub wants_more: bool,
 }
 
 impl Dialogue {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let session = Session::new(now(), &shared.settings);
+    /// For a connection that was just accepted.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, moment: Moment) -> Self {
+        let session = Session::new(moment.now, &shared.settings);
         let wake = Arc::new(Notify::new());
         Self { session, shared, member: None, wake, held: None, appended: Offset(0), closed: false }
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    /// Whether the connection is to be closed, once everything is written.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
         self.closed
     }
 
     /// Woken when events are durable, messages wait or the connection is to end.
-    pub(super) fn wake(&self) -> Arc<Notify> {
+    #[must_use]
+    pub fn wake(&self) -> Arc<Notify> {
         Arc::clone(&self.wake)
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// When [`Dialogue::handle_timeout`] is to be called.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
         self.session.poll_timeout()
     }
 
     /// Whether a publish waits for room at the desk.
-    pub(super) fn is_held(&self) -> bool {
+    #[must_use]
+    pub fn is_held(&self) -> bool {
         self.held.is_some()
     }
 
     /// Whether bytes may be handed in.
-    pub(super) fn wants_bytes(&self, out: &[u8]) -> bool {
+    #[must_use]
+    pub fn wants_bytes(&self, out: &[u8]) -> bool {
         !self.closed
             && self.held.is_none()
             && self.session.wants_packet()
@@ -78,14 +98,13 @@ impl Dialogue {
     }
 
     /// Deals with as many packets of `bytes` as can be dealt with now.
-    pub(super) fn handle_bytes(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Progress {
+    pub fn handle_bytes(&mut self, moment: Moment, bytes: &[u8], out: &mut Vec<u8>) -> Progress {
         let shared = Arc::clone(&self.shared);
-        let (moment, time) = (now(), wall());
         let mut desk: Option<Desk<'_>> = None;
         let mut used = 0;
         let mut wants_more = false;
         while self.wants_bytes(out) {
-            let step = self.session.handle_bytes(moment, &bytes[used..], out);
+            let step = self.session.handle_bytes(moment.now, &bytes[used..], out);
             used += step.used;
             match step.effect {
                 Effect::Incomplete => {
@@ -93,10 +112,10 @@ impl Dialogue {
                     break;
                 }
                 Effect::None | Effect::Acknowledged => {}
-                Effect::Connect(connect) => self.welcome(&connect, out),
+                Effect::Connect(connect) => self.welcome(moment.now, &connect, out),
                 Effect::Publish(publish) => {
                     let id = publish.delivery.packet_id();
-                    let event = self.session.event(&publish, time);
+                    let event = self.session.event(&publish, moment.wall);
                     let desk = desk.get_or_insert_with(|| shared.ingest.desk());
                     match desk.append(&event) {
                         Ok(offset) => self.note_appended(offset, id),
@@ -128,7 +147,7 @@ impl Dialogue {
     }
 
     /// Tries again to leave the publish that is held.
-    pub(super) fn retry(&mut self, out: &mut Vec<u8>) {
+    pub fn retry(&mut self, moment: Moment, out: &mut Vec<u8>) {
         let Some((owned, id)) = self.held.take() else { return };
         let shared = Arc::clone(&self.shared);
         let mut desk = shared.ingest.desk();
@@ -141,15 +160,15 @@ impl Dialogue {
             Err(NotTaken::Closed(closed)) => self.refuse(closed, id, out),
         }
         // It was our disk that was slow, not the client.
-        self.session.handle_unread(now());
+        self.session.handle_unread(moment.now);
     }
 
     /// Sends what has become possible: PUBACKs and messages; ends what is to end.
-    pub(super) fn handle_wake(&mut self, out: &mut Vec<u8>) {
+    pub fn handle_wake(&mut self, moment: Moment, out: &mut Vec<u8>) {
         self.session.handle_durable(self.shared.ingest.durable(), out);
         let Some((_, mailbox)) = &self.member else { return };
         let mailbox = Arc::clone(mailbox);
-        let age = lock(&self.shared.clocks).now().age;
+        let age = lock(&self.shared.clocks).now(moment).age;
         while !self.closed && out.len() < OUT_BYTES_MAX {
             let Some(outgoing) = mailbox.next() else { break };
             let waited_s = seconds(outgoing.message.age, age);
@@ -173,14 +192,15 @@ impl Dialogue {
         }
     }
 
-    pub(super) fn handle_timeout(&mut self, out: &mut Vec<u8>) {
-        if let Effect::Close(_) = self.session.handle_timeout(now(), out) {
+    /// The deadline has come.
+    pub fn handle_timeout(&mut self, moment: Moment, out: &mut Vec<u8>) {
+        if let Effect::Close(_) = self.session.handle_timeout(moment.now, out) {
             self.closed = true;
         }
     }
 
     /// The connection has ended: leaves the hub. Gives the will, if it is to be published.
-    pub(super) fn leave(&mut self) -> Option<tributary_mqtt::session::Will> {
+    pub fn leave(&mut self) -> Option<tributary_mqtt::session::Will> {
         if let Some((key, _)) = self.member.take() {
             self.shared.hub.leave(self.session.client_id(), key);
         }
@@ -191,7 +211,7 @@ impl Dialogue {
         self.held.is_none() && self.shared.ingest.durable() >= self.appended
     }
 
-    fn welcome(&mut self, connect: &Connect<'_>, out: &mut Vec<u8>) {
+    fn welcome(&mut self, now: Instant, connect: &Connect<'_>, out: &mut Vec<u8>) {
         let assigned = connect.client_id.is_empty().then(assigned_id);
         let assigned = match assigned.transpose() {
             Ok(assigned) => assigned,
@@ -202,7 +222,7 @@ impl Dialogue {
                 return;
             }
         };
-        self.session.accept(now(), assigned.as_deref(), out);
+        self.session.accept(now, assigned.as_deref(), out);
         let (key, mailbox) = self.shared.hub.enter(self.session.client_id(), &self.wake);
         self.member = Some((key, mailbox));
     }

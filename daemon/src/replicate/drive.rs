@@ -1,0 +1,107 @@
+//! Drives one lane: waits for its connections, the log and the clock, and does what the [`Lane`]
+//! asks for.
+//!
+//! Invariant: the lane learns of a claim only when it is durable in the log.
+
+use std::sync::{Arc, Mutex};
+
+use core::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tributary_bridge::Hint;
+use tributary_core::Offset;
+use tributary_core::log::ControlKind;
+
+use super::feed::Present;
+use super::lane::{Beginning, Effect, Lane};
+use super::report::Report;
+use crate::io::clock::{moment, now};
+use crate::io::kafka::{LinkEvent, Links};
+use crate::io::segments::SegmentReader;
+use crate::runtime::clock::Clocks;
+use crate::runtime::ingest::Ingest;
+use crate::sync::lock;
+
+/// What a lane needs of the daemon.
+pub struct Context {
+    /// What the lane begins with.
+    pub beginning: Beginning,
+    /// The lane's hint as it stands in the log, for the lane that follows this one.
+    pub hint: Arc<Mutex<Option<Hint>>>,
+    /// The log, to read.
+    pub log: SegmentReader,
+    /// The log, to write hints.
+    pub ingest: Arc<Ingest>,
+    /// The time.
+    pub clocks: Arc<Mutex<Clocks>>,
+    /// Where the lane tells how it stands.
+    pub report: Arc<Mutex<Report>>,
+    /// Becomes true when the lane is to end.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Runs a lane until it is told to stop. Needs a tokio runtime with I/O and time.
+pub async fn run(context: Context) {
+    let Context { beginning, hint, log, ingest, clocks, report, mut stop } = context;
+    let mut lane = Lane::new(now(), beginning, log.clone());
+    let (mut links, mut events) = Links::new();
+    let mut claim: Option<oneshot::Receiver<Offset>> = None;
+    let mut durable = ingest.follow();
+    loop {
+        durable.mark_unchanged();
+        lane.work(now(), &present(&log, &clocks));
+        while let Some(effect) = lane.poll_effect() {
+            match effect {
+                Effect::Connect { conn, host, port } => links.connect(conn, host, port),
+                Effect::Send { conn, bytes } => links.send(conn, bytes),
+                Effect::Disconnect { conn } => links.disconnect(conn),
+                Effect::WriteHint(body) => {
+                    claim = Some(ingest.write_control(ControlKind::Hint, move |_, _| body));
+                }
+            }
+        }
+        lane.tell(now(), &mut lock(&report));
+        if lane.is_done(now()) {
+            return;
+        }
+        let pause = Duration::from_millis(lane.poll_timeout(now()).ms_since(now()));
+        tokio::select! {
+            event = events.recv() => hand_over(event, &mut lane),
+            written = claimed(&mut claim) => {
+                claim = None;
+                lane.handle_claimed(now(), written);
+                lock(&hint).clone_from(lane.hint());
+            }
+            Ok(()) = durable.changed() => {}
+            Ok(()) = stop.changed() => lane.handle_stop(now()),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+fn present(log: &SegmentReader, clocks: &Mutex<Clocks>) -> Present {
+    let clocks = lock(clocks);
+    Present {
+        end: log.end(),
+        oldest: log.oldest(),
+        clock: clocks.now(moment()),
+        anchor: clocks.anchor(),
+    }
+}
+
+fn hand_over(event: Option<LinkEvent>, lane: &mut Lane<SegmentReader>) {
+    match event {
+        Some(LinkEvent::Connected(conn)) => lane.handle_connected(now(), conn),
+        Some(LinkEvent::Bytes(conn, bytes)) => lane.handle_bytes(now(), conn, &bytes),
+        Some(LinkEvent::Closed(conn, why)) => lane.handle_closed(now(), conn, &why),
+        None => unreachable!("the links keep a sender"),
+    }
+}
+
+/// Resolves when the claim under way is durable, or can never be (`false`).
+async fn claimed(claim: &mut Option<oneshot::Receiver<Offset>>) -> bool {
+    match claim {
+        None => core::future::pending().await,
+        Some(written) => written.await.is_ok(),
+    }
+}
