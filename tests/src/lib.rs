@@ -13,3 +13,4 @@ pub mod real;
 pub mod scratch;
 pub mod tidy;
 pub mod wait;
+pub mod world;

@@ -1,0 +1,295 @@
+//! One gateway: the daemon's own parts, joined as the daemon joins them, over a simulated disk and
+//! a clock that may be wrong.
+//!
+//! What the daemon does on threads happens here in calls, so that any of them can be the last.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+
+use fastrand::Rng;
+use tokio::sync::oneshot;
+use tributary::config::Route;
+use tributary::replicate::feed::Present;
+use tributary::replicate::lane::{Beginning, Effect, Lane};
+use tributary::replicate::report::Report;
+use tributary::replicate::table::{Table, Wanted};
+use tributary::runtime::Failure;
+use tributary::runtime::clock::{Clocks, Moment};
+use tributary::runtime::dialogue::{Dialogue, Shared};
+use tributary::runtime::hub::Hub;
+use tributary::runtime::ingest::Ingest;
+use tributary::runtime::opening::{Recovered, recover, table_of};
+use tributary::runtime::routing::{LANE, Routing};
+use tributary::runtime::writer::Writer;
+use tributary_bridge::{Hint, Settings};
+use tributary_core::Offset;
+use tributary_core::log::{ControlKind, Entropy};
+use tributary_core::time::{Instant, Timestamp};
+
+use crate::disk::{Disk, DiskReader};
+
+/// The gateway's name.
+pub(super) const NAME: &str = "press-line-3";
+/// The right time when the world begins: 2026-06-01.
+pub(super) const WALL_AT_ORIGIN: i64 = 1_780_272_000_000;
+
+/// A gateway, running or not.
+pub(super) struct Gateway {
+    pub(super) disk: Disk,
+    /// When the machine was switched on.
+    booted: u64,
+    /// From when on its wall clock is right.
+    pub(super) right_from: u64,
+    pub(super) process: Option<Process>,
+}
+
+type Putting = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+
+/// The daemon while it runs.
+pub(super) struct Process {
+    pub(super) shared: Arc<Shared>,
+    writer: Writer<Disk>,
+    reader: DiskReader,
+    pub(super) lane: Option<Lane<DiskReader>>,
+    claim: Option<oneshot::Receiver<Offset>>,
+    hint: Arc<Mutex<Option<Hint>>>,
+    table: Arc<Mutex<Table>>,
+    putting: Option<Putting>,
+    generation: u32,
+    generations: Vec<(u32, Offset)>,
+    pub(super) conversations: BTreeMap<u64, Conversation>,
+    /// When the next commit is due.
+    pub(super) commit_at: Option<u64>,
+    /// When the lane wants to be woken.
+    pub(super) lane_at: u64,
+    log_id: u64,
+}
+
+/// A device's connection as the gateway sees it.
+pub(super) struct Conversation {
+    dialogue: Dialogue,
+    unread: Vec<u8>,
+}
+
+impl Gateway {
+    pub(super) fn new(disk: Disk) -> Self {
+        Self { disk, booted: 0, right_from: 0, process: None }
+    }
+
+    /// The machine is switched on; its clock is right only `later`.
+    pub(super) fn switch_on(&mut self, now: u64, later: u64) {
+        self.booted = now;
+        self.right_from = now + later;
+    }
+
+    pub(super) fn moment(&self, now: u64) -> Moment {
+        let since_boot = now.saturating_sub(self.booted);
+        let right = WALL_AT_ORIGIN + now.cast_signed();
+        let wall = if now >= self.right_from { right } else { since_boot.cast_signed() };
+        Moment { now: Instant(since_boot), wall: Timestamp(wall) }
+    }
+
+    pub(super) fn instant(&self, now: u64) -> Instant {
+        self.moment(now).now
+    }
+
+    /// When the machine's clock comes to `instant`.
+    pub(super) fn world_time(&self, instant: Instant) -> u64 {
+        self.booted.saturating_add(instant.0)
+    }
+
+    /// Starts the daemon. `false`: the power went while it started.
+    ///
+    /// # Panics
+    /// If it does not start though the disk has power: it always starts.
+    pub(super) fn start(&mut self, now: u64, routes: &[Route], rng: &mut Rng) -> bool {
+        let entropy = Entropy { log_id: rng.u64(..), generation: rng.u32(..), salt: rng.u64(..) };
+        let moment = self.moment(now);
+        let recovered = match recover(self.disk.clone(), entropy, moment) {
+            Ok(recovered) => recovered,
+            Err(_) if self.disk.is_down() => return false,
+            Err(error) => panic!("does not start: {error}"),
+        };
+        let mut process = Process::new(recovered, self.disk.reader());
+        process.put(routes);
+        self.process = Some(process);
+        true
+    }
+}
+
+impl Process {
+    fn new(recovered: Recovered<Disk>, reader: DiskReader) -> Self {
+        let Recovered { log, snapshot, clocks, .. } = recovered;
+        let table = table_of(&snapshot).unwrap_or_else(|why| panic!("{why:?}"));
+        let hint = snapshot.hint(LANE).map(|lane| lane.hint);
+        let generation = log.generation();
+        let generations = log.generations().iter().map(|g| (g.number, g.first)).collect();
+        let log_id = log.id().0;
+        let ingest = Arc::new(Ingest::new(log.next_offset()));
+        let clocks = Arc::new(Mutex::new(clocks));
+        let writer =
+            Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, Duration::ZERO);
+        let hub = Arc::new(Hub::default());
+        let settings = tributary_mqtt::Settings::default();
+        Self {
+            shared: Arc::new(Shared { ingest, hub, clocks, settings }),
+            writer,
+            reader,
+            lane: None,
+            claim: None,
+            hint: Arc::new(Mutex::new(hint)),
+            table: Arc::new(Mutex::new(table)),
+            putting: None,
+            generation,
+            generations,
+            conversations: BTreeMap::new(),
+            commit_at: None,
+            lane_at: u64::MAX,
+            log_id,
+        }
+    }
+
+    /// Asks for routes; in force once [`Process::advance`] says so.
+    pub(super) fn put(&mut self, routes: &[Route]) {
+        let wanted = Wanted::compile(routes, true).unwrap_or_else(|why| panic!("{why}"));
+        let ingest = Arc::clone(&self.shared.ingest);
+        let (table, hint) = (Arc::clone(&self.table), Arc::clone(&self.hint));
+        let generation = self.generation;
+        self.putting = Some(Box::pin(async move {
+            let (ingest, table, hint) = (&*ingest, &*table, &*hint);
+            Routing { ingest, table, hint, generation }.put(wanted).await
+        }));
+    }
+
+    /// Goes on with what waits for the log. Whether the routes that were asked for are in force
+    /// just now.
+    pub(super) fn advance(&mut self, instant: Instant) -> bool {
+        if let Some(claim) = &mut self.claim
+            && let written = claim.try_recv()
+            && written != Err(oneshot::error::TryRecvError::Empty)
+        {
+            self.claim = None;
+            if let Some(lane) = &mut self.lane {
+                lane.handle_claimed(instant, written.is_ok());
+                lock(&self.hint).clone_from(lane.hint());
+            }
+        }
+        let Some(putting) = &mut self.putting else { return false };
+        let Poll::Ready(put) = putting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        else {
+            return false;
+        };
+        self.putting = None;
+        if put.is_ok() && self.lane.is_none() {
+            self.begin_lane(instant);
+        }
+        put.is_ok()
+    }
+
+    fn begin_lane(&mut self, instant: Instant) {
+        let bootstrap = vec![("broker-1".to_owned(), 9092), ("broker-2".to_owned(), 9092)];
+        let beginning = Beginning {
+            settings: Settings::new(NAME, self.log_id, bootstrap),
+            generation: self.generation,
+            generations: self.generations.clone(),
+            hint: lock(&self.hint).clone(),
+        };
+        self.lane = Some(Lane::new(instant, beginning, self.reader.clone()));
+    }
+
+    /// Whether routes that were asked for are not in force yet.
+    pub(super) fn is_putting(&self) -> bool {
+        self.putting.is_some()
+    }
+
+    /// Who the gateway is to Kafka.
+    pub(super) fn identity(&self) -> String {
+        Settings::new(NAME, self.log_id, Vec::new()).identity()
+    }
+
+    /// Commits all that waits.
+    pub(super) fn commit(&mut self, moment: Moment) {
+        self.commit_at = None;
+        let taken = self.shared.ingest.take(Duration::ZERO);
+        self.writer.turn(moment, taken);
+    }
+
+    /// The effects of a turn of the lane; a hint is left for the log at once.
+    pub(super) fn turn_lane(&mut self, moment: Moment) -> Vec<Effect> {
+        let present = self.present(moment);
+        let mut effects = Vec::new();
+        let Some(lane) = &mut self.lane else { return effects };
+        lane.work(moment.now, &present);
+        while let Some(effect) = lane.poll_effect() {
+            if let Effect::WriteHint(body) = effect {
+                let ingest = &self.shared.ingest;
+                self.claim = Some(ingest.write_control(ControlKind::Hint, move |_, _| body));
+            } else {
+                effects.push(effect);
+            }
+        }
+        effects
+    }
+
+    /// How the lane stands.
+    pub(super) fn report(&self, moment: Moment) -> Report {
+        let mut report = Report::default();
+        if let Some(lane) = &self.lane {
+            lane.tell(moment.now, &mut report);
+        }
+        report
+    }
+
+    /// Records of the routes in force that stand in Kafka, as the gateway counts them.
+    pub(super) fn delivered(&self, moment: Moment) -> u64 {
+        let account = self.report(moment).account;
+        lock(&self.table).routes.iter().map(|entry| account.counts(entry.id).delivered).sum()
+    }
+
+    /// The lane's hint as it stands in the log.
+    pub(super) fn hint(&self) -> Option<Hint> {
+        lock(&self.hint).clone()
+    }
+
+    fn present(&self, moment: Moment) -> Present {
+        let (end, oldest) = self.reader.end();
+        let clocks: &Mutex<Clocks> = &self.shared.clocks;
+        let clocks = lock(clocks);
+        Present { end, oldest, clock: clocks.now(moment), anchor: clocks.anchor() }
+    }
+
+    /// A device has connected.
+    pub(super) fn welcome(&mut self, wire: u64, moment: Moment) {
+        let dialogue = Dialogue::new(Arc::clone(&self.shared), moment);
+        self.conversations.insert(wire, Conversation { dialogue, unread: Vec::new() });
+    }
+}
+
+impl Conversation {
+    /// Deals with bytes of the device, and with all that has become possible. What is to be sent,
+    /// and whether the connection is to be closed then.
+    pub(super) fn serve(&mut self, moment: Moment, bytes: &[u8]) -> (Vec<u8>, bool) {
+        let mut out = Vec::new();
+        self.unread.extend_from_slice(bytes);
+        self.dialogue.retry(moment, &mut out);
+        if !self.unread.is_empty() && self.dialogue.wants_bytes(&out) {
+            let progress = self.dialogue.handle_bytes(moment, &self.unread, &mut out);
+            self.unread.drain(..progress.used);
+        }
+        self.dialogue.handle_wake(moment, &mut out);
+        (out, self.dialogue.is_closed())
+    }
+
+    /// The device is gone.
+    pub(super) fn leave(mut self) {
+        assert!(self.dialogue.leave().is_none(), "no device has a will");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

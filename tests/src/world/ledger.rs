@@ -1,0 +1,246 @@
+//! What the devices were promised, and what a `read_committed` consumer may find: the judge.
+//!
+//! Knows nothing of how the gateway works: only what was sent, what was acknowledged, and which
+//! routes were asked for when.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use fastrand::Rng;
+use tributary_cluster::{Cluster, ReadRecord};
+
+use tributary::config::{PartitionBy, Route};
+
+/// Names a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Name {
+    pub(super) device: usize,
+    pub(super) serial: u64,
+}
+
+/// What is known of a reading. Moments are numbers that only grow.
+#[derive(Clone, Debug)]
+struct Reading {
+    payload: String,
+    /// `None`: no condition can be told.
+    value: Option<i64>,
+    first_sent: u64,
+    acked: Option<u64>,
+    times: u64,
+}
+
+/// A route that can be asked for: its topic, the condition as SQL and as code.
+type Wish = (&'static str, Option<&'static str>, fn(Option<i64>) -> bool);
+
+/// The configurations that the operator changes between.
+const CONFIGURATIONS: [&[Wish]; 4] = [
+    &[("hot", Some("v > 50"), |v| v.is_some_and(|v| v > 50))],
+    &[("hot", Some("v > 50"), |v| v.is_some_and(|v| v > 50)), ("all", None, |_| true)],
+    &[
+        ("hot", Some("v > 70"), |v| v.is_some_and(|v| v > 70)),
+        ("cold", Some("v <= 50 AND topic(2) <> 'x'"), |v| v.is_some_and(|v| v <= 50)),
+    ],
+    &[("all", None, |_| true), ("cold", Some("v < 20"), |v| v.is_some_and(|v| v < 20))],
+];
+
+/// A configuration and when it can have been, and surely was, in force.
+#[derive(Clone, Copy, Debug)]
+struct Period {
+    configuration: usize,
+    asked: u64,
+    sure: Option<u64>,
+}
+
+/// How strictly acknowledged readings are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Completeness {
+    /// Each that is selected is there.
+    All,
+    /// The log was copied or rolled back: what is there is judged, not what is missing.
+    Some,
+    /// The disk lied, or nobody remembers what a copy has shipped: what is there was sent, and came
+    /// first in order.
+    Little,
+}
+
+/// What was promised.
+pub(super) struct Ledger {
+    moment: u64,
+    readings: BTreeMap<Name, Reading>,
+    periods: Vec<Period>,
+}
+
+impl Ledger {
+    pub(super) fn new(configuration: usize) -> Self {
+        let first = Period { configuration, asked: 0, sure: None };
+        Self { moment: 1, readings: BTreeMap::new(), periods: vec![first] }
+    }
+
+    pub(super) fn random_configuration(rng: &mut Rng) -> usize {
+        rng.usize(..CONFIGURATIONS.len())
+    }
+
+    /// The routes of the configuration that is asked for.
+    pub(super) fn routes(&self) -> Vec<Route> {
+        let period = self.periods.last().expect("there is a first");
+        let wishes = CONFIGURATIONS[period.configuration].iter();
+        let route = |(topic, condition, _): &Wish| Route {
+            name: (*topic).to_owned(),
+            from: Some("plant/+/telemetry".to_owned()),
+            condition: condition.map(str::to_owned),
+            topic: (*topic).to_owned(),
+            key: None,
+            partition: PartitionBy::Gateway,
+            start: None,
+        };
+        wishes.map(route).collect()
+    }
+
+    /// A reading that was never sent.
+    pub(super) fn make(&mut self, name: Name, rng: &mut Rng) {
+        let Name { device, serial } = name;
+        let value = rng.i64(0..100);
+        let (payload, value) = match rng.u8(..10) {
+            0 => (format!("broken {device} {serial}"), None),
+            1 => (format!(r#"{{"d":{device},"s":{serial}}}"#), None),
+            2 => (format!(r#"{{"d":{device},"s":{serial},"v":"{value}"}}"#), None),
+            _ => (format!(r#"{{"d":{device},"s":{serial},"v":{value}}}"#), Some(value)),
+        };
+        let reading = Reading { payload, value, first_sent: 0, acked: None, times: 0 };
+        self.readings.insert(name, reading);
+    }
+
+    /// A reading is sent, perhaps again: its payload.
+    pub(super) fn send(&mut self, name: Name) -> &str {
+        self.moment += 1;
+        let reading = self.readings.get_mut(&name).expect("it was made");
+        if reading.times == 0 {
+            reading.first_sent = self.moment;
+        }
+        reading.times += 1;
+        &reading.payload
+    }
+
+    pub(super) fn acknowledge(&mut self, name: Name) {
+        self.moment += 1;
+        self.readings.get_mut(&name).expect("it was made").acked = Some(self.moment);
+    }
+
+    /// Another configuration is asked for.
+    pub(super) fn ask(&mut self, configuration: usize) {
+        self.moment += 1;
+        self.periods.push(Period { configuration, asked: self.moment, sure: None });
+    }
+
+    /// The gateway says that the configuration asked for last is in force.
+    pub(super) fn confirm(&mut self) {
+        self.moment += 1;
+        let moment = self.moment;
+        self.periods.last_mut().expect("there is a first").sure.get_or_insert(moment);
+    }
+
+    /// How many readings were made, and how many are acknowledged.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let acked = self.readings.values().filter(|reading| reading.acked.is_some()).count();
+        (self.readings.len() as u64, acked as u64)
+    }
+
+    /// The configurations that may have been in force between two moments.
+    fn possible(&self, from: u64, to: u64) -> impl Iterator<Item = &Period> {
+        let ends = self.periods.iter().skip(1).map(|next| next.sure.unwrap_or(u64::MAX));
+        let ends = ends.chain([u64::MAX]);
+        self.periods
+            .iter()
+            .zip(ends)
+            .filter(move |(period, end)| period.asked <= to && from <= *end)
+            .map(|(period, _)| period)
+    }
+
+    /// What stands in the cluster is what was promised.
+    pub(super) fn check(&self, cluster: &Cluster, completeness: Completeness) -> Result<u64> {
+        let by_payload: BTreeMap<&str, Name> =
+            self.readings.iter().map(|(name, reading)| (reading.payload.as_str(), *name)).collect();
+        let mut records = 0;
+        let mut places = BTreeSet::new();
+        for topic in ["hot", "cold", "all"] {
+            let mut copies: BTreeMap<Name, u64> = BTreeMap::new();
+            let mut newest: BTreeMap<usize, u64> = BTreeMap::new();
+            for record in read_all(cluster, topic) {
+                records += 1;
+                let payload = record.value.as_deref().unwrap_or_default();
+                let payload = core::str::from_utf8(payload)?;
+                let name = by_payload.get(payload);
+                let name = *name.with_context(|| format!("{topic}: {payload} was never sent"))?;
+                let place = (header(&record, "tributary.offset")?, topic);
+                if completeness == Completeness::All {
+                    ensure!(places.insert(place.clone()), "{place:?} is there twice");
+                }
+                let count = copies.entry(name).or_default();
+                *count += 1;
+                if *count == 1 {
+                    let before = newest.insert(name.device, name.serial);
+                    let in_order = before.is_none_or(|before| before < name.serial);
+                    ensure!(in_order, "{topic}: {payload} comes after reading {before:?}");
+                }
+            }
+            for (name, reading) in &self.readings {
+                let count = copies.get(name).copied().unwrap_or(0);
+                self.check_count(topic, reading, count, completeness)?;
+            }
+        }
+        Ok(records)
+    }
+
+    fn check_count(
+        &self,
+        topic: &str,
+        reading: &Reading,
+        count: u64,
+        completeness: Completeness,
+    ) -> Result<()> {
+        let selects = |period: &Period| {
+            let mut wishes = CONFIGURATIONS[period.configuration].iter();
+            wishes.any(|(of, _, selects)| *of == topic && selects(reading.value))
+        };
+        let until = reading.acked.unwrap_or(u64::MAX);
+        let mut possible = self.possible(reading.first_sent, until).map(selects);
+        let Some(first) = possible.next() else { anyhow::bail!("no configuration: {reading:?}") };
+        let (mut any, mut all) = (first, first);
+        for selected in possible {
+            any |= selected;
+            all &= selected;
+        }
+        let most = match completeness {
+            Completeness::Little => u64::MAX,
+            _ if any => reading.times,
+            _ => 0,
+        };
+        let promised = all && reading.acked.is_some() && completeness == Completeness::All;
+        let least = u64::from(promised);
+        ensure!(
+            (least..=most).contains(&count),
+            "{topic}: {count} times instead of {least} to {most}: {reading:?}"
+        );
+        Ok(())
+    }
+}
+
+fn read_all(cluster: &Cluster, topic: &str) -> Vec<ReadRecord> {
+    let mut records = Vec::new();
+    for partition in 0.. {
+        if cluster.end_offset(topic, partition).is_none() {
+            break;
+        }
+        records.extend(cluster.read_committed(topic, partition));
+    }
+    records
+}
+
+/// The one header of this name.
+fn header(record: &ReadRecord, name: &str) -> Result<String> {
+    let mut found = record.headers.iter().filter(|(other, _)| other == name.as_bytes());
+    let (_, value) = found.next().with_context(|| format!("no header {name}"))?;
+    ensure!(found.next().is_none(), "two headers {name}");
+    let value = value.as_deref().context("a header without a value")?;
+    Ok(core::str::from_utf8(value)?.to_owned())
+}

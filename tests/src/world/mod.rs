@@ -1,0 +1,314 @@
+//! The simulated world: devices, gateways, a network and a Kafka cluster in virtual time, and a bad
+//! day. All of it follows from one number.
+//!
+//! The gateways are the daemon's own sessions, desk, log, routing tables, fold and replicator; the
+//! disk loses or garbles what was not durable; clocks may be wrong; the cluster is
+//! `tributary-cluster`. What the devices were promised is judged by a [`ledger`] that knows nothing
+//! of the code.
+
+mod device;
+mod gateway;
+mod ledger;
+mod misfortune;
+mod network;
+mod plant;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use fastrand::Rng;
+use tributary_cluster::{Cluster, Kafka, Settings, TransactionVersion};
+use tributary_core::log::Geometry;
+use tributary_core::time::{Instant, Timestamp};
+
+use crate::disk::Disk;
+use device::Device;
+use gateway::{Gateway, WALL_AT_ORIGIN};
+use ledger::{Completeness, Ledger};
+use misfortune::{Day, Misfortune};
+use network::{Line, Network};
+use plant::Wire;
+
+/// No misfortune after this moment.
+const DAY_MS: u64 = 20_000;
+/// When all is well again, everything must have arrived after so long.
+const PATIENCE_MS: u64 = 400_000;
+/// Within which brokers write the markers of a transaction that is decided.
+const MARKERS_MS: u64 = 1_000;
+/// More happenings than any world needs: one that has more goes round in circles.
+const HAPPENINGS_MAX: u64 = 400_000;
+
+const GEOMETRY: Geometry = Geometry { segments: 64, segment_bytes: 32 << 10, page_bytes: 4096 };
+
+/// What came of a world.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Of every byte that was exchanged, and when.
+    pub digest: u64,
+    /// Readings that were made.
+    pub readings: u64,
+    /// Readings that were acknowledged.
+    pub acked: u64,
+    /// Records that a consumer reads.
+    pub records: u64,
+    /// Virtual milliseconds.
+    pub ms: u64,
+    /// The state in which the first gateway's lane ended.
+    pub state: &'static str,
+    /// What happened, by name.
+    pub misfortunes: Vec<&'static str>,
+}
+
+/// Something that happens at a moment.
+#[derive(Debug)]
+enum Happening {
+    /// A device does the next thing it wants to do.
+    Act(usize),
+    /// Bytes of a device arrive at its gateway.
+    ToGateway(u64, Vec<u8>),
+    /// Bytes of a gateway arrive at a device.
+    ToDevice(u64, Vec<u8>),
+    /// A device notices that its connection is gone.
+    Hangup(u64),
+    /// A gateway commits.
+    Commit(usize),
+    /// A gateway's lane wanted to be woken.
+    WakeLane(usize),
+    /// A gateway's daemon starts.
+    Start(usize),
+    /// The cluster wanted to be woken.
+    WakeCluster,
+    /// A lane's connection is open, or is refused.
+    Opened(Line),
+    /// Bytes of a lane arrive at a broker.
+    ToBroker(Line, Vec<u8>),
+    /// Bytes of a broker arrive at a lane.
+    ToLane(Line, Vec<u8>),
+    /// One side of a lane's connection notices that the other is gone.
+    Ended(Line, bool),
+    /// The next misfortune.
+    Befall(Misfortune),
+    /// All is well from now on.
+    Heal,
+}
+
+struct World {
+    rng: Rng,
+    now: u64,
+    serial: u64,
+    agenda: BTreeMap<(u64, u64), Happening>,
+    digest: u64,
+    cluster: Cluster,
+    cluster_at: u64,
+    network: Network,
+    gateways: Vec<Gateway>,
+    devices: Vec<Device>,
+    wires: BTreeMap<u64, Wire>,
+    ledger: Ledger,
+    completeness: Completeness,
+    healed: bool,
+    /// The disk of the first gateway as it once was.
+    keepsake: Option<Disk>,
+    /// Whether Kafka may have forgotten a position, and whether the log was copied or rolled back.
+    may_doubt: bool,
+    may_be_another: bool,
+    misfortunes: Vec<&'static str>,
+}
+
+/// Lives through the world of a seed.
+///
+/// # Errors
+/// A promise that was broken; the seed repeats it.
+pub fn live(seed: u64) -> Result<Outcome> {
+    let mut world = World::new(seed);
+    world.run().with_context(|| format!("seed {seed}; {:?}", world.misfortunes))
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let kafka = match rng.u8(..4) {
+            0 => Kafka::V3_9_2,
+            1 => Kafka::V4_1_2(TransactionVersion::V1),
+            _ => Kafka::V4_1_2(TransactionVersion::V2),
+        };
+        let settings = Settings {
+            brokers: rng.u16(1..=3),
+            kafka,
+            seed,
+            wall_at_origin: Timestamp(WALL_AT_ORIGIN),
+            marker_delay_ms: if rng.bool() { 0 } else { rng.u64(..200) },
+            epoch_max: if rng.u8(..4) == 0 { rng.i16(2..8) } else { i16::MAX },
+            cold_start: rng.bool(),
+            ..Settings::default()
+        };
+        // An outage of seconds is then what one of weeks is elsewhere.
+        let is_forgetful = rng.u8(..12) == 0;
+        let settings = Settings {
+            offsets_retention_ms: if is_forgetful { 6_000 } else { settings.offsets_retention_ms },
+            transactional_id_expiration_ms: if is_forgetful {
+                9_000
+            } else {
+                settings.transactional_id_expiration_ms
+            },
+            ..settings
+        };
+        let disk = Disk::new(GEOMETRY, rng.u64(..));
+        let devices = (0..rng.usize(1..=4)).map(|number| Device::new(number, &mut rng)).collect();
+        let ledger = Ledger::new(Ledger::random_configuration(&mut rng));
+        let mut world = Self {
+            now: 0,
+            serial: 0,
+            agenda: BTreeMap::new(),
+            digest: 0xCBF2_9CE4_8422_2325,
+            cluster: Cluster::new(settings),
+            cluster_at: u64::MAX,
+            network: Network::default(),
+            gateways: vec![Gateway::new(disk)],
+            devices,
+            wires: BTreeMap::new(),
+            ledger,
+            completeness: Completeness::All,
+            healed: false,
+            keepsake: None,
+            may_doubt: is_forgetful,
+            may_be_another: false,
+            misfortunes: Vec::new(),
+            rng,
+        };
+        world.plan();
+        world
+    }
+
+    fn plan(&mut self) {
+        let late = if self.rng.u8(..4) == 0 { self.rng.u64(..10_000) } else { 0 };
+        self.gateways[0].switch_on(0, late);
+        self.at(0, Happening::Start(0));
+        for device in 0..self.devices.len() {
+            let later = self.rng.u64(..500);
+            self.at(later, Happening::Act(device));
+        }
+        let day = Day::draw(&mut self.rng);
+        for misfortune in day.misfortunes {
+            let at = self.rng.u64(..DAY_MS);
+            self.at(at, Happening::Befall(misfortune));
+        }
+        self.at(DAY_MS, Happening::Heal);
+    }
+
+    fn at(&mut self, time: u64, happening: Happening) {
+        self.serial += 1;
+        self.agenda.insert((time, self.serial), happening);
+    }
+
+    fn soon(&mut self, ms: u64, happening: Happening) {
+        self.at(self.now + ms, happening);
+    }
+
+    fn run(&mut self) -> Result<Outcome> {
+        let mut happenings = 0;
+        while let Some(((time, _), happening)) = self.agenda.pop_first() {
+            self.now = self.now.max(time);
+            happenings += 1;
+            ensure!(happenings < HAPPENINGS_MAX, "the world goes round in circles");
+            self.happen(happening)?;
+            if self.healed && happenings % 16 == 0 && self.is_at_rest() {
+                break;
+            }
+            ensure!(self.now < DAY_MS + PATIENCE_MS + self.slept(), "{}", self.complaint());
+        }
+        self.judge()
+    }
+
+    /// Time that was skipped.
+    fn slept(&self) -> u64 {
+        self.network.slept_ms
+    }
+
+    fn complaint(&self) -> String {
+        let gateway = &self.gateways[0];
+        let moment = gateway.moment(self.now);
+        let report = gateway.process.as_ref().map(|process| process.report(moment));
+        let (made, acked) = self.ledger.counts();
+        format!("not at rest: {acked} of {made} readings acknowledged; the lane: {report:?}")
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<()> {
+        match happening {
+            Happening::Act(device) => self.act(device),
+            Happening::ToGateway(wire, bytes) => self.serve(wire, &bytes),
+            Happening::ToDevice(wire, bytes) => self.hear(wire, &bytes)?,
+            Happening::Hangup(wire) => self.hang_up(wire),
+            Happening::Commit(gateway) => self.commit(gateway),
+            Happening::WakeLane(gateway) => self.wake_lane(gateway),
+            Happening::Start(gateway) => self.start(gateway),
+            Happening::WakeCluster => self.wake_cluster(),
+            Happening::Opened(line) => self.opened(line),
+            Happening::ToBroker(line, bytes) => self.reach_broker(line, &bytes),
+            Happening::ToLane(line, bytes) => self.reach_lane(line, &bytes),
+            Happening::Ended(line, at_lane) => self.ended(line, at_lane),
+            Happening::Befall(misfortune) => self.befall(misfortune),
+            Happening::Heal => self.heal(),
+        }
+        Ok(())
+    }
+
+    /// Everything is acknowledged and shipped, or stands still for a reason that may be.
+    fn is_at_rest(&self) -> bool {
+        let quiet = self.gateways.iter().all(|gateway| {
+            let Some(process) = &gateway.process else { return false };
+            let report = process.report(gateway.moment(self.now));
+            let durable = process.shared.ingest.durable().0;
+            let halted = matches!(report.state, "in doubt" | "identity");
+            halted || (report.state == "live" && report.settled == durable)
+        });
+        quiet && self.devices.iter().all(Device::is_done)
+    }
+
+    fn judge(&mut self) -> Result<Outcome> {
+        ensure!(self.healed, "the world ended early");
+        // Decided transactions get their markers; open ones stay open.
+        self.cluster.handle_timeout(Instant(self.now + MARKERS_MS));
+        let (mut states, mut delivered) = (Vec::new(), 0);
+        for gateway in &self.gateways {
+            let moment = gateway.moment(self.now);
+            let process = gateway.process.as_ref().context("a gateway is down at the end")?;
+            let report = process.report(moment);
+            let allowed = match report.state {
+                "live" => true,
+                "in doubt" => {
+                    self.may_be_another
+                        || self.may_doubt && process.hint().is_none_or(|h| h.high > h.low.offset)
+                }
+                "identity" => self.may_be_another,
+                _ => false,
+            };
+            ensure!(allowed, "the lane stands in {}: {:?}", report.state, report.reason);
+            states.push(report.state);
+            delivered += process.delivered(moment);
+        }
+        let stands = states.iter().any(|state| *state != "live");
+        let completeness = match self.completeness {
+            // Nothing tells a copy that Kafka once knew more.
+            Completeness::Some if self.may_doubt => Completeness::Little,
+            Completeness::All if stands => Completeness::Some,
+            completeness => completeness,
+        };
+        let records = self.ledger.check(&self.cluster, completeness)?;
+        if completeness == Completeness::All && !self.misfortunes.contains(&"reconfigure") {
+            ensure!(delivered == records, "accounted for {delivered} of {records} records");
+        }
+        let (readings, acked) = self.ledger.counts();
+        let Some(&state) = states.first() else { bail!("no gateway") };
+        let misfortunes = self.misfortunes.clone();
+        let (digest, ms) = (self.digest, self.now);
+        Ok(Outcome { digest, readings, acked, records, ms, state, misfortunes })
+    }
+
+    fn note(&mut self, tag: u8, bytes: &[u8]) {
+        let time = self.now.to_le_bytes();
+        for byte in time.iter().chain([&tag]).chain(bytes) {
+            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
+        }
+    }
+}

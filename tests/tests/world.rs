@@ -1,0 +1,91 @@
+//! The simulated world, over many seeds.
+//!
+//! `TRIBUTARY_SEED=N` lives through one world; `TRIBUTARY_SECONDS=N` through as many as there is
+//! time for, from a seed that differs from run to run.
+#![expect(clippy::print_stdout, reason = "how many worlds there were is part of the result")]
+
+use std::collections::BTreeMap;
+use std::env;
+use std::time::Instant;
+
+use core::time::Duration;
+
+use tributary_tests::world::{Outcome, live};
+
+/// Worlds of an ordinary run.
+const WORLDS: u64 = 2_000;
+
+#[test]
+fn keeps_its_promises() {
+    if let Some(seed) = number("TRIBUTARY_SEED") {
+        println!("{:#?}", outcome(seed));
+        return;
+    }
+    let started = Instant::now();
+    let mut tally = Tally::default();
+    match number("TRIBUTARY_SECONDS").map(Duration::from_secs) {
+        None => (0..WORLDS).for_each(|seed| tally.count(&outcome(seed))),
+        Some(time) => {
+            let mut seed = fastrand::u64(..) >> 16;
+            while started.elapsed() < time {
+                tally.count(&outcome(seed));
+                seed += 1;
+            }
+        }
+    }
+    tally.print(started.elapsed());
+    // A world in which nothing happens proves nothing.
+    assert!(tally.records > 0 && tally.acked > 0);
+    let stands = tally.worlds - tally.states["live"];
+    assert!(stands * 4 < tally.worlds, "too many lanes stand still: {tally:?}");
+}
+
+#[test]
+fn repeats_itself() {
+    for seed in 0..50 {
+        assert_eq!(outcome(seed), outcome(seed));
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+fn outcome(seed: u64) -> Outcome {
+    live(seed).unwrap_or_else(|why| panic!("TRIBUTARY_SEED={seed} repeats it: {why:?}"))
+}
+
+/// What many worlds came to.
+#[derive(Debug, Default)]
+struct Tally {
+    worlds: u64,
+    readings: u64,
+    acked: u64,
+    records: u64,
+    ms: u64,
+    states: BTreeMap<&'static str, u64>,
+    misfortunes: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    fn count(&mut self, outcome: &Outcome) {
+        self.worlds += 1;
+        self.readings += outcome.readings;
+        self.acked += outcome.acked;
+        self.records += outcome.records;
+        self.ms += outcome.ms;
+        *self.states.entry(outcome.state).or_default() += 1;
+        for name in &outcome.misfortunes {
+            *self.misfortunes.entry(name).or_default() += 1;
+        }
+    }
+
+    fn print(&self, took: Duration) {
+        let Self { worlds, readings, acked, records, ms, states, misfortunes } = self;
+        let (seconds, hours) = (took.as_secs_f64(), ms / 3_600_000);
+        println!("{worlds} worlds in {seconds:.1} s, {hours} virtual hours");
+        println!("{readings} readings, {acked} acknowledged, {records} records in Kafka");
+        println!("lanes at the end: {states:?}\nmisfortunes: {misfortunes:?}");
+    }
+}
