@@ -27,7 +27,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(40);
 /// The daemon.
 #[derive(Debug)]
 pub struct Daemon {
-    executable: &'static str,
+    /// The program and its first arguments: the daemon itself, or what runs it.
+    program: Vec<String>,
     dir: TempDir,
     port: u16,
     process: Option<Process>,
@@ -38,12 +39,27 @@ impl Daemon {
     ///
     /// # Errors
     /// Its MQTT port does not open.
-    pub fn start(executable: &'static str, sections: &str) -> Result<Self> {
+    pub fn start(executable: &str, sections: &str) -> Result<Self> {
+        Self::start_under(&[], executable, sections)
+    }
+
+    /// The same under a program that runs others: a tracer, an emulator, with its arguments.
+    ///
+    /// # Errors
+    /// Its MQTT port does not open.
+    pub fn start_under(runner: &[&str], executable: &str, sections: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let mut daemon = Self { executable, dir, port: ports::free()?, process: None };
+        let program = runner.iter().chain([&executable]).map(ToString::to_string).collect();
+        let mut daemon = Self { program, dir, port: ports::free()?, process: None };
         daemon.configure(sections)?;
         daemon.restart()?;
         Ok(daemon)
+    }
+
+    fn program(&self) -> Command {
+        let mut command = Command::new(&self.program[0]);
+        command.args(&self.program[1..]);
+        command
     }
 
     /// Where devices connect.
@@ -72,7 +88,7 @@ impl Daemon {
     /// # Errors
     /// Its MQTT port does not open.
     pub fn restart(&mut self) -> Result<()> {
-        let mut command = Command::new(self.executable);
+        let mut command = self.program();
         command.arg("run").arg("--config").arg(self.config());
         let log = self.dir.path().join("daemon.log");
         let process = self.process.insert(Process::start("tributary", command, &log)?);
@@ -123,7 +139,7 @@ impl Daemon {
     /// # Errors
     /// It cannot be started.
     pub fn try_command(&self, args: &[&str]) -> Result<Output> {
-        let mut command = Command::new(self.executable);
+        let mut command = self.program();
         Ok(command.args(args).arg("--config").arg(self.config()).output()?)
     }
 
@@ -176,7 +192,7 @@ impl Daemon {
     }
 
     fn command(&self, args: &[&str]) -> Result<String> {
-        let mut command = Command::new(self.executable);
+        let mut command = self.program();
         command.args(args).arg("--config").arg(self.config());
         process::output(command)
     }

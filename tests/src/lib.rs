@@ -5,6 +5,7 @@ pub mod delivery;
 pub mod device;
 pub mod disk;
 pub mod history;
+pub mod mutants;
 pub mod ports;
 pub mod power;
 pub mod process;

@@ -4,6 +4,7 @@
 use std::fs;
 
 use toml::{Table, Value};
+use tributary_tests::mutants;
 use tributary_tests::tidy::{Source, root, sources};
 
 /// The crates: name, folder, ours that it may depend on, and those that only its tests may.
@@ -140,6 +141,14 @@ fn the_layout_knows_every_crate() {
     members.sort_unstable();
     known.sort_unstable();
     assert_eq!(members, known);
+}
+
+#[test]
+fn mutants_apply() {
+    let mutants = mutants::list(&root()).unwrap_or_else(|why| panic!("{why:?}"));
+    for mutant in &mutants {
+        mutant.apply(&root()).unwrap_or_else(|why| panic!("{why:?}"));
+    }
 }
 
 #[test]

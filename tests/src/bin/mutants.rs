@@ -1,0 +1,133 @@
+//! Tries the mutants: applies each to a copy of the tree and runs the tests that must fail.
+//!
+//! A mutant that does not compile, or whose tests pass, is a failure of the tests. So is one whose
+//! tests do not end: they must say what is wrong.
+#![expect(clippy::print_stdout, reason = "the list of mutants is what is asked for")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use core::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tributary_tests::mutants::{Mutant, list};
+
+/// Tests that take longer do not end.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// What `timeout` ends with then.
+const TIMED_OUT: i32 = 124;
+
+fn main() -> Result<ExitCode> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    let pattern = std::env::args().nth(1).unwrap_or_default();
+    let mut mutants = list(&root)?;
+    mutants.retain(|mutant| mutant.name.contains(&pattern));
+    ensure!(!mutants.is_empty(), "no mutant's name contains {pattern:?}");
+    let place = Place { tree: root.join("target/mutants/tree"), root };
+    place.copy()?;
+    let mut killed = 0;
+    for mutant in &mutants {
+        let started = Instant::now();
+        let fate = place.attempt(mutant)?;
+        killed += usize::from(fate == Fate::Killed);
+        let seconds = started.elapsed().as_secs();
+        println!("{:<12} {seconds:>4} s  {}", fate.word(), mutant.name);
+    }
+    println!("{killed} / {} killed", mutants.len());
+    Ok(if killed == mutants.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What became of a mutant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Killed,
+    Survived,
+    DoesNotCompile,
+    DoesNotEnd,
+}
+
+impl Fate {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::Survived => "SURVIVED",
+            Self::DoesNotCompile => "NO BUILD",
+            Self::DoesNotEnd => "NO END",
+        }
+    }
+}
+
+/// Where the tree is, and where its copy.
+struct Place {
+    root: PathBuf,
+    tree: PathBuf,
+}
+
+impl Place {
+    /// Copies what has changed, so that little has to be built again.
+    fn copy(&self) -> Result<()> {
+        let files = Command::new("git")
+            .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+            .current_dir(&self.root)
+            .output()?;
+        ensure!(files.status.success(), "git does not tell the files of the tree");
+        for file in core::str::from_utf8(&files.stdout)?.lines() {
+            let (from, to) = (self.root.join(file), self.tree.join(file));
+            if !from.is_file() {
+                continue;
+            }
+            let bytes = fs::read(&from)?;
+            if fs::read(&to).is_ok_and(|there| there == bytes) {
+                continue;
+            }
+            fs::create_dir_all(to.parent().context("a file lies in a directory")?)?;
+            fs::copy(&from, &to)?;
+        }
+        // What the suites against real servers need is not tracked.
+        let (cache, link) = (self.root.join("tests/.cache"), self.tree.join("tests/.cache"));
+        if cache.is_dir() && !link.exists() {
+            std::os::unix::fs::symlink(cache, link)?;
+        }
+        Ok(())
+    }
+
+    fn attempt(&self, mutant: &Mutant) -> Result<Fate> {
+        let file = self.tree.join(&mutant.file);
+        let sound = fs::read_to_string(&file)?;
+        fs::write(&file, mutant.apply(&self.tree)?)?;
+        let fate = self.judge(mutant);
+        fs::write(&file, sound)?;
+        fate
+    }
+
+    fn judge(&self, mutant: &Mutant) -> Result<Fate> {
+        if self.cargo(mutant, &["--no-run"])? != Some(true) {
+            return Ok(Fate::DoesNotCompile);
+        }
+        Ok(match self.cargo(mutant, &[])? {
+            Some(true) => Fate::Survived,
+            Some(false) => Fate::Killed,
+            None => Fate::DoesNotEnd,
+        })
+    }
+
+    /// Whether `cargo test` succeeds; `None` if it does not end. Its words are kept for who asks.
+    fn cargo(&self, mutant: &Mutant, more: &[&str]) -> Result<Option<bool>> {
+        let log = fs::File::create(self.tree.with_file_name("last.log"))?;
+        // All that it starts ends with it.
+        let status = Command::new("timeout")
+            .args([&PATIENCE.as_secs().to_string(), "cargo", "test", "--locked", "--quiet"])
+            .args(mutant.test.split_whitespace())
+            .args(more)
+            .current_dir(&self.tree)
+            .env("CARGO_TARGET_DIR", self.tree.with_file_name("target"))
+            .env("RUST_LIB_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .status()?;
+        Ok((status.code() != Some(TIMED_OUT)).then_some(status.success()))
+    }
+}
