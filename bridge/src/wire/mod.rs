@@ -90,8 +90,8 @@ impl Api {
         match (self, dialect) {
             (Self::ApiVersions, _) => (3, 3),
             (Self::Metadata, _) => (7, 12),
-            (Self::FindCoordinator | Self::InitProducerId, _)
-            | (Self::TxnOffsetCommit, Dialect::Explicit) => (3, 4),
+            (Self::FindCoordinator, _) => (2, 4),
+            (Self::InitProducerId, _) | (Self::TxnOffsetCommit, Dialect::Explicit) => (3, 4),
             (Self::CreateTopics, _) => (4, 5),
             (Self::OffsetFetch, _) => (7, 9),
             (Self::AddPartitionsToTxn | Self::AddOffsetsToTxn, _) => (1, 3),
