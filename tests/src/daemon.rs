@@ -17,6 +17,9 @@ use crate::{ports, wait};
 
 /// The name in every header.
 pub const GATEWAY: &str = "gw";
+/// Names the program to test in place of one's own, behind what runs it: an emulator and a binary
+/// of another machine.
+pub const UNDER_TEST: &str = "TRIBUTARY_UNDER_TEST";
 /// What SIGTERM may take.
 pub const STOP_MAX: Duration = Duration::from_secs(5);
 const START_MAX: Duration = Duration::from_secs(20);
@@ -36,11 +39,16 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts `executable` on a new log, with `sections` behind the settings that every test has.
+    /// If the environment names another in [`UNDER_TEST`], that one.
     ///
     /// # Errors
     /// Its MQTT port does not open.
     pub fn start(executable: &str, sections: &str) -> Result<Self> {
-        Self::start_under(&[], executable, sections)
+        let other = std::env::var(UNDER_TEST).unwrap_or_default();
+        match other.split_whitespace().collect::<Vec<_>>()[..] {
+            [] => Self::start_under(&[], executable, sections),
+            [ref runner @ .., executable] => Self::start_under(runner, executable, sections),
+        }
     }
 
     /// The same under a program that runs others: a tracer, an emulator, with its arguments.

@@ -16,6 +16,8 @@ use tributary_tests::mutants::{Mutant, list};
 
 /// Tests that take longer do not end.
 const PATIENCE: Duration = Duration::from_mins(5);
+/// The first build is one of everything.
+const BUILD_PATIENCE: Duration = Duration::from_mins(30);
 /// What `timeout` ends with then.
 const TIMED_OUT: i32 = 124;
 
@@ -103,10 +105,10 @@ impl Place {
     }
 
     fn judge(&self, mutant: &Mutant) -> Result<Fate> {
-        if self.cargo(mutant, &["--no-run"])? != Some(true) {
+        if self.cargo(mutant, BUILD_PATIENCE, &["--no-run"])? != Some(true) {
             return Ok(Fate::DoesNotCompile);
         }
-        Ok(match self.cargo(mutant, &[])? {
+        Ok(match self.cargo(mutant, PATIENCE, &[])? {
             Some(true) => Fate::Survived,
             Some(false) => Fate::Killed,
             None => Fate::DoesNotEnd,
@@ -114,11 +116,11 @@ impl Place {
     }
 
     /// Whether `cargo test` succeeds; `None` if it does not end. Its words are kept for who asks.
-    fn cargo(&self, mutant: &Mutant, more: &[&str]) -> Result<Option<bool>> {
+    fn cargo(&self, mutant: &Mutant, limit: Duration, more: &[&str]) -> Result<Option<bool>> {
         let log = fs::File::create(self.tree.with_file_name("last.log"))?;
         // All that it starts ends with it.
         let status = Command::new("timeout")
-            .args([&PATIENCE.as_secs().to_string(), "cargo", "test", "--locked", "--quiet"])
+            .args([&limit.as_secs().to_string(), "cargo", "test", "--locked", "--quiet"])
             .args(mutant.test.split_whitespace())
             .args(more)
             .current_dir(&self.tree)
