@@ -6,6 +6,8 @@
 //! - [`io`]: everything that asks something of the operating system.
 //! - [`cli`]: the commands.
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod cli;
 pub mod config;
 #[cfg(feature = "demo")]

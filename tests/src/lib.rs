@@ -1,5 +1,7 @@
 //! Shared parts of the test suites.
 
+#[cfg(feature = "real")]
+pub mod bench;
 pub mod daemon;
 pub mod delivery;
 pub mod device;

@@ -63,7 +63,7 @@ fn committed(broker: &FakeBroker, topic: &str) -> Result<Vec<Record>> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec());
     let record = |record: krafka::consumer::ConsumerRecord| {
         let headers = record.headers.iter().map(|(name, value)| {
-            Ok((name.to_string(), text(value.as_deref().context("a header has a value")?)?))
+            Ok((name.clone(), text(value.as_deref().context("a header has a value")?)?))
         });
         Ok(Record {
             key: record.key.as_deref().map(text).transpose()?,

@@ -73,8 +73,9 @@ const SYSTEM: [&str; 17] = [
     "Command::new",
 ];
 /// Where it may be asked.
-const MAY_ASK: [(&str, &str); 5] = [
+const MAY_ASK: [(&str, &str); 6] = [
     ("daemon/src/io/", "all system calls live here"),
+    ("daemon/src/bench/", "plays devices of any broker"),
     ("daemon/src/demo/", "plays devices and an operator, as an outsider would"),
     ("daemon/src/main.rs", "the process's beginning"),
     ("daemon/src/config/mod.rs", "`check` finds what `run` would: a listener's name is looked up"),

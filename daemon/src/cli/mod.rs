@@ -86,6 +86,10 @@ enum Command {
     /// else. Takes less than a minute. Exit code 1 if anything was lost, doubled or out of order.
     #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
+    /// Measure a broker: this one, or another
+    #[cfg(feature = "bench")]
+    #[command(subcommand)]
+    Bench(crate::bench::BenchCommand),
 }
 
 /// Which configuration.
@@ -142,8 +146,24 @@ pub fn main() -> ExitCode {
         Command::Tail(args) => tail::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => return crate::demo::run(&args),
+        #[cfg(feature = "bench")]
+        Command::Bench(command) => bench(&command),
     };
     ended.map_or_else(|code| code, |()| ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "bench")]
+fn bench(command: &crate::bench::BenchCommand) -> Result<(), ExitCode> {
+    match crate::bench::run(command) {
+        Ok(text) => {
+            println!("{text}");
+            Ok(())
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            Err(ExitCode::from(FAILED))
+        }
+    }
 }
 
 fn run(file: &FileArg, format: LogFormat) -> Result<(), ExitCode> {

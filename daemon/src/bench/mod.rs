@@ -1,0 +1,83 @@
+//! `tributary bench mqtt`: a load generator for any MQTT broker.
+//!
+//! Knows of the broker only what a device knows: QoS 1 publishes go out, as many as the window
+//! allows, and a PUBACK counts once it is here. Encoding is done before the load begins.
+
+mod client;
+mod load;
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::net::ToSocketAddrs;
+
+use clap::{Args, Subcommand};
+
+use load::{Load, Measured};
+
+/// What is to be measured.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Publish at QoS 1 to a broker, and tell how fast it acknowledges
+    ///
+    /// Every connection keeps as many publishes unacknowledged as the window allows, or publishes at
+    /// a rate. Half of the events have "temperature":71.5, the others 20.5. A warm-up of a second is
+    /// not counted.
+    ///
+    /// Examples:
+    ///   tributary bench mqtt --connections 50 --window 100    throughput
+    ///   tributary bench mqtt --connections 1 --window 1       time to PUBACK
+    ///   tributary bench mqtt --connections 1000 --window 0    only connects, and stays
+    #[command(verbatim_doc_comment)]
+    Mqtt(MqttArgs),
+}
+
+/// The load on a broker.
+#[derive(Clone, Debug, Args)]
+pub struct MqttArgs {
+    /// The broker
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:1883", value_parser = address)]
+    address: SocketAddr,
+    /// Devices, each with a connection
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=20_000))]
+    connections: u16,
+    /// Publishes that each device has on their way without an acknowledgement
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    window: u16,
+    /// Events per second, all devices together [default: as many as the window allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
+    /// Bytes of each payload
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(32..=100_000))]
+    payload: u32,
+    /// How long it is measured
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// Topic of device N: PREFIX/N/telemetry
+    #[arg(long, value_name = "PREFIX", default_value = "bench")]
+    topic: String,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|error| error.to_string())?;
+    found.next().ok_or_else(|| "no such host".to_owned())
+}
+
+/// Runs a measurement: its result, as text for people or scripts.
+///
+/// # Errors
+/// What went wrong, for people.
+pub fn run(command: &BenchCommand) -> Result<String, String> {
+    let BenchCommand::Mqtt(args) = command;
+    let measured =
+        measure(args).map_err(|error| format!("cannot measure {}: {error}", args.address))?;
+    Ok(if args.json { measured.json() } else { measured.text(args) })
+}
+
+fn measure(args: &MqttArgs) -> std::io::Result<Measured> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(Load::new(args).run(Duration::from_secs(args.seconds)))
+}

@@ -1,0 +1,212 @@
+//! Measures brokers as processes: what `tests/bench` runs.
+
+mod figures;
+mod server;
+
+use core::time::Duration;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use rustix::fs::fdatasync;
+use serde_json::Value;
+use std::os::unix::fs::FileExt;
+use std::time::Instant;
+
+pub use figures::{Bar, Figures, Row};
+use server::Server;
+
+use crate::real::kafka::{Kafka, Listeners, Setup};
+use crate::wait;
+
+/// How long a load lasts.
+const SECONDS: u64 = 8;
+/// How long the whole path is watched.
+const PATH_SECONDS: u64 = 20;
+/// The loads: connections, and the window of each.
+const LOADS: [(u16, u16); 4] = [(50, 100), (1000, 1), (1, 100), (1, 1)];
+const IDLE: u16 = 1_000;
+/// The whole path gets so much of what Mosquitto takes in: half a route's events are selected.
+const PATH_SHARE: f64 = 2.0;
+const SYNCS: usize = 500;
+const DRAIN_MAX: Duration = Duration::from_mins(5);
+
+/// What a load came to.
+struct Loaded {
+    per_second: f64,
+    total: f64,
+    p50_us: f64,
+    p99_us: f64,
+}
+
+/// Runs everything; `place` is an empty directory on the disk that is measured.
+///
+/// # Errors
+/// Something does not start or ends early.
+pub fn run(binary: &Path, place: &Path) -> Result<Figures> {
+    let mut figures = Figures { machine: machine()?, ..Figures::default() };
+    (figures.sync_p50_us, figures.sync_p99_us) = syncs(place)?;
+    for load in LOADS {
+        let mosquitto = Server::mosquitto(&place.join("mosquitto"))?;
+        figures.rows.push(measure(binary, mosquitto, load)?);
+        let tributary = Server::tributary(binary, &place.join("tributary"), "")?;
+        figures.rows.push(measure(binary, tributary, load)?);
+    }
+    for server in [
+        Server::mosquitto(&place.join("mosquitto"))?,
+        Server::tributary(binary, &place.join("tributary"), "")?,
+    ] {
+        figures.rows.push(idle(binary, server)?);
+    }
+    let kafka = Kafka::start(Setup::V412Tv2, &place.join("kafka"), Listeners::direct()?)?;
+    let rate = figures.per_second("50 x 100", "mosquitto") * PATH_SHARE;
+    for rate in [Some(rate), None] {
+        let topic = if rate.is_some() { "hot" } else { "hot-unthrottled" };
+        kafka.create_topic(topic, 1)?;
+        let sections = format!(
+            "[upstream]\nbrokers = [\"{}\"]\n[[route]]\nfrom = \"bench/+/telemetry\"\n\
+             where = \"temperature > 70\"\ntopic = \"{topic}\"\n",
+            kafka.address()
+        );
+        let server = Server::tributary(binary, &place.join("path"), &sections)?;
+        figures.rows.push(whole_path(binary, server, rate)?);
+    }
+    Ok(figures)
+}
+
+fn measure(binary: &Path, mut server: Server, (connections, window): (u16, u16)) -> Result<Row> {
+    let before = server.cpu_us()?;
+    let loaded = load(binary, &server, (connections, window), &[])?;
+    let row = Row {
+        load: format!("{connections} x {window}"),
+        broker: server.name,
+        per_second: loaded.per_second,
+        p50_us: loaded.p50_us,
+        p99_us: loaded.p99_us,
+        cpu_us: (server.cpu_us()? - before) / loaded.total,
+        rss_bytes: server.peak_rss_bytes()?,
+        ..Row::default()
+    };
+    server.stop()?;
+    tell(&row);
+    Ok(row)
+}
+
+fn idle(binary: &Path, mut server: Server) -> Result<Row> {
+    let args = ["--seconds", "3"];
+    let loaded = load(binary, &server, (IDLE, 0), &args)?;
+    ensure!(loaded.total < 1.0, "an idle connection publishes");
+    let row = Row {
+        load: format!("{IDLE} idle"),
+        broker: server.name,
+        rss_bytes: server.peak_rss_bytes()?,
+        ..Row::default()
+    };
+    server.stop()?;
+    tell(&row);
+    Ok(row)
+}
+
+fn whole_path(binary: &Path, mut server: Server, rate: Option<f64>) -> Result<Row> {
+    let before = server.cpu_us()?;
+    let rate_text = rate.map(|rate| format!("{rate:.0}"));
+    let seconds = PATH_SECONDS.to_string();
+    let mut args = vec!["--seconds", &seconds];
+    args.extend(rate_text.iter().flat_map(|rate| ["--rate", rate]));
+    let loaded = load(binary, &server, (50, 100), &args)?;
+    let cpu = server.cpu_us()? - before;
+    let status = server.status()?;
+    let records =
+        status["upstream"]["counters"]["records"].as_f64().context("it counts records")?;
+    let backlog_ms = status["upstream"]["oldest_undelivered_ms"].as_f64().unwrap_or(0.0);
+    // All of it arrives, and is accounted for.
+    wait::until("an empty backlog", DRAIN_MAX, || {
+        let status = server.status()?;
+        Ok((status["upstream"]["backlog"] == 0).then_some(()))
+    })?;
+    #[expect(clippy::cast_precision_loss, reason = "seconds")]
+    let out = records / (PATH_SECONDS + 1) as f64;
+    let row = Row {
+        load: format!("into Kafka, {}", if rate.is_some() { "paced" } else { "unthrottled" }),
+        broker: server.name,
+        per_second: loaded.per_second,
+        p50_us: loaded.p50_us,
+        p99_us: loaded.p99_us,
+        cpu_us: cpu / loaded.total,
+        rss_bytes: server.peak_rss_bytes()?,
+        out_per_second: Some(out),
+        backlog_ms: Some(backlog_ms),
+    };
+    server.stop()?;
+    tell(&row);
+    Ok(row)
+}
+
+fn load(
+    binary: &Path,
+    server: &Server,
+    (connections, window): (u16, u16),
+    more: &[&str],
+) -> Result<Loaded> {
+    let (connections, window) = (connections.to_string(), window.to_string());
+    let address = format!("127.0.0.1:{}", server.port);
+    let seconds = SECONDS.to_string();
+    let mut command = Command::new(binary);
+    command.args(["bench", "mqtt", "--json", "--address", &address]);
+    command.args(["--connections", &connections, "--window", &window]);
+    if !more.contains(&"--seconds") {
+        command.args(["--seconds", &seconds]);
+    }
+    let output = command.args(more).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "{command:?}: {}", output.status);
+    let told: Value = serde_json::from_slice(&output.stdout)?;
+    let number = |path: &str| told.pointer(path).and_then(Value::as_f64).context("a figure");
+    Ok(Loaded {
+        per_second: number("/per_second")?,
+        total: number("/total")?,
+        p50_us: number("/puback_us/p50")?,
+        p99_us: number("/puback_us/p99")?,
+    })
+}
+
+/// One sync after the other of four kilobytes in a file that was written before: what the disk
+/// itself needs.
+fn syncs(place: &Path) -> Result<(f64, f64)> {
+    let path = place.join("disk");
+    let file = fs::File::create(&path)?;
+    let page = [0x55; 4096];
+    for at in 0..256 {
+        file.write_all_at(&page, at * 4096)?;
+    }
+    file.sync_all()?;
+    let mut times = Vec::new();
+    for serial in 0..SYNCS {
+        let begun = Instant::now();
+        file.write_all_at(&page, (serial as u64 % 256) * 4096)?;
+        fdatasync(&file)?;
+        times.push(begun.elapsed());
+    }
+    fs::remove_file(&path)?;
+    times.sort_unstable();
+    let us = |time: Duration| time.as_secs_f64() * 1e6;
+    Ok((us(times[SYNCS / 2]), us(times[SYNCS * 99 / 100])))
+}
+
+fn machine() -> Result<String> {
+    let cores = std::thread::available_parallelism()?;
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let load = fs::read_to_string("/proc/loadavg")?;
+    let load = load.split_whitespace().next().unwrap_or_default();
+    let date = Command::new("date").arg("+%F").output()?;
+    let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
+    let (arch, kernel) = (std::env::consts::ARCH, kernel.trim());
+    Ok(format!("{date}; {cores} cores, {arch}, Linux {kernel}; load average before: {load}."))
+}
+
+fn tell(row: &Row) {
+    #[expect(clippy::print_stdout, reason = "progress on long work")]
+    {
+        print!("{}", row.line());
+    }
+}

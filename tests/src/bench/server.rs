@@ -1,0 +1,114 @@
+//! A broker under load: started on a free port, and asked what it has used.
+
+use core::net::Ipv4Addr;
+use core::time::Duration;
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::process::Process;
+use crate::{ports, wait};
+
+const START_MAX: Duration = Duration::from_secs(20);
+const STOP_MAX: Duration = Duration::from_secs(20);
+
+/// A broker.
+pub(super) struct Server {
+    pub(super) name: &'static str,
+    pub(super) port: u16,
+    process: Process,
+    dir: PathBuf,
+    binary: PathBuf,
+}
+
+impl Server {
+    /// Mosquitto as Debian configures it, in a directory of its own.
+    pub(super) fn mosquitto(dir: &Path) -> Result<Self> {
+        let port = ports::free()?;
+        let config = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n\
+             persistence_location {}/\nlog_dest none\nuser root\n",
+            dir.display()
+        );
+        fs::create_dir_all(dir)?;
+        fs::write(dir.join("mosquitto.conf"), config)?;
+        let mut command = Command::new("mosquitto");
+        command.arg("-c").arg(dir.join("mosquitto.conf")).env("PATH", path());
+        Self::start("mosquitto", command, (dir, Path::new("mosquitto")), port)
+    }
+
+    /// This project's, on a new log in `dir`.
+    pub(super) fn tributary(binary: &Path, dir: &Path, sections: &str) -> Result<Self> {
+        let port = ports::free()?;
+        let config = format!(
+            "gateway = \"bench\"\n[log]\ndir = \"{}\"\nsize = \"4 GiB\"\n\
+             [[listener]]\naddress = \"127.0.0.1:{port}\"\n{sections}",
+            dir.join("data").display()
+        );
+        fs::create_dir_all(dir)?;
+        fs::write(dir.join("tributary.toml"), config)?;
+        let mut command = Command::new(binary);
+        command.arg("run").arg("--config").arg(dir.join("tributary.toml"));
+        Self::start("tributary", command, (dir, binary), port)
+    }
+
+    fn start(
+        name: &'static str,
+        command: Command,
+        (dir, binary): (&Path, &Path),
+        port: u16,
+    ) -> Result<Self> {
+        let mut process = Process::start(name, command, &dir.join("server.log"))?;
+        wait::until("the MQTT port", START_MAX, || {
+            process.check_running()?;
+            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok().map(drop))
+        })?;
+        Ok(Self { name, port, process, dir: dir.to_owned(), binary: binary.to_owned() })
+    }
+
+    /// CPU time that it has used so far, in microseconds.
+    pub(super) fn cpu_us(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // Behind the name, which may hold anything: fields 14 and 15 in ticks.
+        let (_, fields) = stat.rsplit_once(')').context("a name in brackets")?;
+        let mut ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+        let mut next = || ticks.next().context("two fields")?.context("a number");
+        let sum = next()? + next()?;
+        #[expect(clippy::cast_precision_loss, reason = "100")]
+        let per_second = rustix::param::clock_ticks_per_second() as f64;
+        Ok(sum / per_second * 1e6)
+    }
+
+    /// The most resident memory that it ever had.
+    pub(super) fn peak_rss_bytes(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()).context("VmHWM")?;
+        Ok(kilobytes.parse::<f64>()? * 1024.0)
+    }
+
+    /// What `tributary status` says.
+    pub(super) fn status(&self) -> Result<Value> {
+        let config = self.dir.join("tributary.toml");
+        let mut command = Command::new(&self.binary);
+        let output = command.args(["status", "--json", "--config"]).arg(config).output()?;
+        ensure!(output.status.success(), "{command:?}: {}", output.status);
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Ends it, and removes what it has written.
+    pub(super) fn stop(&mut self) -> Result<()> {
+        self.process.terminate(STOP_MAX)?;
+        fs::remove_dir_all(&self.dir)?;
+        Ok(())
+    }
+}
+
+/// Debian keeps brokers where only root looks.
+fn path() -> String {
+    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
+}

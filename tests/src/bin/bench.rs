@@ -1,0 +1,66 @@
+//! The comparison of `tests/bench`: Tributary beside Debian's Mosquitto and the disk itself, and the
+//! whole path into a real Kafka, in one run on one machine.
+//!
+//! The load is `tributary bench mqtt` for both brokers. Figures of a broker are its own process's:
+//! CPU time and peak of resident memory from /proc.
+#![expect(clippy::print_stdout, reason = "figures are what is asked for")]
+
+use core::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use tributary_tests::bench::{self, Bar, Figures};
+use tributary_tests::tidy::root;
+
+fn main() -> Result<ExitCode> {
+    let write = std::env::args().nth(1).as_deref() == Some("--write");
+    let binary = std::env::var("TRIBUTARY_BINARY").context("start it by tests/bench")?;
+    let place = root().join("target/bench");
+    if place.exists() {
+        fs::remove_dir_all(&place)?;
+    }
+    fs::create_dir_all(&place)?;
+    let figures = bench::run(Path::new(&binary), &place)?;
+    let report = report(&figures);
+    println!("\n{report}");
+    if write {
+        let path: PathBuf = root().join("BENCHMARKS.md");
+        fs::write(&path, &report)?;
+        println!("written to {}", path.display());
+    }
+    fs::remove_dir_all(&place)?;
+    let missed = figures.bars().iter().any(|bar| !bar.is_met());
+    Ok(if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn report(figures: &Figures) -> String {
+    let mut text = String::from(HEAD);
+    let machine = &figures.machine;
+    writeln!(text, "{machine}\n").unwrap_or_else(|_| unreachable!("strings grow"));
+    text += "| load | | events/s | PUBACK p50 | p99 | CPU per event | peak RSS |\n|---|---|---|---|---|---|---|\n";
+    for row in &figures.rows {
+        text += &row.line();
+    }
+    text += "\n| bar | asked | measured | |\n|---|---|---|---|\n";
+    for bar in figures.bars() {
+        let word = if bar.is_met() { "met" } else { "**missed**" };
+        let Bar { what, asked, measured, .. } = bar;
+        writeln!(text, "| {what} | {asked} | {measured} | {word} |")
+            .unwrap_or_else(|_| unreachable!("strings grow"));
+    }
+    text
+}
+
+const HEAD: &str = "\
+# Benchmarks
+
+Measured by `tests/bench --write`, which writes this file: every figure is of one run on one machine, and only the
+ratios mean anything elsewhere. Generator, brokers and Kafka share the machine's processors.
+
+Mosquitto is Debian's, with persistence as it is packaged; it acknowledges before it stores, and never syncs. Tributary
+acknowledges after `fdatasync`. Payloads have 128 bytes; QoS 1, MQTT 3.1.1. \"50 x 100\": 50 connections with 100
+publishes each on their way.
+
+";
