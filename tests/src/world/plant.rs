@@ -109,7 +109,9 @@ impl World {
     }
 
     pub(super) fn commit_soon(&mut self, gateway: usize) {
-        let at = self.now + self.rng.u64(..6);
+        // A card takes its time now and then.
+        let slow = self.rng.u8(..16) == 0;
+        let at = self.now + self.rng.u64(..if slow { 400 } else { 6 });
         let Some(process) = &mut self.gateways[gateway].process else { return };
         if process.commit_at.is_none() {
             process.commit_at = Some(at);
