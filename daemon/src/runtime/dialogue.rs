@@ -126,7 +126,7 @@ impl Dialogue {
                 Effect::Subscribe(subscribe) => {
                     if let Some((key, _)) = &self.member {
                         self.session.answer_subscribe(&subscribe, out, |filter, wanted| {
-                            shared.hub.subscribe(*key, filter, wanted)
+                            shared.hub.subscribe(*key, filter, wanted, shared.ingest.durable())
                         });
                     }
                 }

@@ -18,16 +18,16 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// Runs until `durable` has no sender any more. Reading may block: give it a thread of its own.
 pub(super) async fn run(log: SegmentReader, hub: Arc<Hub>, mut durable: watch::Receiver<Offset>) {
-    let mut reader = Reader::new(*durable.borrow_and_update(), crc32c);
+    let mut reader = Reader::new(Offset(0), crc32c);
     let mut buffer = Vec::new();
-    while durable.changed().await.is_ok() {
-        let end = log.end();
-        durable.mark_unchanged();
-        if !hub.is_anyone_listening() {
-            reader.seek(end.offset);
-            continue;
+    let mut heard = false;
+    loop {
+        if !heard {
+            reader.seek(hub.audience().await);
+            buffer.resize(CHUNK_BYTES, 0);
         }
-        buffer.resize(CHUNK_BYTES, 0);
+        durable.mark_unchanged();
+        let end = log.end();
         loop {
             match reader.read(&log, end, &mut buffer) {
                 Ok(None) => break,
@@ -39,6 +39,10 @@ pub(super) async fn run(log: SegmentReader, hub: Arc<Hub>, mut durable: watch::R
                     break;
                 }
             }
+        }
+        heard = hub.is_anyone_listening();
+        if heard && durable.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -10,6 +10,7 @@ use core::num::NonZeroU32;
 
 use crate::sync::lock;
 use tokio::sync::Notify;
+use tributary_core::Offset;
 use tributary_core::properties::Properties;
 use tributary_core::record::{Event, Origin, Qos};
 use tributary_core::time::{Age, Timestamp};
@@ -194,6 +195,8 @@ pub struct Counters {
 pub struct Hub {
     members: Mutex<Members>,
     next_key: AtomicU64,
+    /// Told when there is a first subscriber.
+    audience: Notify,
     /// What happened so far.
     pub counters: Counters,
 }
@@ -203,6 +206,8 @@ struct Members {
     clients: HashMap<Box<str>, Key>,
     connections: HashMap<Key, Arc<Mailbox>>,
     subscriptions: Subscriptions<Key>,
+    /// The durable end when the first subscriber came.
+    heard_from: Offset,
 }
 
 impl Hub {
@@ -232,12 +237,40 @@ impl Hub {
         }
     }
 
-    /// Enters a subscription.
+    /// Enters a subscription to what is not below `durable`, the durable end.
     ///
     /// # Errors
     /// The reason for the SUBACK.
-    pub fn subscribe(&self, key: Key, filter: &str, wanted: Subscription) -> Result<(), Reason> {
-        self.lock().subscriptions.insert(filter, key, wanted)
+    pub fn subscribe(
+        &self,
+        key: Key,
+        filter: &str,
+        wanted: Subscription,
+        durable: Offset,
+    ) -> Result<(), Reason> {
+        let mut members = self.lock();
+        let was_silent = members.subscriptions.is_empty();
+        members.subscriptions.insert(filter, key, wanted)?;
+        if was_silent {
+            members.heard_from = durable;
+            self.audience.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Where the first subscriber began to listen, once there is one.
+    pub async fn audience(&self) -> Offset {
+        loop {
+            if let Some(offset) = self.heard_from() {
+                return offset;
+            }
+            self.audience.notified().await;
+        }
+    }
+
+    fn heard_from(&self) -> Option<Offset> {
+        let members = self.lock();
+        (!members.subscriptions.is_empty()).then_some(members.heard_from)
     }
 
     /// Whether there was such a subscription.
