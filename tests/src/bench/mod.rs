@@ -119,8 +119,11 @@ fn whole_path(binary: &Path, mut server: Server, rate: Option<f64>) -> Result<Ro
     let status = server.status()?;
     let records =
         status["upstream"]["counters"]["records"].as_f64().context("it counts records")?;
-    let backlog_ms = status["upstream"]["oldest_undelivered_ms"].as_f64().unwrap_or(0.0);
-    // All of it arrives, and is accounted for.
+    let backlog_ms = match status["upstream"]["oldest_undelivered_ms"].as_f64() {
+        None if status["upstream"]["backlog"] == 0 => 0.0,
+        age => age.context("a backlog has an age")?,
+    };
+    // All of it arrives.
     wait::until("an empty backlog", DRAIN_MAX, || {
         let status = server.status()?;
         Ok((status["upstream"]["backlog"] == 0).then_some(()))

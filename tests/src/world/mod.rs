@@ -3,7 +3,7 @@
 //!
 //! The gateways are the daemon's own sessions, desk, log, routing tables, fold and replicator; the
 //! disk loses or garbles what was not durable; clocks may be wrong; the cluster is
-//! `tributary-cluster`. What the devices were promised is judged by a [`ledger`] that knows nothing
+//! `tributary-cluster`. What the devices were promised is judged by a `ledger` that knows nothing
 //! of the code.
 
 mod device;
