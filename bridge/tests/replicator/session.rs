@@ -80,7 +80,7 @@ fn a_session_below_transaction_version_2_registers_first_and_keeps_below_its_req
 fn an_old_broker_is_spoken_to_in_its_versions() {
     let mut world = World::new(0);
     let old =
-        [(0, 8), (3, 9), (9, 7), (10, 3), (19, 5), (22, 3), (24, 1), (25, 1), (26, 1), (28, 3)];
+        [(0, 8), (3, 9), (9, 7), (10, 2), (19, 5), (22, 3), (24, 1), (25, 1), (26, 1), (28, 3)];
     world.broker.offered.extend(old);
     world.settle();
     world.ship_new("hot", 0..1);
@@ -88,8 +88,8 @@ fn an_old_broker_is_spoken_to_in_its_versions() {
         world.seen(),
         [
             "ApiVersions v3",
-            "FindCoordinator v3 transaction",
-            "FindCoordinator v3 group",
+            "FindCoordinator v2 transaction",
+            "FindCoordinator v2 group",
             "Metadata v9 tributary.positions",
             "InitProducerId v3",
             "OffsetFetch v7",
