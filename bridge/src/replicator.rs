@@ -69,6 +69,8 @@ pub struct Replicator {
     session: Option<Session>,
     /// When the next session begins; `None` while there is one, and for good after a halt.
     next_session: Option<Instant>,
+    /// Before this moment sessions fence, but ship nothing.
+    rest: Instant,
     /// What the last session has left to the next.
     memory: Memory,
     pace: Pace,
@@ -90,6 +92,7 @@ impl Replicator {
             links: Links::new(Ids::new(&settings), settings.request_timeout_ms),
             session: None,
             next_session: Some(now),
+            rest: now,
             memory: Memory::default(),
             pace: Pace::new(&settings),
             backoff: Backoff::new(seed),
@@ -266,9 +269,13 @@ impl Replicator {
             self.status.transaction_version = version.or(self.status.transaction_version);
             let state = match session {
                 session if session.is_live() => State::Live,
-                _ if version.is_some() => State::Starting,
                 // Every further try would be two changes.
-                _ if self.is_unreachable() => State::Offline,
+                _ if version.is_none() && self.is_unreachable() => State::Offline,
+                _ if now < self.rest => {
+                    let reason = self.status.last_error.clone().unwrap_or_default();
+                    State::BackingOff { until: self.rest, reason }
+                }
+                _ if version.is_some() => State::Starting,
                 _ => State::Connecting,
             };
             self.set_state(state);
@@ -291,7 +298,8 @@ impl Replicator {
         let turn = usize::try_from((serial - 1) % brokers.len() as u64);
         let address = brokers.swap_remove(turn.expect("below the list's length"));
         let memory = core::mem::take(&mut self.memory);
-        self.session = Some(Session::new(now, serial, address, memory));
+        let session = self.session.insert(Session::new(now, serial, address, memory));
+        session.rest_until(self.rest);
     }
 
     /// Drops everything of a session. What it had begun is settled by the next one.
@@ -300,14 +308,21 @@ impl Replicator {
             return;
         };
         let reached = session.transaction_version().is_some();
-        if session.transaction().is_some() && matches!(failure, Failure::Ended(_)) {
+        let open = session.transaction().is_some();
+        if open && matches!(failure, Failure::Ended(_)) {
             self.pace.lost();
         }
         self.memory = session.into_memory();
         self.links.close_all();
         let reason = failure.to_string();
-        let until = self.backoff.next(now, &failure);
-        self.next_session = Some(until);
+        let next = self.backoff.next(now, &failure);
+        self.next_session = Some(next);
+        if open && matches!(failure, Failure::Refused(_)) {
+            // Whoever reads its partitions waits for its end: it is aborted before the long wait.
+            self.rest = next;
+            self.next_session = Some(now);
+        }
+        let until = next.max(self.rest);
         let state = match failure {
             Failure::Unreachable(_) if !reached => State::Offline,
             Failure::Halt(halt) => {

@@ -35,9 +35,9 @@ pub enum State {
     Starting,
     /// Transactions can run.
     Live,
-    /// A session ended; the next one begins at `until`.
+    /// A session ended; nothing is shipped before `until`.
     BackingOff {
-        /// When the next session begins.
+        /// When the next one begins, or goes on if it began in order to abort what was refused.
         until: Instant,
         /// Why the last one ended.
         reason: String,

@@ -47,6 +47,11 @@ impl Task {
     /// Nothing to do before [`Self::restart`].
     pub(crate) const DONE: Self = Self { step: Step::Done, tries: 0, since: None };
 
+    /// To be sent for the first time at this moment.
+    pub(crate) fn due_at(at: Instant) -> Self {
+        Self { step: Step::Pausing(at), ..Self::default() }
+    }
+
     /// Ends a pause whose time has come: from then on it is no deadline any more, even if what the
     /// request needs is not there yet.
     pub(crate) fn wake(&mut self, now: Instant) {

@@ -19,6 +19,8 @@ use tributary_tests::wait;
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 /// What a fault takes to be met, back-offs before it included.
 const FAULT_MAX: Duration = Duration::from_secs(20);
+/// Well before a transaction's time-out, at which the broker would abort it.
+const ABORT_MAX: Duration = Duration::from_secs(5);
 /// Messages that each fault meets: some transactions' worth.
 const MESSAGES: usize = 40;
 
@@ -207,6 +209,21 @@ fn each_event_stands_once_though_requests_are_put_off() -> Result<()> {
     world.check()?;
     let after = world.broker.request_count(ApiKey::InitProducerId);
     ensure!(after == sessions, "one session does it all: {after}, not {sessions}");
+    Ok(())
+}
+
+#[test]
+fn what_is_refused_does_not_keep_readers_waiting() -> Result<()> {
+    let mut world = World::start()?;
+    let identity = world.identity()?;
+    let sessions = world.broker.request_count(ApiKey::InitProducerId);
+    world.meet(vec![(ApiKey::Produce, Control::Error(ErrorCode::InvalidRecord))])?;
+    wait::until("the abort of what was refused", ABORT_MAX, || {
+        let fenced = world.broker.request_count(ApiKey::InitProducerId) > sessions;
+        Ok((fenced && !world.broker.transaction_is_open(&identity)).then_some(()))
+    })?;
+    let refused = &world.daemon.status()?["upstream"]["refused"];
+    ensure!(refused.as_str().is_some_and(|text| text.contains("INVALID_RECORD")), "{refused}");
     Ok(())
 }
 

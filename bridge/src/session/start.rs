@@ -1,6 +1,7 @@
 //! The two steps that make a session safe: fencing its predecessor, and asking for the position.
 
 use tributary_core::Offset;
+use tributary_core::time::Instant;
 
 use super::{Context, PATIENCE_MS, Session, Stage};
 use crate::batch::Producer;
@@ -8,13 +9,18 @@ use crate::failure::Failure;
 use crate::links::Ask;
 use crate::reconcile::Halt;
 use crate::replicator::Output;
-use crate::task::{BUSY, MOVING, UNSTABLE};
+use crate::task::{BUSY, MOVING, Task, UNSTABLE};
 use crate::wire::{Api, Class, Code, Dialect, Outcome, ask};
 
 /// Markers of a transaction that timed out are there so long after its time-out, at the latest.
 const MARKERS_MS: u64 = 30_000;
 
 impl Session {
+    /// Fences its predecessor as soon as it can, but ships nothing before this moment.
+    pub(crate) fn rest_until(&mut self, at: Instant) {
+        self.fetch = Task::due_at(at);
+    }
+
     /// Sends what is due: first `InitProducerId`, then, when that has fenced, `OffsetFetch`.
     pub(super) fn start(&mut self, cx: &mut Context<'_>, dialect: Dialect) -> Result<(), Failure> {
         if self.parts.producer.is_none() {

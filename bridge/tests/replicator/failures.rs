@@ -134,6 +134,45 @@ fn what_kafka_refuses_waits_and_is_named() {
     }
 }
 
+/// Whoever reads its partitions would wait for its time-out.
+#[test]
+fn a_refused_transaction_is_aborted_before_the_long_wait() {
+    for version in [0, 2] {
+        let mut world = World::live(version);
+        world.fault(PRODUCE, [Fault::Code(10)]);
+        world.ship("hot", 0..3);
+        assert_eq!(world.seen().last().map(String::as_str), Some("InitProducerId v4"));
+        let waits_ms = world.back_off_ms();
+        assert!(waits_ms >= 30_000);
+        let changes = world.changes;
+        world.pass_ms(waits_ms - 1);
+        assert_eq!((world.seen(), world.changes), (vec![], changes), "it rests");
+        world.pass_ms(1);
+        assert_eq!(world.seen(), ["OffsetFetch v9"]);
+        world.ship("hot", 0..3);
+        assert_eq!(world.committed(), Some(3));
+    }
+}
+
+#[test]
+fn what_goes_wrong_after_a_refusal_makes_the_wait_no_shorter() {
+    let mut world = World::live(2);
+    world.fault(PRODUCE, [Fault::Code(10)]);
+    world.fault(INIT_PRODUCER_ID, [Fault::Code(7)]);
+    world.ship("hot", 0..3);
+    assert!(world.back_off_ms() >= 30_000);
+    world.down = vec![1, 2];
+    world.tick();
+    assert_eq!(world.replicator.status().state, State::Offline);
+    world.down.clear();
+    world.forget();
+    world.pass_ms(1000);
+    assert_eq!(world.seen().last().map(String::as_str), Some("InitProducerId v4"));
+    assert!(world.back_off_ms() >= 29_000);
+    world.pass_ms(60_000);
+    assert_eq!(world.seen(), ["OffsetFetch v9"]);
+}
+
 #[test]
 fn a_missing_right_to_the_identity_is_named() {
     let identity = "tributary.gw.0000000000001234.normal";
