@@ -59,6 +59,8 @@ pub(super) struct Process {
     hint: Arc<Mutex<Option<Hint>>>,
     table: Arc<Mutex<Table>>,
     putting: Option<Putting>,
+    /// What is asked for next: one reload ends before another begins.
+    wanted: Option<Wanted>,
     generation: u32,
     generations: Vec<(u32, Offset)>,
     pub(super) conversations: BTreeMap<u64, Conversation>,
@@ -144,6 +146,7 @@ impl Process {
             hint: Arc::new(Mutex::new(hint)),
             table: Arc::new(Mutex::new(table)),
             putting: None,
+            wanted: None,
             generation,
             generations,
             conversations: BTreeMap::new(),
@@ -156,6 +159,15 @@ impl Process {
     /// Asks for routes; in force once [`Process::advance`] says so.
     pub(super) fn put(&mut self, routes: &[Route]) {
         let wanted = Wanted::compile(routes, true).unwrap_or_else(|why| panic!("{why}"));
+        self.wanted = Some(wanted);
+        self.begin_putting();
+    }
+
+    fn begin_putting(&mut self) {
+        if self.putting.is_some() {
+            return;
+        }
+        let Some(wanted) = self.wanted.take() else { return };
         let ingest = Arc::clone(&self.shared.ingest);
         let (table, hint) = (Arc::clone(&self.table), Arc::clone(&self.hint));
         let generation = self.generation;
@@ -187,7 +199,8 @@ impl Process {
         if put.is_ok() && self.lane.is_none() {
             self.begin_lane(instant);
         }
-        put.is_ok()
+        self.begin_putting();
+        put.is_ok() && self.putting.is_none()
     }
 
     fn begin_lane(&mut self, instant: Instant) {
