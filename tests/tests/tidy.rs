@@ -4,6 +4,7 @@
 use std::fs;
 
 use toml::{Table, Value};
+use tributary_tests::daemon::UNDER_TEST;
 use tributary_tests::mutants;
 use tributary_tests::tidy::{Source, root, sources};
 
@@ -251,4 +252,14 @@ fn tests_neither_sleep_nor_are_skipped() {
         found.extend(hits.map(|(number, line)| place(source, number, line)));
     }
     none("in tests", &found);
+}
+
+#[test]
+fn the_test_command_names_the_program_that_suites_look_for() {
+    let command = fs::read_to_string(root().join("tests/run")).unwrap_or_default();
+    // Under another name the suites would test their own build, and pass.
+    assert!(
+        command.contains(&format!("{UNDER_TEST}=\"$*\"")),
+        "tests/run does not set {UNDER_TEST}"
+    );
 }
