@@ -25,11 +25,13 @@ const BEAT: Duration = Duration::from_millis(5);
 pub(super) struct Client {
     stream: TcpStream,
     shared: Arc<Shared>,
-    /// One PUBLISH for each packet id, encoded.
+    /// What is published in turn, encoded: the packet ids of the window, twice, so that every other
+    /// event is hot whatever the window.
     packets: Vec<Vec<u8>>,
+    window: usize,
     /// When those that are not acknowledged were sent, oldest first.
     sent: VecDeque<Instant>,
-    /// The packet id, less one, of the next.
+    /// The place of the next in `packets`.
     next: usize,
     /// Events per second, if there is a rate.
     rate: Option<f64>,
@@ -53,13 +55,15 @@ impl Client {
             return Err(io::Error::other(format!("the broker refuses a device: {answer:02x?}")));
         }
         let topic = format!("{}/{number}/telemetry", args.topic);
-        let packets: Vec<_> =
-            (1..=args.window).map(|id| publish(&topic, id, args.payload)).collect();
+        let ids = (1..=args.window).chain(1..=args.window);
+        let hot = [false, true].into_iter().cycle();
+        let packets = ids.zip(hot).map(|(id, is_hot)| publish(&topic, id, is_hot, args.payload));
+        let window = usize::from(args.window);
         #[expect(clippy::cast_precision_loss, reason = "rates are far below")]
         let rate = args.rate.map(|rate| rate as f64 / f64::from(args.connections));
         let (received, sending) = (Vec::new(), Vec::new());
-        let sent = VecDeque::with_capacity(packets.len());
-        Ok(Self { stream, shared, packets, sent, next: 0, rate, received, sending })
+        let (packets, sent) = (packets.collect(), VecDeque::with_capacity(window));
+        Ok(Self { stream, shared, packets, window, sent, next: 0, rate, received, sending })
     }
 
     /// Publishes until told to stop, from the moment at which all are there.
@@ -76,7 +80,7 @@ impl Client {
             published += self.publish(due.saturating_sub(published));
             self.stream.write_all(&self.sending).await?;
             self.sending.clear();
-            let paced = self.rate.is_some() && self.sent.len() < self.packets.len();
+            let paced = self.rate.is_some() && self.sent.len() < self.window;
             tokio::select! {
                 read = self.stream.read_buf(&mut self.received) => match read? {
                     0 => return Err(io::Error::other("the broker closed a connection")),
@@ -93,7 +97,7 @@ impl Client {
     fn publish(&mut self, most: u64) -> u64 {
         let now = Instant::now();
         let mut count = 0;
-        while count < most && self.sent.len() < self.packets.len() {
+        while count < most && self.sent.len() < self.window {
             self.sending.extend_from_slice(&self.packets[self.next]);
             self.next = (self.next + 1) % self.packets.len();
             self.sent.push_back(now);
@@ -110,12 +114,14 @@ impl Client {
                 .map_err(io::Error::other)?;
             let Decoded::Packet(packet, length) = decoded else { break };
             taken += length;
-            let oldest = (self.next + self.packets.len() - self.sent.len() + count)
-                % self.packets.len().max(1);
+            // Without a window nothing is sent, and nothing is due.
+            let due = (self.next + self.packets.len() - self.sent.len() + count)
+                .checked_rem(self.window)
+                .map(|place| place + 1);
             match packet {
                 Packet::PubAck(ack)
                     if ack.reason == Reason::Success
-                        && usize::from(ack.packet_id.get()) == oldest + 1
+                        && Some(usize::from(ack.packet_id.get())) == due
                         && count < self.sent.len() =>
                 {
                     count += 1;
@@ -148,13 +154,13 @@ fn connect(client: &str) -> Vec<u8> {
     packet(0x10, &body)
 }
 
-/// PUBLISH with QoS 1. The payload is JSON; of two packet ids in a row one is hot.
-fn publish(topic: &str, id: u16, payload_bytes: u32) -> Vec<u8> {
+/// PUBLISH with QoS 1. The payload is JSON.
+fn publish(topic: &str, id: u16, is_hot: bool, payload_bytes: u32) -> Vec<u8> {
     let mut body = Vec::new();
     push_text(&mut body, topic);
     let id = NonZeroU16::new(id).expect("ids begin with 1");
     body.extend(id.get().to_be_bytes());
-    let temperature = if id.get().is_multiple_of(2) { "71.5" } else { "20.5" };
+    let temperature = if is_hot { "71.5" } else { "20.5" };
     let mut payload = format!(r#"{{"temperature":{temperature},"x":""#).into_bytes();
     payload.resize((payload_bytes as usize).saturating_sub(2), b'x');
     payload.extend(br#""}"#);

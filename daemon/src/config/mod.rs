@@ -168,6 +168,10 @@ fn check_listeners(
     for section in sections {
         let text = section.address.get_ref();
         match text.to_socket_addrs().ok().and_then(|mut found| found.next()) {
+            Some(address) if address.port() > 0 && addresses.contains(&address) => problems.push(
+                Problem::at(section.address.span(), format!("`{text}` is listened on twice"))
+                    .help("remove one of the two listeners"),
+            ),
             Some(address) => addresses.push(address),
             None => problems.push(
                 Problem::at(

@@ -17,6 +17,7 @@ use std::time::Instant;
 pub use figures::{Bar, Figures, Row};
 use server::Server;
 
+use crate::daemon::check_account;
 use crate::real::kafka::{Kafka, Listeners, Setup};
 use crate::wait;
 
@@ -115,7 +116,6 @@ fn whole_path(binary: &Path, mut server: Server, rate: Option<f64>) -> Result<Ro
     let mut args = vec!["--seconds", &seconds];
     args.extend(rate_text.iter().flat_map(|rate| ["--rate", rate]));
     let loaded = load(binary, &server, (50, 100), &args)?;
-    let cpu = server.cpu_us()? - before;
     let status = server.status()?;
     let records =
         status["upstream"]["counters"]["records"].as_f64().context("it counts records")?;
@@ -123,11 +123,11 @@ fn whole_path(binary: &Path, mut server: Server, rate: Option<f64>) -> Result<Ro
         None if status["upstream"]["backlog"] == 0 => 0.0,
         age => age.context("a backlog has an age")?,
     };
-    // All of it arrives.
     wait::until("an empty backlog", DRAIN_MAX, || {
-        let status = server.status()?;
-        Ok((status["upstream"]["backlog"] == 0).then_some(()))
+        Ok((server.status()?["upstream"]["backlog"] == 0).then_some(()))
     })?;
+    let cpu = server.cpu_us()? - before;
+    check_account(&server.status()?)?;
     #[expect(clippy::cast_precision_loss, reason = "seconds")]
     let out = records / (PATH_SECONDS + 1) as f64;
     let row = Row {
@@ -204,7 +204,12 @@ fn machine() -> Result<String> {
     let date = Command::new("date").arg("+%F").output()?;
     let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
     let (arch, kernel) = (std::env::consts::ARCH, kernel.trim());
-    Ok(format!("{date}; {cores} cores, {arch}, Linux {kernel}; load average before: {load}."))
+    let version = Command::new("mosquitto").arg("-h").env("PATH", server::path()).output()?;
+    let version = String::from_utf8_lossy(&version.stdout).lines().next().map(str::to_owned);
+    let version = version.context("mosquitto tells its version")?;
+    Ok(format!(
+        "{date}; {cores} cores, {arch}, Linux {kernel}; load average before: {load}; {version}."
+    ))
 }
 
 fn tell(row: &Row) {

@@ -109,6 +109,6 @@ impl Server {
 }
 
 /// Debian keeps brokers where only root looks.
-fn path() -> String {
+pub(super) fn path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }

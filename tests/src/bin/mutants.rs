@@ -1,9 +1,11 @@
 //! Tries the mutants: applies each to a copy of the tree and runs the tests that must fail.
 //!
 //! A mutant that does not compile, or whose tests pass, is a failure of the tests. So is one whose
-//! tests do not end: they must say what is wrong.
+//! tests do not end: they must say what is wrong. The same tests have passed on the sound copy
+//! before, so it is the mutant that turns them red.
 #![expect(clippy::print_stdout, reason = "the list of mutants is what is asked for")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -25,17 +27,30 @@ fn main() -> Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
     let pattern = std::env::args().nth(1).unwrap_or_default();
     let mut mutants = list(&root)?;
+    if pattern == "--list" {
+        mutants.iter().for_each(|mutant| println!("{}", mutant.name));
+        return Ok(ExitCode::SUCCESS);
+    }
     mutants.retain(|mutant| mutant.name.contains(&pattern));
     ensure!(!mutants.is_empty(), "no mutant's name contains {pattern:?}");
     let place = Place { tree: root.join("target/mutants/tree"), root };
     place.copy()?;
+    let suites: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.test.as_str()).collect();
+    for suite in suites {
+        let started = Instant::now();
+        let fate = place.judge(suite)?;
+        let seconds = started.elapsed().as_secs();
+        println!("{:<9} {seconds:>4} s  without a mutant: {suite}", fate.word());
+        ensure!(fate == Fate::Survived, "red without any mutant: {}", place.log().display());
+    }
     let mut killed = 0;
     for mutant in &mutants {
         let started = Instant::now();
         let fate = place.attempt(mutant)?;
         killed += usize::from(fate == Fate::Killed);
         let seconds = started.elapsed().as_secs();
-        println!("{:<12} {seconds:>4} s  {}", fate.word(), mutant.name);
+        let by = if fate == Fate::Killed { place.failed_test()? } else { String::new() };
+        println!("{:<9} {seconds:>4} s  {}{by}", fate.word(), mutant.name);
     }
     println!("{killed} / {} killed", mutants.len());
     Ok(if killed == mutants.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -54,7 +69,7 @@ impl Fate {
     fn word(self) -> &'static str {
         match self {
             Self::Killed => "killed",
-            Self::Survived => "SURVIVED",
+            Self::Survived => "survived",
             Self::DoesNotCompile => "NO BUILD",
             Self::DoesNotEnd => "NO END",
         }
@@ -87,6 +102,7 @@ impl Place {
             fs::create_dir_all(to.parent().context("a file lies in a directory")?)?;
             fs::copy(&from, &to)?;
         }
+        self.prune(&self.tree)?;
         // What the suites against real servers need is not tracked.
         let (cache, link) = (self.root.join("tests/.cache"), self.tree.join("tests/.cache"));
         if cache.is_dir() && !link.exists() {
@@ -95,33 +111,60 @@ impl Place {
         Ok(())
     }
 
+    /// Removes what the tree has no more: cargo would find it.
+    fn prune(&self, dir: &Path) -> Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let original = self.root.join(entry.path().strip_prefix(&self.tree)?);
+            if entry.file_type()?.is_dir() {
+                self.prune(&entry.path())?;
+            } else if !original.exists() {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     fn attempt(&self, mutant: &Mutant) -> Result<Fate> {
         let file = self.tree.join(&mutant.file);
         let sound = fs::read_to_string(&file)?;
         fs::write(&file, mutant.apply(&self.tree)?)?;
-        let fate = self.judge(mutant);
+        let fate = self.judge(&mutant.test);
         fs::write(&file, sound)?;
         fate
     }
 
-    fn judge(&self, mutant: &Mutant) -> Result<Fate> {
-        if self.cargo(mutant, BUILD_PATIENCE, &["--no-run"])? != Some(true) {
+    fn judge(&self, suite: &str) -> Result<Fate> {
+        if self.cargo(suite, BUILD_PATIENCE, &["--no-run"])? != Some(true) {
             return Ok(Fate::DoesNotCompile);
         }
-        Ok(match self.cargo(mutant, PATIENCE, &[])? {
+        Ok(match self.cargo(suite, PATIENCE, &[])? {
             Some(true) => Fate::Survived,
             Some(false) => Fate::Killed,
             None => Fate::DoesNotEnd,
         })
     }
 
+    /// What the last tests have said.
+    fn log(&self) -> PathBuf {
+        self.tree.with_file_name("last.log")
+    }
+
+    /// The first test that failed, by the list at the end of a suite.
+    fn failed_test(&self) -> Result<String> {
+        let log = String::from_utf8_lossy(&fs::read(self.log())?).into_owned();
+        let mut lines = log.lines().skip_while(|line| *line != "failures:");
+        let test = lines.find_map(|line| line.strip_prefix("    "));
+        Ok(test.map(|test| format!(", by {test}")).unwrap_or_default())
+    }
+
     /// Whether `cargo test` succeeds; `None` if it does not end. Its words are kept for who asks.
-    fn cargo(&self, mutant: &Mutant, limit: Duration, more: &[&str]) -> Result<Option<bool>> {
-        let log = fs::File::create(self.tree.with_file_name("last.log"))?;
+    fn cargo(&self, suite: &str, limit: Duration, more: &[&str]) -> Result<Option<bool>> {
+        let log = fs::File::create(self.log())?;
         // All that it starts ends with it.
         let status = Command::new("timeout")
             .args([&limit.as_secs().to_string(), "cargo", "test", "--locked", "--quiet"])
-            .args(mutant.test.split_whitespace())
+            .args(suite.split_whitespace())
             .args(more)
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", self.tree.with_file_name("target"))

@@ -1,0 +1,284 @@
+//! A directory that is damaged or unsuitable, a configuration with mistakes: the daemon starts and
+//! says exactly what is missing, or refuses and says what to do.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tributary_core::crc::crc32c;
+use tributary_tests::daemon::Daemon;
+use tributary_tests::device::Device;
+use tributary_tests::scratch;
+
+const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
+/// Of four kilobytes each: more than two segments.
+const EVENTS: usize = 2_400;
+const SEGMENTS: usize = 3;
+/// What one commit takes of a device: so much may one damaged frame cost.
+const FRAME_EVENTS_MAX: usize = 16;
+/// Damage in what was committed last cannot be told from a commit that was cut.
+const END_BYTES: u64 = 256 << 10;
+const BAD_CONFIG: i32 = 2;
+const BAD_DIRECTORY: i32 = 3;
+
+/// A daemon whose log can be damaged and put right again.
+struct Patient {
+    daemon: Daemon,
+    messages: Vec<String>,
+    sound: Vec<Vec<u8>>,
+}
+
+/// What can be read of a log.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    events: usize,
+    /// First and end of each range that is told to be missing.
+    gaps: Vec<(usize, usize)>,
+}
+
+impl Patient {
+    fn new() -> Result<Self> {
+        let mut daemon = Daemon::start(TRIBUTARY, "")?;
+        let message = |seq| format!(r#"{{"seq":{seq},"x":"{}"}}"#, "x".repeat(4_000));
+        let messages: Vec<String> = (0..EVENTS).map(message).collect();
+        Device::publish(daemon.port(), "plant/1/telemetry", messages.clone())?;
+        daemon.kill()?;
+        let mut patient = Self { daemon, messages, sound: Vec::new() };
+        for index in 0..SEGMENTS {
+            patient.sound.push(fs::read(patient.segment(index))?);
+        }
+        Ok(patient)
+    }
+
+    fn segment(&self, index: usize) -> PathBuf {
+        self.daemon.dir().join(format!("data/input-{index:05}.seg"))
+    }
+
+    /// All as it was before any damage.
+    fn heal(&mut self) -> Result<()> {
+        for index in 0..SEGMENTS {
+            let path = self.segment(index);
+            if path.is_dir() {
+                fs::remove_dir(&path)?;
+            }
+            fs::write(path, &self.sound[index])?;
+        }
+        Ok(())
+    }
+
+    /// Starts the daemon on what there is, reads everything, and ends it. What is read is what was
+    /// acknowledged, and each offset is either read or told to be missing, once.
+    fn examine(&mut self) -> Result<Found> {
+        self.daemon.restart()?;
+        let output = self.daemon.try_command(&["tail", "--from", "0", "--end", "--json"])?;
+        ensure!(output.status.success(), "{output:?}");
+        let next = self.daemon.status()?["log"]["durable"].as_u64().context("durable")?;
+        ensure!(next == EVENTS as u64, "the next offset is {next}");
+        self.daemon.kill()?;
+        let mut found = Found { events: 0, gaps: Vec::new() };
+        let mut due = 0;
+        for line in core::str::from_utf8(&output.stdout)?.lines() {
+            let line: Value = serde_json::from_str(line)?;
+            let number = |name: &str| {
+                let number = line[name].as_u64().and_then(|number| usize::try_from(number).ok());
+                number.with_context(|| format!("{name} of {line}"))
+            };
+            if line["gap"].is_string() {
+                let (first, end) = (number("first")?, number("end")?);
+                ensure!(first == due && first < end, "a gap from {first} where {due} is due");
+                found.gaps.push((first, end));
+                due = end;
+            } else {
+                let offset = number("offset")?;
+                ensure!(offset == due, "offset {offset} where {due} is due");
+                let payload = line["payload"].as_str();
+                ensure!(payload == Some(&self.messages[offset]), "{offset} is another event");
+                found.events += 1;
+                due += 1;
+            }
+        }
+        ensure!(due == EVENTS, "what can be read and what is missing ends at {due}");
+        Ok(found)
+    }
+}
+
+impl Found {
+    fn lost(&self) -> usize {
+        self.gaps.iter().map(|(first, end)| end - first).sum()
+    }
+}
+
+#[test]
+fn a_flipped_bit_costs_one_frame_and_is_told() -> Result<()> {
+    let mut random = scratch::random("flipped bits")?;
+    let mut patient = Patient::new()?;
+    let all = Found { events: EVENTS, gaps: Vec::new() };
+    ensure!(patient.examine()? == all, "the sound log is whole");
+    let mut costly = 0;
+    for _ in 0..24 {
+        patient.heal()?;
+        let index = random.usize(..SEGMENTS);
+        let used = used_bytes(&patient.sound[index]);
+        let end = if index + 1 == SEGMENTS { used.saturating_sub(END_BYTES) } else { used };
+        let at = random.u64(..end);
+        let byte = patient.sound[index][usize::try_from(at)?] ^ (1 << random.u32(..8));
+        let file = fs::OpenOptions::new().write(true).open(patient.segment(index))?;
+        file.write_all_at(&[byte], at)?;
+        let found = patient.examine().with_context(|| format!("segment {index}, byte {at}"))?;
+        ensure!(found.lost() <= FRAME_EVENTS_MAX, "segment {index}, byte {at}: {:?}", found.gaps);
+        costly += usize::from(found.lost() > 0);
+    }
+    ensure!(costly > 0, "events lie in the segments");
+    Ok(())
+}
+
+fn used_bytes(segment: &[u8]) -> u64 {
+    segment.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+}
+
+#[test]
+fn a_segment_that_is_gone_costs_what_was_in_it() -> Result<()> {
+    type Harm = fn(&Path) -> Result<()>;
+    let harms: [(&str, Harm); 5] = [
+        ("missing", |path| Ok(fs::remove_file(path)?)),
+        ("empty", |path| Ok(fs::write(path, "")?)),
+        ("garbage", |path| Ok(fs::write(path, vec![0xA5; 4 << 20])?)),
+        ("cut", |path| Ok(fs::OpenOptions::new().write(true).open(path)?.set_len(2 << 20)?)),
+        ("a directory", |path| {
+            fs::remove_file(path)?;
+            Ok(fs::create_dir(path)?)
+        }),
+    ];
+    let mut patient = Patient::new()?;
+    for (what, harm) in harms {
+        patient.heal()?;
+        harm(&patient.segment(1))?;
+        let found = patient.examine().context(what)?;
+        let [(first, end)] = found.gaps[..] else {
+            anyhow::bail!("{what}: one gap, and not {:?}", found.gaps)
+        };
+        // A segment of four megabytes holds a thousand such events, and its neighbours are whole.
+        let least = if what == "cut" { 400 } else { 900 };
+        ensure!((least..1_100).contains(&(end - first)), "{what}: {first} to {end} are missing");
+    }
+    Ok(())
+}
+
+#[test]
+fn refuses_a_log_of_a_newer_version() -> Result<()> {
+    let mut patient = Patient::new()?;
+    let newest = fs::OpenOptions::new().write(true).open(patient.segment(SEGMENTS - 1))?;
+    let mut header = patient.sound[SEGMENTS - 1][..64].to_vec();
+    header[7] = b'2';
+    let sum = crc32c(0, &header[..60]).to_le_bytes();
+    header[60..].copy_from_slice(&sum);
+    for place in [0, 512] {
+        newest.write_all_at(&header, place)?;
+    }
+    let refused = patient.daemon.try_command(&["run"])?;
+    ensure!(refused.status.code() == Some(BAD_DIRECTORY), "{refused:?}");
+    ensure!(errors(&refused).contains("newer"), "{refused:?}");
+    // It was left alone.
+    patient.heal()?;
+    ensure!(patient.examine()?.lost() == 0, "the log is as it was");
+    Ok(())
+}
+
+#[test]
+fn refuses_a_directory_that_keeps_nothing() -> Result<()> {
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    daemon.stop()?;
+    let ram = tempfile::tempdir_in("/dev/shm")?;
+    let ram = ram.path().display().to_string();
+    let file = daemon.dir().join("file");
+    fs::write(&file, "in the way")?;
+    let file = file.display().to_string();
+    // Where to, and what the message tells.
+    let places = [(&*ram, "volatile = true"), ("/sys/kernel/log", "/sys/kernel"), (&file, &file)];
+    for (place, told) in places {
+        fs::write(daemon.config(), format!("[log]\ndir = \"{place}\"\n"))?;
+        let refused = daemon.try_command(&["run"])?;
+        ensure!(refused.status.code() == Some(BAD_DIRECTORY), "{place}: {refused:?}");
+        ensure!(errors(&refused).contains(told), "{place}: {refused:?}");
+    }
+    Ok(())
+}
+
+/// Mistakes: the configuration, the line that is shown, and what is said of it.
+const MISTAKES: [(&str, &str, &str); 22] = [
+    ("[log\n", "[log", "1"),
+    ("gatway = \"x\"\n", "gatway", "gateway"),
+    ("gateway = \"\"\n", "gateway = \"\"", "gateway"),
+    ("gateway = 7\n", "gateway = 7", "string"),
+    ("[log]\nsize = \"1 zib\"\n", "1 zib", "size"),
+    ("[log]\nsize = \"1 KiB\"\n", "1 KiB", "16"),
+    ("[log]\ncommit = { delay = \"2 h\" }\n", "2 h", "delay"),
+    ("[log]\nvolatile = \"yes\"\n", "volatile = \"yes\"", "bool"),
+    ("[[listener]]\naddress = \"nowhere\"\n", "nowhere", "port"),
+    ("[[listener]]\nadress = \"127.0.0.1:1\"\n", "adress", "address"),
+    ("[upstream]\n", "[upstream]", "brokers"),
+    ("[upstream]\nbrokers = []\n", "brokers = []", "broker"),
+    ("[upstream]\nbrokers = [\"kafka\"]\n", "\"kafka\"", "port"),
+    ("[[route]]\ntopic = \"t\"\n", "[[route]]", "from"),
+    ("[upstream]\nbrokers = [\"k:1\"]\n[[route]]\nfrom = \"a/#/b\"\ntopic = \"t\"\n", "a/#/b", "#"),
+    ("[upstream]\nbrokers = [\"k:1\"]\n[[route]]\nfrom = \"a\"\ntopic = \"t t\"\n", "t t", "topic"),
+    (
+        "[upstream]\nbrokers = [\"k:1\"]\n[[route]]\nfrom = \"a\"\ntopic = \"t\"\nwhere = \"x >\"\n",
+        "x >",
+        "expression",
+    ),
+    (
+        "[upstream]\nbrokers = [\"k:1\"]\n[[route]]\nfrom = \"a\"\ntopic = \"t\"\nwhere = \"nope(x)\"\n",
+        "nope(x)",
+        "nope",
+    ),
+    (
+        "[upstream]\nbrokers = [\"k:1\"]\n[[route]]\nfrom = \"a\"\ntopic = \"t\"\nlane = \"high\"\n",
+        "high",
+        "normal",
+    ),
+    (
+        "[upstream]\nbrokers = [\"k:1\"]\n[[route]]\nfrom = \"a\"\ntopic = \"t\"\nstart = \"then\"\n",
+        "then",
+        "oldest",
+    ),
+    (
+        "[upstream]\nbrokers = [\"k:1\"]\n[[route]]\nfrom = \"a\"\ntopic = \"tributary.positions\"\n",
+        "tributary.positions",
+        "positions",
+    ),
+    (
+        "[[listener]]\naddress = \"127.0.0.1:1883\"\n[[listener]]\naddress = \"127.0.0.1:1883\"\n",
+        "127.0.0.1:1883",
+        "twice",
+    ),
+];
+
+#[test]
+fn each_mistake_of_a_configuration_is_shown_at_its_place() -> Result<()> {
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    daemon.stop()?;
+    let mut missed = Vec::new();
+    for (text, line, told) in MISTAKES {
+        fs::write(daemon.config(), text)?;
+        for command in ["check", "run"] {
+            let refused = daemon.try_command(&[command])?;
+            let said = errors(&refused);
+            let before = &text[..text.rfind(line).context("the line is there")?];
+            let place = format!("tributary.toml:{}:", before.matches('\n').count() + 1);
+            let is_shown = [line, told, &place].iter().all(|part| said.contains(part));
+            if refused.status.code() != Some(BAD_CONFIG) || !is_shown {
+                missed.push(format!("{command} {text:?} ({place}): {:?}\n{said}", refused.status));
+            }
+        }
+    }
+    ensure!(missed.is_empty(), "{}", missed.join("\n"));
+    Ok(())
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
