@@ -6,9 +6,10 @@
 //! input, which a failure names.
 
 use std::env;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::time::Instant;
 
+use core::panic::AssertUnwindSafe;
 use core::time::Duration;
 
 use fastrand::Rng;
