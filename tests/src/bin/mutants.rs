@@ -28,7 +28,9 @@ fn main() -> Result<ExitCode> {
     let pattern = std::env::args().nth(1).unwrap_or_default();
     let mut mutants = list(&root)?;
     if pattern == "--list" {
-        mutants.iter().for_each(|mutant| println!("{}", mutant.name));
+        for mutant in &mutants {
+            println!("{}", mutant.name);
+        }
         return Ok(ExitCode::SUCCESS);
     }
     mutants.retain(|mutant| mutant.name.contains(&pattern));
@@ -153,8 +155,8 @@ impl Place {
     /// The first test that failed, by the list at the end of a suite.
     fn failed_test(&self) -> Result<String> {
         let log = String::from_utf8_lossy(&fs::read(self.log())?).into_owned();
-        let mut lines = log.lines().skip_while(|line| *line != "failures:");
-        let test = lines.find_map(|line| line.strip_prefix("    "));
+        let (_, names) = log.rsplit_once("\nfailures:\n").unwrap_or_default();
+        let test = names.lines().next().map(str::trim);
         Ok(test.map(|test| format!(", by {test}")).unwrap_or_default())
     }
 
