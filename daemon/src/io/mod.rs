@@ -10,3 +10,4 @@ pub mod mqtt;
 pub mod segments;
 pub mod signals;
 pub mod threads;
+pub mod tls;
