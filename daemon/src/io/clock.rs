@@ -36,3 +36,11 @@ pub fn moment() -> Moment {
 pub fn now() -> Instant {
     Instant(boot_ms())
 }
+
+/// Microseconds of a clock that only runs forward, for how long something took.
+#[must_use]
+pub fn micros() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let us = now.tv_sec.saturating_mul(1_000_000) + now.tv_nsec / 1_000;
+    u64::try_from(us).unwrap_or(0)
+}

@@ -53,6 +53,8 @@ pub struct Progress {
     pub used: usize,
     /// Whether the rest is the begin of a packet, and not waiting for something of ours.
     pub wants_more: bool,
+    /// So many events were left at the desk: the caller sees to it that they are committed.
+    pub left: usize,
 }
 
 impl Dialogue {
@@ -140,10 +142,11 @@ impl Dialogue {
                 Effect::Close(_) => self.closed = true,
             }
         }
-        if let Some(mut desk) = desk {
+        let left = desk.map_or(0, |mut desk| {
             desk.wake(&self.wake);
-        }
-        Progress { used, wants_more }
+            desk.leave()
+        });
+        Progress { used, wants_more, left }
     }
 
     /// Tries again to leave the publish that is held.

@@ -1,7 +1,7 @@
 //! Where connections leave events for the log thread, and wait until they are durable.
 //!
 //! Group commit: while one commit is under way, everything that arrives gathers in the next
-//! batch of bodies; when it ends, the log thread takes them all. No timer, no queue per client.
+//! batch of bodies; when it ends, the next takes them all. No timer, no queue per client.
 //! Invariant: offsets are given out in the order in which bodies are taken.
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -129,7 +129,7 @@ impl Ingest {
 
     /// For leaving events: take it once for all events of one read.
     pub fn desk(&self) -> Desk<'_> {
-        Desk { state: self.lock(), ingest: self, appended: false }
+        Desk { state: self.lock(), ingest: self, left: 0 }
     }
 
     /// Everything below this offset survives a power cut.
@@ -172,22 +172,30 @@ impl Ingest {
         self.lock().closed
     }
 
-    /// For the log thread: takes all that waits, or nothing after `patience`.
-    pub fn take(&self, patience: Duration) -> Taken {
-        let empty = |state: &mut State| {
-            state.taken.bodies.is_empty()
-                && state.taken.controls.is_empty()
-                && state.closed != Some(Closed::Stopping)
-        };
+    /// For the log thread: waits until something is to be written, or nothing was for `patience`.
+    /// Tells whether something is.
+    pub fn wait(&self, patience: Duration) -> bool {
+        let empty =
+            |state: &mut State| state.taken.is_empty() && state.closed != Some(Closed::Stopping);
         let state = self.lock();
-        let (mut state, _) = self
+        let (state, _) = self
             .work
             .wait_timeout_while(state, patience, empty)
             .unwrap_or_else(PoisonError::into_inner);
-        core::mem::take(&mut state.taken)
+        !state.taken.is_empty()
     }
 
-    /// For the log thread: everything below `end` is durable; what was taken has served.
+    /// Wakes the log thread.
+    pub fn wake(&self) {
+        self.work.notify_one();
+    }
+
+    /// For who commits: takes all that waits.
+    pub fn take(&self) -> Taken {
+        core::mem::take(&mut self.lock().taken)
+    }
+
+    /// For who commits: everything below `end` is durable; what was taken has served.
     pub fn committed(&self, end: Offset, taken: Taken) {
         self.durable.store(end.0, Ordering::Release);
         let mut state = self.lock();
@@ -216,7 +224,8 @@ impl Ingest {
 pub struct Desk<'a> {
     state: MutexGuard<'a, State>,
     ingest: &'a Ingest,
-    appended: bool,
+    /// Events that were left and of which nobody knows yet.
+    left: usize,
 }
 
 impl Desk<'_> {
@@ -247,7 +256,7 @@ impl Desk<'_> {
         state.bytes += length;
         let offset = state.next;
         state.next = offset.plus(1);
-        self.appended = true;
+        self.left += 1;
         Ok(offset)
     }
 
@@ -255,11 +264,18 @@ impl Desk<'_> {
     pub fn wake(&mut self, waiter: &Arc<Notify>) {
         self.state.taken.waiting.push(Arc::clone(waiter));
     }
+
+    /// Goes without waking the log thread: who asks has it woken, or commits. Tells how many events
+    /// were left.
+    #[must_use]
+    pub fn leave(mut self) -> usize {
+        core::mem::take(&mut self.left)
+    }
 }
 
 impl Drop for Desk<'_> {
     fn drop(&mut self) {
-        if self.appended {
+        if self.left > 0 {
             self.ingest.work.notify_one();
         }
     }
@@ -293,7 +309,7 @@ mod tests {
         assert_eq!(desk.append(&event(b"2")), Ok(Offset(8)));
         desk.wake(&waiter);
         drop(desk);
-        let taken = ingest.take(Duration::ZERO);
+        let taken = ingest.take();
         assert_eq!(taken.bodies.iter().map(|body| body.count).sum::<u32>(), 2);
         assert_eq!(ingest.durable(), Offset(7));
         ingest.committed(Offset(9), taken);

@@ -2,6 +2,7 @@
 
 mod answers;
 pub mod clock;
+pub mod committer;
 pub mod dialogue;
 mod fanout;
 pub mod hint;

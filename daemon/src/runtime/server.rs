@@ -17,6 +17,7 @@ use tributary_bridge::{Hint, Settings};
 use tributary_mqtt::Settings as MqttSettings;
 
 use super::answers::{Constants, Daemon, Upstream};
+use super::committer::Committer;
 use super::dialogue::Shared;
 use super::fanout;
 use super::hub::Hub;
@@ -25,6 +26,7 @@ use super::opening::{self, Opened, Recovered};
 use super::routing::{LANE, Routing};
 use super::writer::Writer;
 use crate::config::Config;
+use crate::io::mqtt::{FileCommitter, Inside};
 use crate::io::signals::{Asked, Signals, raise_open_files};
 use crate::io::{clock, control, mqtt, threads};
 use crate::replicate::drive::{self, Context};
@@ -85,6 +87,7 @@ struct Server {
 struct Doors {
     control: control::Listener,
     listeners: Vec<mqtt::Listener>,
+    committer: Arc<FileCommitter>,
 }
 
 /// A lane at work.
@@ -108,7 +111,7 @@ impl Server {
         let ingest = Arc::new(Ingest::new(log.next_offset()));
         let clocks = Arc::new(Mutex::new(clocks));
         let delay = config.log.commit_delay;
-        let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, delay);
+        let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot);
         let hub = Arc::new(Hub::default());
         let mut sockets = Vec::new();
         for address in &config.listeners {
@@ -131,7 +134,9 @@ impl Server {
             upstream: Mutex::new(None),
             table: Mutex::new(table),
         });
-        let writer = threads::spawn("log", move || writer.run())?;
+        let committer = Arc::new(Committer::new(writer, Arc::clone(&ingest), delay));
+        let log_thread = Arc::clone(&committer);
+        let writer = threads::spawn("log", move || log_thread.run())?;
         spawn_async("fan-out", fanout::run(reader, hub, ingest.follow()))?;
         let server = Self {
             path,
@@ -144,12 +149,12 @@ impl Server {
             writer: Mutex::new(Some(writer)),
             stop: watch::Sender::new(false),
         };
-        Ok((server, Doors { control, listeners: sockets }))
+        Ok((server, Doors { control, listeners: sockets, committer }))
     }
 
     /// Lets devices and people in: from here on the routes in force are the configuration's.
     fn open(&self, doors: Doors) {
-        let Doors { control, listeners } = doors;
+        let Doors { control, listeners, committer } = doors;
         tokio::spawn(control::serve(control, Arc::clone(&self.daemon), self.stop.subscribe()));
         let shared = Arc::new(Shared {
             ingest: Arc::clone(&self.daemon.ingest),
@@ -159,8 +164,13 @@ impl Server {
         });
         let places = mqtt::places();
         for listener in listeners {
-            let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
-            tokio::spawn(mqtt::accept(listener, shared, places, self.stop.subscribe()));
+            let inside = Inside { shared: Arc::clone(&shared), committer: Arc::clone(&committer) };
+            tokio::spawn(mqtt::accept(
+                listener,
+                inside,
+                Arc::clone(&places),
+                self.stop.subscribe(),
+            ));
         }
     }
 

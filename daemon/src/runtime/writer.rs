@@ -1,29 +1,23 @@
-//! The log thread: the only one that writes the log and commits.
+//! What writes the log and commits.
 //!
-//! Takes all that waits, appends it, commits once, and only then tells those who wait. While a
-//! commit is under way the next batch gathers. Invariant: nothing is announced as durable that the
+//! Appends all that was taken, commits once, and only then tells those who wait. While a commit is
+//! under way the next batch gathers. Invariant: nothing is announced as durable that the
 //! log's `commit` has not returned for.
 
 use std::sync::{Arc, Mutex};
 
 use core::ops::Range;
-use core::time::Duration;
 
 use tributary_core::Offset;
 use tributary_core::log::{
     AppendError, Clock, CommitError, ControlKind, Counters, End, Frame, Log, LogId, Media,
 };
-use tributary_core::time::{Age, Instant, Timestamp};
+use tributary_core::time::{Age, Timestamp};
 
 use super::clock::{Clocks, Moment};
 use super::ingest::{Closed, ControlRequest, Ingest, Taken};
 use super::snapshot::Snapshot;
-use crate::io::clock::moment;
-use crate::io::threads::pause;
 use crate::sync::lock;
-
-/// How long the thread sleeps at most when nothing arrives.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What others may know of the log.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +36,7 @@ pub struct Facts {
     pub counters: Counters,
 }
 
-/// The log thread's state.
+/// The log, and who is to be told what of it.
 pub struct Writer<M: Media> {
     log: Log<M, Box<[u8]>>,
     ingest: Arc<Ingest>,
@@ -51,10 +45,8 @@ pub struct Writer<M: Media> {
     snapshot: Snapshot,
     /// Those in force at its durable end.
     durable_snapshot: Snapshot,
-    commit_delay: Duration,
     /// Both clocks when the turn under way began.
     clock: Clock,
-    last_commit: Instant,
     evicted: u64,
     facts: Arc<Mutex<Facts>>,
 }
@@ -67,7 +59,6 @@ impl<M: Media> Writer<M> {
         ingest: Arc<Ingest>,
         clocks: Arc<Mutex<Clocks>>,
         snapshot: Snapshot,
-        commit_delay: Duration,
     ) -> Self {
         let facts = Arc::new(Mutex::new(facts_of(&log, 0)));
         Self {
@@ -76,31 +67,16 @@ impl<M: Media> Writer<M> {
             clocks,
             durable_snapshot: snapshot.clone(),
             snapshot,
-            commit_delay,
             clock: Clock { wall: Timestamp(0), age: Age(0), trusted: false },
-            last_commit: Instant(0),
             evicted: 0,
             facts,
         }
     }
 
-    /// Where the thread leaves what others may know.
+    /// Where it leaves what others may know.
     #[must_use]
     pub fn facts(&self) -> Arc<Mutex<Facts>> {
         Arc::clone(&self.facts)
-    }
-
-    /// Runs until the desk is closed for good and everything is durable.
-    pub fn run(mut self) {
-        loop {
-            let taken = self.ingest.take(PATIENCE);
-            if !taken.is_empty() {
-                self.hold_back();
-            } else if self.ingest.closed() == Some(Closed::Stopping) {
-                return;
-            }
-            self.turn(moment(), taken);
-        }
     }
 
     /// Makes durable what was taken, and tells those who wait.
@@ -119,15 +95,6 @@ impl<M: Media> Writer<M> {
             self.ingest.set_closed(Some(Closed::Failed));
         }
         self.publish_facts();
-    }
-
-    /// Spares the card: commits follow each other at the configured distance at least.
-    fn hold_back(&self) {
-        let delay_ms = u64::try_from(self.commit_delay.as_millis()).unwrap_or(u64::MAX);
-        let since_ms = moment().now.ms_since(self.last_commit);
-        if since_ms < delay_ms && self.ingest.closed().is_none() {
-            pause(Duration::from_millis(delay_ms - since_ms));
-        }
     }
 
     fn idle(&mut self, moment: Moment) {
@@ -164,7 +131,6 @@ impl<M: Media> Writer<M> {
         if !done.is_empty() {
             self.durable_snapshot = self.snapshot.clone();
         }
-        self.last_commit = moment.now;
         self.ingest.committed(end.offset, taken);
         for (sender, at) in done {
             // Who asked may have gone meanwhile.

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
-use core::time::Duration;
 
 use fastrand::Rng;
 use tokio::sync::oneshot;
@@ -133,8 +132,7 @@ impl Process {
         let log_id = log.id().0;
         let ingest = Arc::new(Ingest::new(log.next_offset()));
         let clocks = Arc::new(Mutex::new(clocks));
-        let writer =
-            Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, Duration::ZERO);
+        let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot);
         let hub = Arc::new(Hub::default());
         let settings = tributary_mqtt::Settings::default();
         Self {
@@ -227,7 +225,7 @@ impl Process {
     /// Commits all that waits.
     pub(super) fn commit(&mut self, moment: Moment) {
         self.commit_at = None;
-        let taken = self.shared.ingest.take(Duration::ZERO);
+        let taken = self.shared.ingest.take();
         self.writer.turn(moment, taken);
     }
 

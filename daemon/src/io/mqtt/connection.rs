@@ -12,8 +12,9 @@ use core::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::Inside;
 use crate::io::clock::{moment, now, wall};
-use crate::runtime::dialogue::{Dialogue, Shared};
+use crate::runtime::dialogue::Dialogue;
 use crate::runtime::ingest::NotTaken;
 
 /// Bytes read at once.
@@ -30,7 +31,7 @@ thread_local! {
 /// One client's connection.
 pub(super) struct Connection {
     stream: TcpStream,
-    shared: Arc<Shared>,
+    inside: Inside,
     dialogue: Dialogue,
     /// Read, and not dealt with yet.
     unread: Vec<u8>,
@@ -41,9 +42,9 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
-        let dialogue = Dialogue::new(Arc::clone(&shared), moment());
-        Self { stream, shared, dialogue, unread: Vec::new(), wants_more: true, out: Vec::new() }
+    pub(super) fn new(stream: TcpStream, inside: Inside) -> Self {
+        let dialogue = Dialogue::new(Arc::clone(&inside.shared), moment());
+        Self { stream, inside, dialogue, unread: Vec::new(), wants_more: true, out: Vec::new() }
     }
 
     /// Serves the client until one of the two has had enough.
@@ -68,7 +69,7 @@ impl Connection {
 
     /// Waits for the next thing to happen and deals with it.
     async fn turn(&mut self) -> io::Result<()> {
-        let shared = Arc::clone(&self.shared);
+        let shared = Arc::clone(&self.inside.shared);
         // Listened for before the desk is tried: room that is made in between is not missed.
         let space = shared.ingest.space();
         self.dialogue.retry(moment(), &mut self.out);
@@ -151,6 +152,7 @@ impl Connection {
         let progress = self.dialogue.handle_bytes(moment(), bytes, &mut self.out);
         self.wants_more = progress.wants_more || progress.used == bytes.len();
         self.unread.extend_from_slice(&bytes[progress.used..]);
+        self.inside.committer.handle_left(progress.left);
         self.dialogue.handle_wake(moment(), &mut self.out);
     }
 
@@ -177,8 +179,8 @@ impl Connection {
     async fn leave(mut self) {
         let Some(will) = self.dialogue.leave() else { return };
         loop {
-            let space = self.shared.ingest.space();
-            let taken = self.shared.ingest.desk().append(&will.event(wall()));
+            let space = self.inside.shared.ingest.space();
+            let taken = self.inside.shared.ingest.desk().append(&will.event(wall()));
             match taken {
                 Err(NotTaken::Busy) => space.await,
                 Ok(_) | Err(NotTaken::Closed(_)) => return,

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use core::time::Duration;
 
+use crate::io::segments::SegmentFiles;
+use crate::runtime::committer::Committer;
 use crate::runtime::dialogue::Shared;
 use connection::Connection;
 use tokio::net::{TcpListener, TcpSocket};
@@ -25,6 +27,18 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 #[must_use]
 pub fn places() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(CONNECTIONS_MAX))
+}
+
+/// Who commits to a log in files.
+pub type FileCommitter = Committer<SegmentFiles>;
+
+/// What connections reach of the daemon.
+#[derive(Clone)]
+pub struct Inside {
+    /// What all dialogues have in common.
+    pub shared: Arc<Shared>,
+    /// Who makes durable what they leave.
+    pub committer: Arc<FileCommitter>,
 }
 
 /// A socket that listens for devices.
@@ -44,7 +58,7 @@ pub fn listen(address: SocketAddr) -> io::Result<Listener> {
 /// Accepts connections until told to stop.
 pub async fn accept(
     listener: Listener,
-    shared: Arc<Shared>,
+    inside: Inside,
     places: Arc<Semaphore>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -55,9 +69,9 @@ pub async fn accept(
         };
         match accepted {
             Ok((stream, place)) => {
-                let shared = Arc::clone(&shared);
+                let connection = Connection::new(stream, inside.clone());
                 tokio::spawn(async move {
-                    Connection::new(stream, shared).run().await;
+                    connection.run().await;
                     drop(place);
                 });
             }

@@ -1,0 +1,135 @@
+//! Who commits: the log thread, or a connection on the spot.
+//!
+//! From a socket to the log thread and back an event waits for two threads to wake, which takes
+//! about as long as a fast disk's sync. So a connection whose event finds the log at rest, on a disk
+//! that has just been quick, commits it itself: one device that waits for each PUBACK gets it after
+//! one sync, not two. Under load, on slow cards and with `commit.delay` the log thread commits, and
+//! connections go on reading meanwhile. Invariant: what is taken from the desk is written before
+//! anything else is taken, so offsets stay in order; the writer's lock is held for both.
+
+use std::sync::{Arc, Mutex};
+
+use core::time::Duration;
+
+use tributary_core::log::Media;
+use tributary_core::time::Instant;
+
+use super::ingest::{Closed, Ingest};
+use super::writer::Writer;
+use crate::io::clock::{micros, moment};
+use crate::io::threads::pause;
+use crate::sync::lock;
+
+/// How long the log thread sleeps at most when nothing arrives.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// A connection commits on the spot only if the last commit took no longer: so long may it keep a
+/// worker from its other connections.
+const SPOT_COMMIT_US_MAX: u64 = 1_000;
+/// A connection commits on the spot only if its read left no more events: more come from a client
+/// that does not wait for each PUBACK, and is better read on.
+const SPOT_EVENTS_MAX: usize = 4;
+/// The log is at rest when nothing was committed for this part of the time that a commit takes.
+const REST_DIVISOR: u64 = 4;
+
+/// The log's writer, and whose turn it is to use it.
+pub struct Committer<M: Media> {
+    writer: Mutex<Writer<M>>,
+    ingest: Arc<Ingest>,
+    /// Distance between two commits, to spare the card.
+    delay: Duration,
+    pace: Mutex<Pace>,
+}
+
+/// How the last commit went, by a clock in microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    ended_us: u64,
+    took_us: u64,
+}
+
+impl<M: Media> Committer<M> {
+    /// For the writer of the log that `ingest` gathers events for.
+    #[must_use]
+    pub fn new(writer: Writer<M>, ingest: Arc<Ingest>, delay: Duration) -> Self {
+        Self { writer: Mutex::new(writer), ingest, delay, pace: Mutex::new(Pace::UNKNOWN) }
+    }
+
+    /// The log thread: runs until the desk is closed for good and everything is durable.
+    pub fn run(&self) {
+        let mut last = Instant(0);
+        loop {
+            if self.ingest.wait(PATIENCE) {
+                self.hold_back(last);
+            } else if self.ingest.closed() == Some(Closed::Stopping) {
+                return;
+            }
+            self.commit(&mut lock(&self.writer));
+            last = moment().now;
+        }
+    }
+
+    /// A connection has left so many events at the desk, without waking the log thread: commits
+    /// them on the spot, or wakes it.
+    pub fn handle_left(&self, events: usize) {
+        if events == 0 {
+            return;
+        }
+        let quick = self.delay.is_zero() && lock(&self.pace).lets_commit(micros(), events);
+        if quick && let Ok(mut writer) = self.writer.try_lock() {
+            self.commit(&mut writer);
+        } else {
+            self.ingest.wake();
+        }
+    }
+
+    fn commit(&self, writer: &mut Writer<M>) {
+        let taken = self.ingest.take();
+        let any = !taken.is_empty();
+        let begun = micros();
+        writer.turn(moment(), taken);
+        if any {
+            *lock(&self.pace) = Pace::of(begun, micros());
+        }
+    }
+
+    /// Spares the card: commits follow each other at the configured distance at least.
+    fn hold_back(&self, last: Instant) {
+        let delay_ms = u64::try_from(self.delay.as_millis()).unwrap_or(u64::MAX);
+        let since_ms = moment().now.ms_since(last);
+        if since_ms < delay_ms && self.ingest.closed().is_none() {
+            pause(Duration::from_millis(delay_ms - since_ms));
+        }
+    }
+}
+
+impl Pace {
+    /// Before the first commit: it may be slow.
+    const UNKNOWN: Self = Self { ended_us: 0, took_us: u64::MAX };
+
+    fn of(begun_us: u64, ended_us: u64) -> Self {
+        Self { ended_us, took_us: ended_us.saturating_sub(begun_us) }
+    }
+
+    /// Whether a connection that has left so many events had better commit itself.
+    fn lets_commit(self, now_us: u64, events: usize) -> bool {
+        let rest_us = now_us.saturating_sub(self.ended_us);
+        events <= SPOT_EVENTS_MAX
+            && self.took_us <= SPOT_COMMIT_US_MAX
+            && rest_us >= self.took_us / REST_DIVISOR
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_event_on_a_quick_disk_at_rest_is_committed_on_the_spot() {
+        let pace = Pace::of(1_000, 1_100);
+        assert!(pace.lets_commit(1_125, 1));
+        assert!(!pace.lets_commit(1_110, 1), "others come at the same time");
+        assert!(!pace.lets_commit(1_125, SPOT_EVENTS_MAX + 1), "a client with a window");
+        assert!(!Pace::of(1_000, 2_001).lets_commit(9_000, 1), "a slow card");
+        assert!(!Pace::UNKNOWN.lets_commit(u64::MAX, 1), "no commit was seen yet");
+    }
+}
