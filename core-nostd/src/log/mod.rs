@@ -27,6 +27,7 @@ mod report;
 mod ring;
 mod salvage;
 mod segment;
+mod survey;
 mod walk;
 mod window;
 mod writer;
@@ -41,6 +42,7 @@ pub use media::{Geometry, Media, ReadMedia};
 pub use reader::{ReadError, Reader};
 pub use recovery::{OpenError, Recovery};
 pub use report::{GAPS_MAX, Report};
+pub use survey::{SegmentInfo, SegmentState, segment_state};
 pub use writer::{AppendError, CommitError, Frame, Log, body_bytes_max, buffer_bytes};
 
 use crate::Offset;

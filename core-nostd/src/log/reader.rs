@@ -9,7 +9,7 @@ use core::fmt;
 use core::ops::Range;
 
 use super::chunk::Chunk;
-use super::frame::{HEADER_BYTES, Kind};
+use super::frame::{FrameHeader, HEADER_BYTES, Kind};
 use super::media::ReadMedia;
 use super::ring::{Placed, Ring};
 use super::segment::{Found, SegmentHeader};
@@ -247,16 +247,14 @@ impl Reader {
             self.place = None;
             return Turn::Again;
         }
-        window.show(None);
-        let limit = window.limit;
-        let found = place.walk.look_behind(window, place.walk.at..limit);
+        let found = place.look_behind(window);
         let in_head = place.placed.header.sequence >= end.sequence;
         let base = if let Some((at, frame)) = found {
             let (next, generation, age) = (frame.base, frame.generation, place.walk.age);
             place.walk = Walk { at, next, generation, age };
             Some(frame.base)
         } else {
-            place.walk.at = limit;
+            place.walk.at = window.limit;
             // Of another segment only the next one tells where it ended.
             in_head.then_some(end.offset)
         };
@@ -326,6 +324,24 @@ impl Place {
             self.walk.pass(&header);
         };
         Walked { used: (self.walk.at - begin) as usize, wanted, stop }
+    }
+
+    /// The first frame that goes on behind what cannot be read here, in any copy of its page.
+    fn look_behind<M: ReadMedia>(&self, window: &mut Window<'_, M>) -> Option<(u32, FrameHeader)> {
+        let (at, limit, page_bytes) = (self.walk.at, window.limit, window.geometry.page_bytes);
+        window.show(None);
+        let mut first = self.walk.look_behind(window, at..limit);
+        for slot in [1, 2] {
+            let Some(page_at) = window.page_in_slot(slot, self.placed.header.base) else {
+                continue;
+            };
+            // Only what comes before the best so far is of interest.
+            let end = first.map_or(limit, |(place, _)| place).min(page_at + page_bytes);
+            window.show(Some(Overlay { slot, page_at }));
+            first = self.walk.look_behind(window, at..end).or(first);
+        }
+        window.show(None);
+        first
     }
 
     /// Looks for the frame here in the slots: that of a segment that failed while it was the

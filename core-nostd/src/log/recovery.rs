@@ -12,7 +12,7 @@ use super::report::Report;
 use super::ring::{Head, Placed, Ring, find_head};
 use super::salvage::{Found, Salvage, Sources};
 use super::writer::Log;
-use super::{Clock, Control, ControlKind, Entropy, LogId};
+use super::{Clock, Control, ControlKind, End, Entropy, LogId, Tail};
 use crate::Offset;
 use crate::crc::Crc32c;
 
@@ -126,6 +126,24 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
     #[must_use]
     pub const fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// The end that was found, for readers of what is there, while nothing writes; `None` if there is
+    /// no log. Offsets between it and the report's `next` are missing.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        let Placed { index, header } = self.head.ok()?;
+        let Found { at, next, .. } = self.found;
+        Some(End { offset: next, sequence: header.sequence, segment: index, at })
+    }
+
+    /// The last page up to that end, which readers need: its own place may hold something else.
+    #[must_use]
+    pub fn tail(&self) -> Option<Tail<'_>> {
+        let Placed { index, header } = self.head.ok()?;
+        let at = header.geometry(self.media.geometry()).page_at(self.found.at);
+        let bytes = &self.buffer.borrow()[..(self.found.at - at) as usize];
+        Some(Tail { segment: index, at, bytes })
     }
 
     /// Where the log lies.

@@ -5,7 +5,7 @@
 //! Where none has the next frame, the log ends, unless a frame behind proves that what is missing
 //! was durable: then it is damage, a gap, and the walk goes on behind.
 
-use super::frame::{FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Kind};
+use super::frame::{FrameHeader, HEADER_BYTES, Kind};
 use super::generations::{Generation, remember, remember_all};
 use super::media::ReadMedia;
 use super::report::Report;
@@ -15,9 +15,6 @@ use super::window::{Overlay, Window};
 use super::{Control, ControlKind};
 use crate::Offset;
 use crate::time::Age;
-
-/// How many places in a slot are tried for finding out which page it holds.
-const SLOT_TRIES_MAX: usize = 64;
 
 /// Which copies of a page its frames were read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,7 +103,7 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
             spare,
             mended: heapless::Vec::new(),
         };
-        this.slots = [this.page_in_slot(1), this.page_in_slot(2)];
+        this.slots = [1, 2].map(|slot| this.window.page_in_slot(slot, placed.header.base));
         this
     }
 
@@ -330,22 +327,5 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
                 return;
             }
         }
-    }
-
-    /// The page that a slot holds, by the first frame in it that is valid for some page.
-    fn page_in_slot(&mut self, slot: u32) -> Option<u32> {
-        let (geometry, seal, next) = (self.window.geometry, self.window.seal, self.walk.next);
-        let page_bytes = geometry.page_bytes as usize;
-        let page = self.window.bytes(slot * geometry.page_bytes, page_bytes);
-        let heads = (0..).zip(page.windows(FRAME_HEADER_BYTES));
-        let plausible =
-            heads.filter(|(_, head)| FrameHeader::is_plausible(head, next, geometry.segment_bytes));
-        plausible.take(SLOT_TRIES_MAX).find_map(|(at, head)| {
-            let head = head.first_chunk()?;
-            let pages = (geometry.data_at()..geometry.segment_bytes).step_by(page_bytes);
-            let mut fits =
-                pages.filter(|page| FrameHeader::decode(head, seal, page + at).is_some());
-            fits.next()
-        })
     }
 }

@@ -3,6 +3,10 @@
 use super::frame::{FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Seal};
 use super::media::{Geometry, ReadMedia};
 use super::ring::{Placed, Ring};
+use crate::Offset;
+
+/// How many places in a slot are tried for finding out which page it holds.
+const SLOT_TRIES_MAX: usize = 64;
 
 /// A page that is read from a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +109,25 @@ impl<'w, M: ReadMedia> Window<'w, M> {
             FrameHeader::decode(self.bytes(at, FRAME_HEADER_BYTES).first_chunk()?, seal, at)?;
         let room = self.limit - at - HEADER_BYTES;
         (header.body_bytes <= room).then_some(header)
+    }
+
+    /// The page that a slot holds, by the first frame in it that is valid for some page; `from`: offsets
+    /// in this segment are not below. Shows no overlay afterwards.
+    pub(super) fn page_in_slot(&mut self, slot: u32, from: Offset) -> Option<u32> {
+        self.show(None);
+        let (geometry, seal) = (self.geometry, self.seal);
+        let page_bytes = geometry.page_bytes as usize;
+        let page = self.bytes(slot * geometry.page_bytes, page_bytes);
+        let heads = (0..).zip(page.windows(FRAME_HEADER_BYTES));
+        let plausible =
+            heads.filter(|(_, head)| FrameHeader::is_plausible(head, from, geometry.segment_bytes));
+        plausible.take(SLOT_TRIES_MAX).find_map(|(at, head)| {
+            let head = head.first_chunk()?;
+            let pages = (geometry.data_at()..geometry.segment_bytes).step_by(page_bytes);
+            let mut fits =
+                pages.filter(|page| FrameHeader::decode(head, seal, page + at).is_some());
+            fits.next()
+        })
     }
 
     fn buffer_at(&self, at: u32) -> &[u8] {
