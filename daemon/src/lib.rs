@@ -4,6 +4,7 @@
 //! - [`runtime`]: what is joined to what while it runs.
 //! - [`replicate`]: from the log to Kafka.
 //! - [`io`]: everything that asks something of the operating system.
+//! - [`log_tools`]: looking at a log from outside.
 //! - [`cli`]: the commands.
 
 #[cfg(feature = "bench")]
@@ -13,6 +14,7 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod io;
+pub mod log_tools;
 pub mod replicate;
 pub mod runtime;
 mod sync;

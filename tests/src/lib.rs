@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod delivery;
 pub mod device;
 pub mod disk;
+pub mod golden;
 pub mod history;
 pub mod mutants;
 pub mod ports;

@@ -2,7 +2,9 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
 
 mod init;
+mod log;
 mod logging;
+mod progress;
 mod status;
 mod tail;
 
@@ -80,13 +82,16 @@ enum Command {
     ///   tributary tail --from 0 --end        everything that the log still holds
     #[command(verbatim_doc_comment)]
     Tail(tail::TailArgs),
+    /// Look at the log's files, of a running daemon or of none: what is in them, and what is lost
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Show a bad day: a fleet, an outage, a kill, and the account of it
     ///
     /// Starts a gateway, a Kafka stand-in and simulated devices on this machine; needs nothing
     /// else. Takes less than a minute. Exit code 1 if anything was lost, doubled or out of order.
     #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
-    /// Measure a broker: this one, or another
+    /// Measure a broker, or the disk or card under the log
     #[cfg(feature = "bench")]
     #[command(subcommand)]
     Bench(crate::bench::BenchCommand),
@@ -144,6 +149,7 @@ pub fn main() -> ExitCode {
         Command::Init { path } => init::run(&path),
         Command::Status { place, json } => status::run(&place, json),
         Command::Tail(args) => tail::run(&args),
+        Command::Log(command) => log::run(&command),
         #[cfg(feature = "demo")]
         Command::Demo(args) => return crate::demo::run(&args),
         #[cfg(feature = "bench")]
@@ -155,9 +161,11 @@ pub fn main() -> ExitCode {
 #[cfg(feature = "bench")]
 fn bench(command: &crate::bench::BenchCommand) -> Result<(), ExitCode> {
     match crate::bench::run(command) {
-        Ok(text) => {
-            println!("{text}");
-            Ok(())
+        Ok((text, is_good)) => {
+            if !text.is_empty() {
+                println!("{text}");
+            }
+            if is_good { Ok(()) } else { Err(ExitCode::from(FAILED)) }
         }
         Err(error) => {
             eprintln!("error: {error}");

@@ -28,6 +28,11 @@ const REQUEST_BYTES_MAX: u64 = 64 << 10;
 pub enum Request {
     /// How the daemon stands: one line.
     Status,
+    /// How far a stream of the log is durable, for reading its files: one line.
+    LogEnd {
+        /// The stream's name.
+        stream: String,
+    },
     /// Events, a line each, as they become durable.
     Tail {
         /// MQTT topic filter; none selects all.
@@ -45,6 +50,8 @@ pub enum Request {
 pub trait Answers: Send + Sync + 'static {
     /// One line, without its end.
     fn status(&self) -> impl Future<Output = String> + Send;
+    /// One line, without its end.
+    fn log_end(&self, stream: &str) -> impl Future<Output = String> + Send;
     /// Lines, until `lines` is closed.
     fn tail(&self, request: Request, lines: Lines) -> impl Future<Output = io::Result<()>> + Send;
 }
@@ -149,6 +156,11 @@ async fn answer<A: Answers>(stream: UnixStream, answers: &A) -> io::Result<()> {
     match serde_json::from_str(&line) {
         Ok(Request::Status) => {
             let mut text = answers.status().await;
+            text.push('\n');
+            lines.send(&text).await
+        }
+        Ok(Request::LogEnd { stream }) => {
+            let mut text = answers.log_end(&stream).await;
             text.push('\n');
             lines.send(&text).await
         }

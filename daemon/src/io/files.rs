@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
+use tributary_core::log::Entropy;
+
 /// The largest configuration that is read.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 
@@ -31,6 +33,18 @@ pub fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
 #[must_use]
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Random numbers for one opening of a log.
+///
+/// # Errors
+/// If the operating system has none to give.
+pub fn entropy() -> std::io::Result<Entropy> {
+    Ok(Entropy {
+        log_id: random_u64()?,
+        generation: u32::try_from(random_u64()? >> 32).unwrap_or_default(),
+        salt: random_u64()?,
+    })
 }
 
 /// Random numbers for identities and salts.

@@ -6,6 +6,7 @@ pub mod control;
 pub mod crc;
 pub mod files;
 pub mod kafka;
+pub mod log_files;
 pub mod mqtt;
 pub mod segments;
 pub mod signals;

@@ -18,6 +18,7 @@ use crate::io::clock::moment;
 use crate::io::control::{Answers, Lines, Request};
 use crate::io::crc::crc32c;
 use crate::io::segments::SegmentReader;
+use crate::log_tools::{INPUT, LogEnd};
 use crate::replicate::report::Report;
 use crate::replicate::table::Table;
 use crate::sync::lock;
@@ -151,6 +152,16 @@ impl Answers for Daemon {
     async fn status(&self) -> String {
         let status = tokio::task::block_in_place(|| Daemon::status(self));
         serde_json::to_string(&status).unwrap_or_else(|_| unreachable!("plain values"))
+    }
+
+    async fn log_end(&self, stream: &str) -> String {
+        let answer = if stream == INPUT {
+            let (end, oldest, tail) = self.log.durable();
+            serde_json::to_string(&LogEnd::new(end, oldest, &tail))
+        } else {
+            serde_json::to_string(&LogEnd::no_such(stream))
+        };
+        answer.unwrap_or_else(|_| unreachable!("plain values"))
     }
 
     async fn tail(&self, request: Request, lines: Lines) -> io::Result<()> {

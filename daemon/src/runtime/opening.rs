@@ -11,7 +11,7 @@ use super::snapshot::Snapshot;
 use crate::config::Config;
 use crate::io::clock::moment;
 use crate::io::crc::crc32c;
-use crate::io::files::{host_name, random_u64};
+use crate::io::files::{entropy, host_name};
 use crate::io::segments::{SegmentFiles, SegmentReader};
 use crate::replicate::table::Table;
 
@@ -63,13 +63,8 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
         .map_err(|error| Failure::Directory(error.to_string()))?;
     files.make_ahead()?;
     let (reader, file_system) = (files.reader(), files.file_system().to_owned());
-    let entropy = Entropy {
-        log_id: random_u64()?,
-        generation: u32::try_from(random_u64()? >> 32).expect("32 bits are left"),
-        salt: random_u64()?,
-    };
-    let recovered =
-        recover(files, entropy, moment()).map_err(|error| Failure::Directory(error.to_string()))?;
+    let recovered = recover(files, entropy()?, moment())
+        .map_err(|error| Failure::Directory(error.to_string()))?;
     let Recovered { log, report, .. } = &recovered;
     let name = || format!("{}-{:04x}", host_name(), log.id().0 >> 48);
     let gateway = config.gateway.clone().unwrap_or_else(name);

@@ -52,6 +52,11 @@ impl Snapshot {
         self.routes.as_deref()
     }
 
+    /// All hints, in the order of their lanes.
+    pub fn hints(&self) -> impl Iterator<Item = super::hint::LaneHint> {
+        self.hints.values().filter_map(|body| super::hint::LaneHint::decode(body))
+    }
+
     /// The hint of a lane.
     #[must_use]
     pub fn hint(&self, lane: &str) -> Option<super::hint::LaneHint> {

@@ -25,6 +25,13 @@ impl SegmentReader {
         self.shared.end()
     }
 
+    /// The durable end, the oldest offset that is kept, and the bytes of the last page up to the
+    /// end, all of one moment.
+    #[must_use]
+    pub fn durable(&self) -> (End, Offset, Vec<u8>) {
+        self.shared.durable()
+    }
+
     /// The oldest offset that is kept.
     #[must_use]
     pub fn oldest(&self) -> Offset {

@@ -73,6 +73,12 @@ impl Shared {
         lock(&self.durable).oldest
     }
 
+    /// The durable end, the oldest offset, and the bytes of the last page up to the end.
+    pub(super) fn durable(&self) -> (End, Offset, Vec<u8>) {
+        let durable = lock(&self.durable);
+        (durable.end, durable.oldest, durable.bytes.clone())
+    }
+
     /// Copies what `into` has of the last page and behind it; how much of `into` lies before.
     pub(super) fn copy_tail(&self, segment: u32, at: u32, into: &mut [u8]) -> usize {
         let durable = lock(&self.durable);

@@ -1,0 +1,153 @@
+//! A log that was opened for reading.
+
+use tributary_core::Offset;
+use tributary_core::log::{
+    BODY_BYTES_MAX, Chunk, Control, End, Item, ReadMedia, Reader, Recovery, Report, buffer_bytes,
+};
+
+use super::end::Told;
+use super::{CHUNK_BYTES, LogEnd, Place, ToolError};
+use crate::io::crc::crc32c;
+use crate::io::log_files::{LogFiles, streams};
+use crate::runtime::snapshot::Snapshot;
+
+/// Who knows where the log ends.
+#[derive(Debug)]
+pub enum Source {
+    /// A running daemon.
+    Daemon,
+    /// Recovery, from the files of a log that nobody has open.
+    Files(Box<Report>),
+}
+
+/// A log that can be read up to its end.
+#[derive(Debug)]
+pub struct OpenedLog {
+    /// The files.
+    pub files: LogFiles,
+    /// The end; `None`: there is no event and never was.
+    pub end: Option<End>,
+    /// The oldest offset that is kept.
+    pub oldest: Offset,
+    /// The offset that the next event gets; between the end and it, offsets are missing.
+    pub next: Offset,
+    /// The control records in force at the end.
+    pub snapshot: Snapshot,
+    /// Who told.
+    pub source: Source,
+}
+
+impl OpenedLog {
+    /// Opens a log for reading; `answer`: what the daemon that has it told, if there is one.
+    ///
+    /// # Errors
+    /// If there is no log, or it cannot be read.
+    pub fn open(place: &Place, answer: Option<&LogEnd>) -> Result<Self, ToolError> {
+        let files = LogFiles::open(&place.dir, &place.stream);
+        let files = files.map_err(|error| ToolError::Directory(describe(place, &error)))?;
+        match answer {
+            Some(answer) => Self::of_daemon(files, answer).map_err(ToolError::Directory),
+            None => Self::of_files(place, files),
+        }
+    }
+
+    fn of_daemon(mut files: LogFiles, answer: &LogEnd) -> Result<Self, String> {
+        let Told { end, oldest, page_at, bytes } = answer.read()?;
+        files.set_tail(end.segment, page_at, bytes);
+        let mut log = Self {
+            files,
+            end: Some(end),
+            oldest,
+            next: end.offset,
+            snapshot: Snapshot::default(),
+            source: Source::Daemon,
+        };
+        log.snapshot = log.snapshot_at_end();
+        Ok(log)
+    }
+
+    fn of_files(place: &Place, files: LogFiles) -> Result<Self, ToolError> {
+        let dir = place.dir.display();
+        let unusable =
+            |error: &dyn core::fmt::Display| ToolError::Directory(format!("{dir}: {error}"));
+        // Room for the pages of any log, whatever the first header says.
+        let room = buffer_bytes(files.geometry(), BODY_BYTES_MAX).max(CHUNK_BYTES);
+        let mut snapshot = Snapshot::default();
+        let mut note = |control: Control<'_>| snapshot.note_control(&control);
+        let recovery = Recovery::run(files, vec![0; room], Offset(0), crc32c, &mut note)
+            .map_err(|error| unusable(&error))?;
+        let (report, end) = (recovery.report().clone(), recovery.end());
+        let tail = recovery.tail().map(|tail| (tail.segment, tail.at, tail.bytes.to_vec()));
+        drop(recovery);
+        let mut files =
+            LogFiles::open(&place.dir, &place.stream).map_err(|error| unusable(&error))?;
+        if let Some((segment, at, bytes)) = tail {
+            files.set_tail(segment, at, bytes);
+        }
+        let (oldest, next) = (report.oldest, report.next);
+        Ok(Self { files, end, oldest, next, snapshot, source: Source::Files(Box::new(report)) })
+    }
+
+    /// The control records in force at the end: a reader that begins there gets its whole segment.
+    fn snapshot_at_end(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        let mut pages = self.pages(self.next);
+        while let Some(chunk) = pages.next(self) {
+            for item in chunk {
+                if let Item::Control(control) = item {
+                    snapshot.note_control(&control);
+                }
+            }
+        }
+        snapshot
+    }
+
+    /// Reads from an offset on.
+    #[must_use]
+    pub fn pages(&self, from: Offset) -> Pages {
+        // No frame is larger than its segment.
+        let room = (self.files.geometry().segment_bytes as usize).max(CHUNK_BYTES);
+        Pages { reader: Reader::new(from, crc32c), buffer: vec![0; room] }
+    }
+}
+
+/// What is read of a log, chunk by chunk.
+#[derive(Debug)]
+pub struct Pages {
+    reader: Reader,
+    buffer: Vec<u8>,
+}
+
+impl Pages {
+    /// The next frames, or the next gap; `None` at the end.
+    ///
+    /// # Panics
+    /// Never: the buffer takes a whole segment.
+    pub fn next<'b>(&'b mut self, log: &OpenedLog) -> Option<Chunk<'b>> {
+        let read = self.reader.read(&log.files, log.end?, &mut self.buffer);
+        read.expect("a frame is not larger than its segment")
+    }
+
+    /// The first offset that was not read yet.
+    #[must_use]
+    pub const fn next_offset(&self) -> Offset {
+        self.reader.next_offset()
+    }
+}
+
+fn describe(place: &Place, error: &std::io::Error) -> String {
+    let Place { dir, stream } = place;
+    let dir_shown = dir.display();
+    match error.kind() {
+        std::io::ErrorKind::NotFound if dir.is_dir() => {
+            let others = streams(dir).unwrap_or_default();
+            if others.is_empty() {
+                format!("{dir_shown} holds no log: name its data directory with --dir")
+            } else {
+                let others = others.join(", ");
+                format!("{dir_shown} holds no stream `{stream}`; there are: {others}")
+            }
+        }
+        _ => format!("cannot read {dir_shown}: {error}"),
+    }
+}
