@@ -30,7 +30,7 @@ mod task;
 mod transaction;
 mod wire;
 
-pub use batch::{BatchBuilder, Header, Partitioner, PushError, Record};
+pub use batch::{BatchBuilder, Codec, Compression, Costs, Header, Partitioner, PushError, Record};
 pub use bytes::Bytes;
 pub use position::{Hint, Position};
 pub use reconcile::{Halt, Local, reconcile};

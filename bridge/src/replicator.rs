@@ -7,7 +7,7 @@ use tributary_core::Offset;
 use tributary_core::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::batch::BatchBuilder;
+use crate::batch::{BatchBuilder, Chooser};
 use crate::failure::Failure;
 use crate::links::Links;
 use crate::position::Position;
@@ -74,6 +74,7 @@ pub struct Replicator {
     /// What the last session has left to the next.
     memory: Memory,
     pace: Pace,
+    chooser: Chooser,
     backoff: Backoff,
 }
 
@@ -95,6 +96,7 @@ impl Replicator {
             rest: now,
             memory: Memory::default(),
             pace: Pace::new(&settings),
+            chooser: Chooser::new(settings.compression),
             backoff: Backoff::new(seed),
             settings,
         };
@@ -180,8 +182,10 @@ impl Replicator {
     /// If the batch is empty without need, or `next` is not beyond the last position, or not of its generation, or its account is
     /// longer than [`crate::limits::ACCOUNT_BYTES_MAX`].
     pub fn handle_batch(&mut self, now: Instant, batch: BatchBuilder, next: Position) {
+        let codec = self.chooser.choose(batch.sample(), self.pace.rate());
+        self.status.codec = codec;
         self.with_session(now, |session, cx| {
-            session.handle_batch(cx, batch, next);
+            session.handle_batch(cx, (batch, codec), next);
             Ok(())
         });
     }

@@ -1,5 +1,6 @@
 //! What the operator decides about one lane of the bridge, and the names that follow from it.
 
+use crate::batch::{Codec, Compression};
 use crate::limits::RECORDS_MAX;
 
 /// The topic in whose name positions are committed: nothing is ever written to it, but Kafka
@@ -28,6 +29,8 @@ pub struct Settings {
     pub request_timeout_ms: u32,
     /// How much one transaction may carry.
     pub batch: BatchLimits,
+    /// What record batches are compressed with.
+    pub compression: Compression,
     /// How missing topics are made.
     pub create: Creation,
 }
@@ -64,6 +67,7 @@ impl Settings {
             transaction_timeout_ms: 15_000,
             request_timeout_ms: 15_000,
             batch: BatchLimits::default(),
+            compression: Compression::Fixed(Codec::None),
             create: Creation::default(),
         }
     }

@@ -5,6 +5,7 @@ use core::fmt;
 use tributary_core::Offset;
 use tributary_core::time::Instant;
 
+use crate::batch::Codec;
 use crate::reconcile::Halt;
 
 /// A replicator's condition and its counters.
@@ -18,6 +19,8 @@ pub struct Status {
     pub refused: Option<Refusal>,
     /// The cluster's finalized `transaction.version`, as of the last session.
     pub transaction_version: Option<i16>,
+    /// What the last transaction was compressed with.
+    pub codec: Codec,
     /// What was done since the replicator was made.
     pub counters: Counters,
 }
@@ -68,6 +71,8 @@ pub struct Counters {
     pub transactions: u64,
     /// Records in committed transactions.
     pub records: u64,
+    /// Bytes of the record batches in committed transactions, before compression.
+    pub batch_bytes: u64,
     /// Bytes handed to connections.
     pub bytes_sent: u64,
     /// Requests sent again after an answer that asked for it.

@@ -12,11 +12,11 @@
 use bytes::Bytes;
 use tributary_core::Offset;
 
-use super::{Header, Record, varint};
+use super::{Codec, Header, Record, varint};
 
 pub(super) const HEADER_BYTES: usize = 61;
 const MAGIC: u8 = 2;
-/// No compression, the producer's timestamps, transactional.
+/// The producer's timestamps, transactional; the codec's bits are added.
 const ATTRIBUTES: i16 = 0x10;
 
 /// A batch that still takes records.
@@ -93,10 +93,24 @@ impl OpenBatch {
         self.last = record.offset;
     }
 
-    /// Stamps the batch and computes its CRC.
-    pub(super) fn seal(self, producer: Producer, sequence: i32) -> SealedBatch {
+    /// The records taken so far, encoded.
+    pub(super) fn records(&self) -> &[u8] {
+        &self.buffer[HEADER_BYTES..]
+    }
+
+    /// Compresses the batch if that makes it smaller, stamps it and computes its CRC.
+    pub(super) fn seal(self, codec: Codec, producer: Producer, sequence: i32) -> SealedBatch {
         assert!(self.count > 0, "a batch is opened for a record");
+        let mut attributes = ATTRIBUTES;
         let Self { mut buffer, count, base_timestamp, max_timestamp, first, last } = self;
+        if codec != Codec::None {
+            let mut smaller = vec![0; HEADER_BYTES];
+            codec.compress(&buffer[HEADER_BYTES..], &mut smaller);
+            if smaller.len() < buffer.len() {
+                attributes |= codec.attribute();
+                buffer = smaller;
+            }
+        }
         let length = i32::try_from(buffer.len() - 12).expect("a batch is limited to far below");
         let mut head = Head { buffer: &mut buffer, at: 0 };
         head.put(0_i64.to_be_bytes());
@@ -104,7 +118,7 @@ impl OpenBatch {
         head.put((-1_i32).to_be_bytes());
         head.put([MAGIC]);
         head.put([0; 4]);
-        head.put(ATTRIBUTES.to_be_bytes());
+        head.put(attributes.to_be_bytes());
         head.put((count - 1).to_be_bytes());
         head.put(base_timestamp.to_be_bytes());
         head.put(max_timestamp.to_be_bytes());

@@ -3,6 +3,7 @@
 //! A [`BatchBuilder`] holds open record batches (format v2), one per topic and partition, and seals
 //! one when it is full. A payload is copied once, into its batch.
 
+mod compress;
 mod encode;
 mod murmur2;
 mod varint;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 use tributary_core::Offset;
 use tributary_core::time::Timestamp;
 
+pub(crate) use compress::Chooser;
+pub use compress::{Codec, Compression, Costs};
 pub(crate) use encode::{Producer, SealedBatch, sequence_after};
 
 use crate::settings::BatchLimits;
@@ -238,10 +241,16 @@ impl BatchBuilder {
         self.missing.take()
     }
 
-    /// Stamps every batch; `sequence` gives the next sequence number of a topic and partition and
+    /// Records of the first batch, encoded: a sample for the choice of a codec.
+    pub(crate) fn sample(&self) -> &[u8] {
+        self.chains.first().map_or(&[], |chain| chain.full.first().unwrap_or(&chain.open).records())
+    }
+
+    /// Compresses and stamps every batch; `sequence` gives the next sequence number of a topic and partition and
     /// moves it on by the count it is told.
     pub(crate) fn seal(
         self,
+        codec: Codec,
         producer: Producer,
         mut sequence: impl FnMut(&str, i32, i32) -> i32,
     ) -> Vec<SealedChain> {
@@ -252,7 +261,7 @@ impl BatchBuilder {
             let batches = batches
                 .map(|batch| {
                     let first = sequence(&topic, partition, batch.count());
-                    batch.seal(producer, first)
+                    batch.seal(codec, producer, first)
                 })
                 .collect();
             SealedChain { topic, partition, batches }

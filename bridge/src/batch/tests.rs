@@ -32,7 +32,7 @@ fn record<'a>(offset: u64, value: &'a [u8], headers: &'a [Header<'a>]) -> Record
 
 fn seal(builder: BatchBuilder) -> Vec<SealedChain> {
     let mut next = 0;
-    builder.seal(PRODUCER, |_, _, count| {
+    builder.seal(Codec::None, PRODUCER, |_, _, count| {
         next += count;
         next - count
     })

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use tributary_core::Offset;
 use tributary_core::time::Instant;
 
-use crate::batch::{BatchBuilder, Origin, Producer, gateway_hash, sequence_after};
+use crate::batch::{BatchBuilder, Codec, Origin, Producer, gateway_hash, sequence_after};
 use crate::failure::Failure;
 use crate::links::{Links, Role};
 use crate::position::Position;
@@ -196,7 +196,7 @@ impl Session {
     pub(crate) fn handle_batch(
         &mut self,
         cx: &mut Context<'_>,
-        mut batch: BatchBuilder,
+        (mut batch, codec): (BatchBuilder, Codec),
         next: Position,
     ) {
         let (Stage::Live { position, asked }, Some(producer)) =
@@ -217,7 +217,7 @@ impl Session {
         self.parts.topics.refresh_if_old(cx.now);
         let (claim, size) = (next.claim_after(position), (batch.len(), batch.bytes()));
         let sequences = &mut self.parts.sequences;
-        let chains = batch.seal(producer, |topic, partition, count| {
+        let chains = batch.seal(codec, producer, |topic, partition, count| {
             let next = sequences.entry((topic.to_owned(), partition)).or_default();
             core::mem::replace(next, sequence_after(*next, count))
         });

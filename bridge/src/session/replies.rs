@@ -98,6 +98,7 @@ impl Session {
         self.transaction = None;
         cx.counters.transactions += 1;
         cx.counters.records += ended.records;
+        cx.counters.batch_bytes += ended.bytes;
         cx.links.outputs.push_back(Output::Committed(ended.position.clone()));
         if let Stage::Live { position, .. } = &mut self.stage {
             *position = ended.position;

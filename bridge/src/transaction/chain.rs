@@ -73,6 +73,11 @@ impl Chain {
         (may_go && self.sent < self.batches.len()).then_some(self.sent)
     }
 
+    /// Bytes of its batches as they are sent.
+    pub(super) fn bytes(&self) -> usize {
+        self.batches.iter().map(|batch| batch.bytes.len()).sum()
+    }
+
     pub(super) fn batch(&self, index: usize) -> &SealedBatch {
         &self.batches[index]
     }

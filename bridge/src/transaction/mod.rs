@@ -21,7 +21,7 @@ use crate::task::{BUSY, MOVING, Task};
 use crate::wire::{Address, Api, Class, Code, Dialect, Reply, ask, read};
 
 use chain::Chain;
-pub(crate) use pace::Pace;
+pub(crate) use pace::{Measure, Pace};
 
 /// What a transaction is to do.
 #[derive(Debug)]
@@ -56,6 +56,8 @@ pub(crate) struct Transaction {
 pub(crate) struct Ended {
     pub(crate) position: Position,
     pub(crate) records: u64,
+    /// Bytes of their batches, before compression.
+    pub(crate) bytes: u64,
     /// The producer of the next one, where Kafka names it.
     pub(crate) producer: Option<Producer>,
 }
@@ -90,9 +92,10 @@ impl Transaction {
         transaction
     }
 
-    /// When it began, and its bytes: the measure of the link.
-    pub(crate) fn measure(&self) -> (Instant, usize) {
-        (self.begun, self.bytes)
+    /// The measure of the link.
+    pub(crate) fn measure(&self) -> Measure {
+        let wire = self.chains.iter().map(Chain::bytes).sum();
+        Measure { begun: self.begun, bytes: self.bytes, wire }
     }
 
     /// Asks for a claim that covers this transaction, unless there is one.
@@ -212,7 +215,8 @@ impl Transaction {
     }
 
     fn ended(&mut self, producer: Option<Producer>) -> Ended {
-        Ended { position: core::mem::take(&mut self.next), records: self.records as u64, producer }
+        let position = core::mem::take(&mut self.next);
+        Ended { position, records: self.records as u64, bytes: self.bytes as u64, producer }
     }
 
     /// `AddPartitionsToTxn` and `AddOffsetsToTxn`, pipelined.

@@ -19,6 +19,19 @@ pub(crate) struct Pace {
     /// How long a transaction should take: a third of its time-out.
     target_ms: u64,
     bytes: usize,
+    /// Bytes a second that the link has carried, as sent.
+    rate: Option<u64>,
+}
+
+/// What a transaction tells of the link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measure {
+    /// When it began.
+    pub(crate) begun: Instant,
+    /// Its bytes, as budgets count them: before compression.
+    pub(crate) bytes: usize,
+    /// Its bytes as they were sent.
+    pub(crate) wire: usize,
 }
 
 impl Pace {
@@ -28,6 +41,7 @@ impl Pace {
             limits,
             target_ms: u64::from(settings.transaction_timeout_ms / 3),
             bytes: FIRST_BYTES.min(limits.transaction_bytes),
+            rate: None,
         }
     }
 
@@ -36,9 +50,18 @@ impl Pace {
         BatchLimits { transaction_bytes: self.bytes, ..self.limits }
     }
 
-    /// A transaction of so many bytes took from `begun` until `now`.
-    pub(crate) fn committed(&mut self, now: Instant, (begun, bytes): (Instant, usize)) {
+    /// Bytes a second that the link carries, as far as transactions have shown.
+    pub(crate) fn rate(&self) -> Option<u64> {
+        self.rate
+    }
+
+    /// A transaction was committed.
+    pub(crate) fn committed(&mut self, now: Instant, measure: Measure) {
+        let Measure { begun, bytes, wire } = measure;
         let elapsed_ms = now.ms_since(begun).max(1);
+        // Small transactions measure round trips: what was carried once fades slowly.
+        let kept = self.rate.unwrap_or(0) / 8 * 7;
+        self.rate = Some((wire as u64 * 1000 / elapsed_ms).max(kept));
         let in_target = bytes as u64 * self.target_ms / elapsed_ms;
         let in_target = usize::try_from(in_target).unwrap_or(usize::MAX);
         // A small transaction measures round trips, not the link: it is no reason to shrink.
@@ -71,7 +94,7 @@ mod tests {
         for turn in 0..5 {
             let begun = Instant(turn * 1000);
             let bytes = pace.limits().transaction_bytes;
-            pace.committed(begun.plus_ms(100), (begun, bytes));
+            pace.committed(begun.plus_ms(100), Measure { begun, bytes, wire: bytes / 2 });
         }
         assert_eq!(pace.limits().transaction_bytes, 4 * 1024 * 1024);
     }
@@ -80,7 +103,9 @@ mod tests {
     fn a_slow_link_has_what_it_carries_in_the_target_time() {
         let mut pace = pace();
         // 10,000 bytes a second: 50,000 in 5 s.
-        pace.committed(Instant(26_000), (Instant(0), 260_000));
+        let begun = Instant(0);
+        pace.committed(Instant(26_000), Measure { begun, bytes: 260_000, wire: 130_000 });
+        assert_eq!(pace.rate(), Some(5_000));
         assert_eq!(pace.limits().transaction_bytes, 50_000);
         pace.lost();
         assert_eq!(pace.limits().transaction_bytes, 25_000);
@@ -93,7 +118,7 @@ mod tests {
     #[test]
     fn a_small_transaction_says_nothing_about_the_link() {
         let mut pace = pace();
-        pace.committed(Instant(400), (Instant(0), 200));
+        pace.committed(Instant(400), Measure { begun: Instant(0), bytes: 200, wire: 200 });
         assert_eq!(pace.limits().transaction_bytes, FIRST_BYTES);
     }
 }

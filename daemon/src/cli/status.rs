@@ -125,6 +125,14 @@ fn upstream(text: &mut String, upstream: &UpstreamStatus) {
             counters.records, counters.transactions
         ),
     );
+    if let Some(each) = counters.bytes_sent.checked_div(counters.records) {
+        let sent = ByteSize(counters.bytes_sent);
+        let words = format!(
+            "sent {sent}, {each} bytes for each record; compression {}",
+            upstream.compression
+        );
+        line(text, "", &words);
+    }
 }
 
 fn routes(text: &mut String, routes: &[RouteStatus]) {

@@ -41,6 +41,27 @@ pub(super) struct ListenerSection {
 #[serde(deny_unknown_fields)]
 pub(super) struct UpstreamSection {
     pub(super) brokers: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    pub(super) compression: Compression,
+}
+
+/// What records are compressed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    /// Whatever takes the least time, by measured ratio, processor and link.
+    #[default]
+    Auto,
+    /// Nothing.
+    None,
+    /// gzip.
+    Gzip,
+    /// snappy.
+    Snappy,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
 }
 
 #[derive(Debug, Deserialize)]

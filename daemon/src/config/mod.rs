@@ -13,7 +13,7 @@ use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 
 use file::File;
-pub use file::{PartitionBy, Start};
+pub use file::{Compression, PartitionBy, Start};
 use problem::{Problem, Problems, from_toml};
 pub use routes::Route;
 use toml::Spanned;
@@ -62,6 +62,8 @@ pub struct Log {
 pub struct Upstream {
     /// Bootstrap brokers, host and port.
     pub brokers: Vec<(String, u16)>,
+    /// What records are compressed with.
+    pub compression: Compression,
 }
 
 impl Config {
@@ -205,7 +207,7 @@ fn check_upstream(section: &file::UpstreamSection, problems: &mut Vec<Problem>) 
             ),
         }
     }
-    Upstream { brokers }
+    Upstream { brokers, compression: section.compression }
 }
 
 fn host_and_port(text: &str) -> Option<(String, u16)> {

@@ -31,6 +31,13 @@ pub fn moment() -> Moment {
     Moment { now: now(), wall: wall() }
 }
 
+/// How long some work takes.
+pub fn nanoseconds_of(work: impl FnOnce()) -> u64 {
+    let begun = std::time::Instant::now();
+    work();
+    u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// The clock that deadlines are kept on.
 #[must_use]
 pub fn now() -> Instant {

@@ -1,7 +1,7 @@
 //! How a lane stands, for people: kept for `status`, and a line in the log for each change.
 
 use serde::{Deserialize, Serialize};
-use tributary_bridge::{Position, Replicator, State, Status};
+use tributary_bridge::{Codec, Position, Replicator, State, Status};
 use tributary_core::Offset;
 use tributary_core::log::ReadMedia;
 use tributary_core::time::Instant;
@@ -23,6 +23,8 @@ pub struct Report {
     pub refused: Option<String>,
     /// The cluster's finalized `transaction.version`.
     pub transaction_version: Option<i16>,
+    /// What the last transaction was compressed with.
+    pub codec: Codec,
     /// Transactions, records and bytes so far.
     pub counters: Counters,
     /// All below is dealt with: committed to Kafka, or found not to be selected.
@@ -43,6 +45,8 @@ pub struct Counters {
     pub transactions: u64,
     /// Records in them.
     pub records: u64,
+    /// Bytes of their batches, before compression.
+    pub batch_bytes: u64,
     /// Bytes sent to brokers.
     pub bytes_sent: u64,
 }
@@ -62,10 +66,12 @@ impl Report {
         self.reason = self.reason.take().or_else(|| self.stuck.clone());
         self.refused = status.refused.as_ref().map(ToString::to_string);
         self.transaction_version = status.transaction_version;
+        self.codec = status.codec;
         self.counters = Counters {
             sessions: status.counters.sessions,
             transactions: status.counters.transactions,
             records: status.counters.records,
+            batch_bytes: status.counters.batch_bytes,
             bytes_sent: status.counters.bytes_sent,
         };
         let judged = feed.filter(|_| settled);

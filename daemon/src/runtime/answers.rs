@@ -123,6 +123,7 @@ impl Daemon {
             brokers: upstream.brokers,
             identity: upstream.identity,
             transaction_version: report.transaction_version,
+            compression: report.codec.to_string(),
             settled: report.settled,
             backlog,
             oldest_undelivered_ms: (backlog > 0)

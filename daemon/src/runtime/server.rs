@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use core::time::Duration;
 
 use tokio::sync::watch;
-use tributary_bridge::{Hint, Settings};
+use tributary_bridge::{Codec, Compression, Hint, Settings};
 use tributary_mqtt::Settings as MqttSettings;
 
 use super::answers::{Constants, Daemon, Upstream};
@@ -25,10 +25,11 @@ use super::ingest::{Closed, Ingest};
 use super::opening::{self, Opened, Recovered};
 use super::routing::{LANE, Routing};
 use super::writer::Writer;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::io::mqtt::{FileCommitter, Inside};
 use crate::io::signals::{Asked, Signals, raise_open_files};
 use crate::io::{clock, control, mqtt, threads};
+use crate::replicate::costs;
 use crate::replicate::drive::{self, Context};
 use crate::replicate::lane::Beginning;
 use crate::replicate::table::Wanted;
@@ -94,7 +95,7 @@ struct Doors {
 struct Running {
     stop: watch::Sender<bool>,
     thread: JoinHandle<()>,
-    brokers: Vec<(String, u16)>,
+    upstream: config::Upstream,
 }
 
 impl Server {
@@ -177,12 +178,11 @@ impl Server {
     /// Puts routes and upstream of a configuration into force.
     async fn apply(&self, wanted: Wanted, config: &Config) -> Result<(), Failure> {
         self.put_table(wanted).await?;
-        let brokers = config.upstream.as_ref().map(|upstream| upstream.brokers.clone());
-        let running = lock(&self.lane).as_ref().map(|lane| lane.brokers.clone());
-        if brokers != running {
+        let running = lock(&self.lane).as_ref().map(|lane| lane.upstream.clone());
+        if config.upstream != running {
             self.stop_lane().await;
-            if let Some(brokers) = brokers {
-                self.start_lane(brokers)?;
+            if let Some(upstream) = &config.upstream {
+                self.start_lane(upstream)?;
             }
         }
         Ok(())
@@ -195,10 +195,14 @@ impl Server {
         routing.put(wanted).await
     }
 
-    fn start_lane(&self, brokers: Vec<(String, u16)>) -> Result<(), Failure> {
+    fn start_lane(&self, section: &config::Upstream) -> Result<(), Failure> {
         let gateway = &self.daemon.constants.gateway;
         let log_id = lock(&self.daemon.facts).id.0;
-        let settings = Settings::new(gateway, log_id, brokers.clone());
+        let brokers = &section.brokers;
+        let settings = Settings {
+            compression: compression(section.compression),
+            ..Settings::new(gateway, log_id, brokers.clone())
+        };
         let upstream = Upstream {
             brokers: brokers.iter().map(|(host, port)| format!("{host}:{port}")).collect(),
             identity: settings.identity(),
@@ -222,7 +226,7 @@ impl Server {
         };
         let thread = spawn_async("lane-normal", drive::run(context))?;
         *lock(&self.daemon.upstream) = Some(upstream);
-        *lock(&self.lane) = Some(Running { stop, thread, brokers });
+        *lock(&self.lane) = Some(Running { stop, thread, upstream: section.clone() });
         Ok(())
     }
 
@@ -304,6 +308,17 @@ impl Server {
 fn compile(config: &Config) -> Result<Wanted, Failure> {
     Wanted::compile(&config.routes, config.upstream.is_some())
         .map_err(|error| Failure::Other(format!("the routes do not compile: {error}")))
+}
+
+fn compression(wanted: config::Compression) -> Compression {
+    Compression::Fixed(match wanted {
+        config::Compression::Auto => return Compression::Auto(costs::measure()),
+        config::Compression::None => Codec::None,
+        config::Compression::Gzip => Codec::Gzip,
+        config::Compression::Snappy => Codec::Snappy,
+        config::Compression::Lz4 => Codec::Lz4,
+        config::Compression::Zstd => Codec::Zstd,
+    })
 }
 
 fn ephemeral(listeners: &[SocketAddr]) -> bool {

@@ -88,6 +88,8 @@ pub struct UpstreamStatus {
     pub identity: String,
     /// The cluster's finalized `transaction.version`.
     pub transaction_version: Option<i16>,
+    /// What the last transaction was compressed with.
+    pub compression: String,
     /// All below is dealt with: in Kafka, or not selected.
     pub settled: u64,
     /// Events that are not.

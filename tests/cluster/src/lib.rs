@@ -21,7 +21,7 @@
 //! ```
 //!
 //! Deliberately absent: consumer groups with members (offsets need none), replication (a broker
-//! that goes away hands its partitions to the next), compression, security protocols, retention.
+//! that goes away hands its partitions to the next), compression by the broker, security protocols, retention.
 
 pub mod limits;
 

@@ -41,6 +41,9 @@ pub const OFFSET_METADATA_BYTES_MAX: usize = 4096;
 /// `message.timestamp.after.max.ms`.
 pub const TIMESTAMP_AHEAD_MS_MAX: i64 = 3_600_000;
 
+/// Bytes of the records of one batch when they are decompressed.
+pub const BATCH_RECORDS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Bytes that one answer to Fetch carries at most: `fetch.max.bytes`.
 pub const FETCH_BYTES_MAX: usize = 55 * 1024 * 1024;
 

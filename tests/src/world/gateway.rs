@@ -24,7 +24,7 @@ use tributary::runtime::ingest::Ingest;
 use tributary::runtime::opening::{Recovered, recover, table_of};
 use tributary::runtime::routing::{LANE, Routing};
 use tributary::runtime::writer::Writer;
-use tributary_bridge::{Hint, Settings};
+use tributary_bridge::{Codec, Compression, Hint, Settings};
 use tributary_core::Offset;
 use tributary_core::log::{ControlKind, Entropy};
 use tributary_core::time::{Instant, Timestamp};
@@ -204,7 +204,10 @@ impl Process {
     fn begin_lane(&mut self, instant: Instant) {
         let bootstrap = vec![("broker-1".to_owned(), 9092), ("broker-2".to_owned(), 9092)];
         let beginning = Beginning {
-            settings: Settings::new(NAME, self.log_id, bootstrap),
+            settings: Settings {
+                compression: Compression::Fixed(codec(self.log_id)),
+                ..Settings::new(NAME, self.log_id, bootstrap)
+            },
             generation: self.generation,
             generations: self.generations.clone(),
             hint: lock(&self.hint).clone(),
@@ -299,6 +302,11 @@ impl Conversation {
     pub(super) fn leave(mut self) {
         assert!(self.dialogue.leave().is_none(), "no device has a will");
     }
+}
+
+/// Every gateway has one; all are met.
+fn codec(log_id: u64) -> Codec {
+    Codec::ALL[usize::try_from(log_id % 5).expect("below five")]
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

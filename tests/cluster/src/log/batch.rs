@@ -11,6 +11,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::error::ResponseError as Error;
 use tributary_core::time::Timestamp;
 
+use super::decompress::decompress;
 use super::records::Records;
 
 const HEADER_BYTES: usize = 61;
@@ -20,6 +21,8 @@ const CRC_AT: usize = 17;
 const CRC_FROM: usize = 21;
 
 const COMPRESSION: i16 = 0b0111;
+/// zstd: the highest number that a codec has.
+const CODEC_MAX: i16 = 4;
 const LOG_APPEND_TIME: i16 = 0b1000;
 const TRANSACTIONAL: i16 = 0b1_0000;
 const CONTROL: i16 = 0b10_0000;
@@ -42,6 +45,11 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// The number of the codec that the records are compressed with; 0: none.
+    pub(super) const fn codec(&self) -> i16 {
+        self.attributes & COMPRESSION
+    }
+
     pub(crate) const fn is_transactional(&self) -> bool {
         self.attributes & TRANSACTIONAL != 0
     }
@@ -83,7 +91,8 @@ impl Batch {
 
     /// Its records, in order.
     pub(crate) fn records(&self) -> Records {
-        Records::new(self.bytes.slice(HEADER_BYTES..), self.header)
+        let bytes = self.bytes.slice(HEADER_BYTES..);
+        Records::new(decompress(self.header.codec(), &bytes), self.header)
     }
 
     /// Gives the batch its place in the log; with `time`, the broker's stamp as well.
@@ -131,7 +140,7 @@ pub(crate) fn parse_produced(bytes: &Bytes) -> Result<Batch, Error> {
     if crc != crc32c::crc32c(&bytes[CRC_FROM..]) {
         return Err(Error::CorruptMessage);
     }
-    if header.attributes & COMPRESSION != 0 {
+    if header.codec() > CODEC_MAX {
         return Err(Error::UnsupportedCompressionType);
     }
     if header.is_control()

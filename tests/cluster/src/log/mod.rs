@@ -1,6 +1,7 @@
 //! Partition logs: record batches kept as they came, and what a broker knows about them.
 
 mod batch;
+mod decompress;
 mod partition;
 mod producers;
 mod records;

@@ -1,4 +1,4 @@
-//! The records of an uncompressed batch, read one by one. Lengths are checked before they are used.
+//! The records of a batch, read one by one. Lengths are checked before they are used.
 
 use bytes::Bytes;
 use tributary_core::time::Timestamp;
@@ -28,8 +28,9 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    pub(crate) const fn new(bytes: Bytes, header: Header) -> Self {
-        Self { reader: Reader(bytes), header, next: 0 }
+    /// `None`: the bytes could not be decompressed.
+    pub(crate) fn new(bytes: Option<Bytes>, header: Header) -> Self {
+        Self { reader: Reader(bytes.unwrap_or_default()), header, next: 0 }
     }
 
     fn record(&mut self) -> Option<Record> {
