@@ -17,6 +17,7 @@
 //! - [`Recovery`] finds the end, [`Log`] writes, [`Reader`] reads.
 
 pub mod media;
+pub mod nor;
 
 mod chunk;
 mod frame;

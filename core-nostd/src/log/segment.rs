@@ -72,7 +72,7 @@ impl SegmentHeader {
         bytes
     }
 
-    fn decode(bytes: &[u8; SEGMENT_HEADER_BYTES], crc: Crc32c) -> Found {
+    pub(super) fn decode(bytes: &[u8; SEGMENT_HEADER_BYTES], crc: Crc32c) -> Found {
         if bytes.iter().all(|&byte| byte == 0) {
             return Found::Blank;
         }

@@ -53,6 +53,8 @@ pub struct Export<'l, W: Write> {
     selection: Selection,
     out: Sink<W>,
     done: Exported,
+    /// A range that is missing, and may go on.
+    gap: Option<(Range<Offset>, GapCause)>,
 }
 
 enum Sink<W: Write> {
@@ -79,7 +81,7 @@ impl<'l, W: Write> Export<'l, W> {
                 Sink::Csv(table)
             }
         };
-        Ok(Self { log, selection, out, done: Exported::default() })
+        Ok(Self { log, selection, out, done: Exported::default(), gap: None })
     }
 
     /// Writes all that is selected. `progress` is told the first offset that was not read yet;
@@ -103,10 +105,14 @@ impl<'l, W: Write> Export<'l, W> {
         {
             for item in chunk {
                 match item {
-                    Item::Control(control) => self.control(&control)?,
+                    Item::Control(control) => {
+                        self.tell_gap(missing)?;
+                        self.control(&control)?;
+                    }
                     Item::Gap { range, cause } => self.miss(range, cause, missing)?,
                     Item::Events(events) => {
                         let (trusted, mut due) = (events.clock().trusted, events.offsets());
+                        self.tell_gap(missing)?;
                         for (offset, event) in events {
                             due.start = offset.plus(1);
                             self.event(&EventLine::new(offset, &event, trusted), offset, &event)?;
@@ -122,6 +128,7 @@ impl<'l, W: Write> Export<'l, W> {
         if read_to < self.log.next {
             self.miss(read_to..self.log.next, GapCause::Damaged, missing)?;
         }
+        self.tell_gap(missing)?;
         match &mut self.out {
             Sink::Ndjson(out) => out.flush(),
             Sink::Csv(table) => table.flush(),
@@ -173,6 +180,24 @@ impl<'l, W: Write> Export<'l, W> {
         if range.start >= range.end {
             return Ok(());
         }
+        if let Some((gap, why)) = &mut self.gap
+            && *why == cause
+            && gap.end == range.start
+        {
+            gap.end = range.end;
+            return Ok(());
+        }
+        self.tell_gap(missing)?;
+        self.gap = Some((range, cause));
+        Ok(())
+    }
+
+    /// Tells the range that is missing, now that something follows it.
+    fn tell_gap(
+        &mut self,
+        missing: &mut dyn FnMut(&Range<Offset>, &'static str),
+    ) -> Result<(), ToolError> {
+        let Some((range, cause)) = self.gap.take() else { return Ok(()) };
         let count = range.end.0 - range.start.0;
         match cause {
             GapCause::Evicted => self.done.evicted += count,
