@@ -208,7 +208,7 @@ fn refuses_a_directory_that_keeps_nothing() -> Result<()> {
 }
 
 /// Mistakes: the configuration, the line that is shown, and what is said of it.
-const MISTAKES: [(&str, &str, &str); 22] = [
+const MISTAKES: [(&str, &str, &str); 24] = [
     ("[log\n", "[log", "1"),
     ("gatway = \"x\"\n", "gatway", "gateway"),
     ("gateway = \"\"\n", "gateway = \"\"", "gateway"),
@@ -216,6 +216,8 @@ const MISTAKES: [(&str, &str, &str); 22] = [
     ("[log]\nsize = \"1 zib\"\n", "1 zib", "size"),
     ("[log]\nsize = \"1 KiB\"\n", "1 KiB", "16"),
     ("[log]\ncommit = { delay = \"2 h\" }\n", "2 h", "delay"),
+    ("[log]\nmax_age = \"1 s\"\n", "1 s", "max_age"),
+    ("[log]\nwhen_full = \"stop\"\n", "stop", "drop-oldest"),
     ("[log]\nvolatile = \"yes\"\n", "volatile = \"yes\"", "bool"),
     ("[[listener]]\naddress = \"nowhere\"\n", "nowhere", "port"),
     ("[[listener]]\nadress = \"127.0.0.1:1\"\n", "adress", "address"),

@@ -27,6 +27,7 @@ mod recovery;
 mod report;
 mod ring;
 mod salvage;
+mod seek;
 mod segment;
 mod survey;
 mod walk;
@@ -43,6 +44,7 @@ pub use media::{Geometry, Media, ReadMedia};
 pub use reader::{ReadError, Reader};
 pub use recovery::{OpenError, Recovery};
 pub use report::{GAPS_MAX, Report};
+pub use seek::offset_at;
 pub use survey::{SegmentInfo, SegmentState, segment_state};
 pub use writer::{AppendError, CommitError, Frame, Log, body_bytes_max, buffer_bytes};
 
@@ -153,6 +155,8 @@ pub struct End {
     pub segment: u32,
     /// The place, in bytes from the start of the segment.
     pub at: u32,
+    /// The oldest offset that is kept: what lies below is evicted, also where it can still be read.
+    pub oldest: Offset,
 }
 
 /// The unfinished last page, as it is durable in a slot: readers need it, for its own place may

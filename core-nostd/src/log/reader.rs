@@ -144,6 +144,9 @@ impl Reader {
         end: End,
         buffer: &mut [u8],
     ) -> Result<Turn, ReadError> {
+        if self.next < end.oldest {
+            return Ok(self.lose(end.oldest, GapCause::Evicted));
+        }
         let Some(mut place) = self.place else { return Ok(self.locate(media, end)) };
         let in_head = place.placed.header.sequence >= end.sequence;
         if !in_head && place.after.is_none() {

@@ -134,7 +134,9 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
     pub fn end(&self) -> Option<End> {
         let Placed { index, header } = self.head.ok()?;
         let Found { at, next, .. } = self.found;
-        Some(End { offset: next, sequence: header.sequence, segment: index, at })
+        // What was given up and can still be read is part of what is there.
+        let oldest = Offset(0);
+        Some(End { offset: next, sequence: header.sequence, segment: index, at, oldest })
     }
 
     /// The last page up to that end, which readers need: its own place may hold something else.

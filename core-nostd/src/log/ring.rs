@@ -166,22 +166,35 @@ impl<M: ReadMedia> Ring<'_, M> {
         if self.head.header.base <= from {
             return self.head;
         }
-        // All before `low` begin at or below, all from `high` on above.
+        let begins = |placed: &Placed| Some(placed.header.base <= from);
+        self.last_where(&mut { begins }).unwrap_or_else(|| self.oldest(None))
+    }
+
+    /// The newest segment for which `holds`, by binary search: it holds for all that are older,
+    /// and for none that is newer. `None`: nobody can tell.
+    pub(super) fn last_where(
+        &self,
+        holds: &mut dyn FnMut(&Placed) -> Option<bool>,
+    ) -> Option<Placed> {
+        // It holds for all before `low`, and for none from `high` on.
         let (mut low, mut high) = (0, self.segments());
         let mut best = None;
         while low < high {
             let middle = low + (high - low) / 2;
             // Those that cannot be read say nothing: the nearest older one decides for them.
-            let found = (low..=middle).rev().find_map(|nth| Some((nth, self.nth(nth)?)));
+            let found = (low..=middle).rev().find_map(|nth| {
+                let placed = self.nth(nth)?;
+                Some((nth, placed, holds(&placed)?))
+            });
             match found {
-                Some((nth, placed)) if placed.header.base > from => high = nth,
-                Some((_, placed)) => {
+                Some((nth, _, false)) => high = nth,
+                Some((_, placed, true)) => {
                     best = Some(placed);
                     low = middle + 1;
                 }
                 None => low = middle + 1,
             }
         }
-        best.unwrap_or_else(|| self.oldest(None))
+        best
     }
 }

@@ -8,6 +8,7 @@ use bytesize::ByteSize;
 
 use super::{FAILED, PlaceArgs, block_on, unreachable_daemon};
 use crate::io::control::{Request, ask};
+use crate::runtime::retention::Gone;
 use crate::runtime::status::{LogStatus, RouteStatus, Status, UpstreamStatus};
 
 /// Asks, and prints the answer.
@@ -83,9 +84,7 @@ fn log(text: &mut String, log: &LogStatus) {
             log.flushes
         ),
     );
-    if log.evicted > 0 {
-        line(text, "", &format!("{} events evicted: the log was full", log.evicted));
-    }
+    gone(text, log);
     for (first, end) in &log.gaps {
         line(text, "", &format!("gap: offsets {first} to {} are lost", end - 1));
     }
@@ -94,6 +93,22 @@ fn log(text: &mut String, log: &LogStatus) {
     }
     if let Some(why) = &log.refusing {
         line(text, "", &format!("EVENTS ARE REFUSED: {why}"));
+    }
+}
+
+fn gone(text: &mut String, log: &LogStatus) {
+    let Gone { evicted, expired, unshipped } = &log.gone;
+    if *evicted > 0 {
+        line(text, "", &format!("{evicted} events evicted: the log was full"));
+    }
+    if *expired > 0 {
+        line(text, "", &format!("{expired} events went: they were older than `max_age`"));
+    }
+    for (lane, count) in unshipped {
+        line(text, "", &format!("{count} of them were not shipped by lane {lane}"));
+    }
+    if log.refused > 0 {
+        line(text, "", &format!("{} events refused", log.refused));
     }
 }
 

@@ -21,8 +21,21 @@ pub(super) struct File {
 pub(super) struct LogSection {
     pub(super) dir: Option<String>,
     pub(super) size: Option<Spanned<Size>>,
+    pub(super) max_age: Option<Spanned<Span>>,
+    pub(super) when_full: WhenFull,
     pub(super) volatile: bool,
     pub(super) commit: CommitSection,
+}
+
+/// What happens when the log is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    /// The oldest events make room for new ones.
+    #[default]
+    DropOldest,
+    /// No event is taken until the lanes have shipped the oldest.
+    Hold,
 }
 
 #[derive(Debug, Default, Deserialize)]

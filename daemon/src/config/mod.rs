@@ -13,7 +13,7 @@ use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 
 use file::File;
-pub use file::{Compression, PartitionBy, Start};
+pub use file::{Compression, PartitionBy, Start, WhenFull};
 use problem::{Problem, Problems, from_toml};
 pub use routes::Route;
 use toml::Spanned;
@@ -22,6 +22,8 @@ use toml::Spanned;
 pub const LOG_BYTES_DEFAULT: u64 = 1 << 30;
 /// The smallest log: a few segments.
 pub const LOG_BYTES_MIN: u64 = 16 << 20;
+/// The shortest time that events can be kept.
+pub const MAX_AGE_MIN: Duration = Duration::from_mins(1);
 /// The longest time that a commit may be held back.
 pub const COMMIT_DELAY_MAX: Duration = Duration::from_mins(1);
 /// The longest name of a gateway: it is part of Kafka identifiers.
@@ -51,6 +53,10 @@ pub struct Log {
     pub dir: PathBuf,
     /// Bytes that all segments together may take.
     pub bytes_max: u64,
+    /// Events go when they are older; `None`: when their place is needed.
+    pub max_age: Option<Duration>,
+    /// What happens when there is no more room.
+    pub when_full: WhenFull,
     /// Whether a log in RAM is acceptable.
     pub volatile: bool,
     /// How long a commit is held back to spare the card.
@@ -99,6 +105,12 @@ impl Config {
         let mut found: Vec<String> = open
             .map(|address| format!("anyone who can reach {address} may publish and subscribe"))
             .collect();
+        if self.upstream.is_none() && self.log.when_full == WhenFull::Hold {
+            found.push(
+                "`when_full = \"hold\"` without [upstream]: nothing is held, the oldest events go"
+                    .to_owned(),
+            );
+        }
         if self.upstream.is_none() && !self.routes.is_empty() {
             found
                 .push("there are routes but no [upstream]: nothing leaves this gateway".to_owned());
@@ -154,9 +166,21 @@ fn check_log(section: &file::LogSection, problems: &mut Vec<Problem>) -> Log {
     Log {
         dir: section.dir.as_deref().unwrap_or("tributary-data").into(),
         bytes_max,
+        max_age: section.max_age.as_ref().map(|age| check_max_age(age, problems)),
+        when_full: section.when_full,
         volatile: section.volatile,
         commit_delay,
     }
+}
+
+fn check_max_age(age: &Spanned<units::Span>, problems: &mut Vec<Problem>) -> Duration {
+    if age.get_ref().0 < MAX_AGE_MIN {
+        problems
+            .push(Problem::at(age.span(), "events would be gone at once").help(
+                "keep them at least \"1m\"; without `max_age` they stay while there is room",
+            ));
+    }
+    age.get_ref().0
 }
 
 fn check_listeners(

@@ -1,5 +1,6 @@
 //! The machine's clocks.
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -25,10 +26,22 @@ pub fn boot_ms() -> u64 {
     u64::try_from(ms).unwrap_or(0)
 }
 
+/// Both clocks, and whether the wall clock is known to be set.
+#[must_use]
+pub fn moment_looked_at() -> Moment {
+    Moment { is_set: is_set(), ..moment() }
+}
+
+/// Whether the system's time service says that it has set the clock since the boot. It says so by
+/// a file in RAM (systemd-timesyncd, and what follows its example: systemd-timesyncd.service(8)).
+fn is_set() -> bool {
+    Path::new("/run/systemd/timesync/synchronized").exists()
+}
+
 /// Both clocks.
 #[must_use]
 pub fn moment() -> Moment {
-    Moment { now: now(), wall: wall() }
+    Moment { now: now(), wall: wall(), is_set: false }
 }
 
 /// How long some work takes.

@@ -37,7 +37,7 @@ impl LogEnd {
     /// The answer for another one.
     #[must_use]
     pub fn no_such(stream: &str) -> Self {
-        let nothing = End { offset: Offset(0), sequence: 0, segment: 0, at: 0 };
+        let nothing = End { offset: Offset(0), sequence: 0, segment: 0, at: 0, oldest: Offset(0) };
         let error = Some(format!("the daemon has no stream `{stream}`"));
         Self { error, ..Self::new(nothing, Offset(0), &[]) }
     }
@@ -54,7 +54,9 @@ impl LogEnd {
         let bytes = bytes.ok_or_else(|| "the daemon's answer is not understood".to_owned())?;
         let page_at = self.at - u32::try_from(bytes.len()).unwrap_or(self.at);
         let (offset, at) = (Offset(self.offset), self.at);
-        let end = End { offset, sequence: self.sequence, segment: self.segment, at };
+        // What was given up and can still be read is part of what is there.
+        let oldest = Offset(0);
+        let end = End { offset, sequence: self.sequence, segment: self.segment, at, oldest };
         Ok(Told { end, oldest: Offset(self.oldest), page_at, bytes })
     }
 }
@@ -87,7 +89,8 @@ mod tests {
 
     #[test]
     fn survives_the_socket() {
-        let end = End { offset: Offset(7), sequence: 3, segment: 1, at: 4103 };
+        let oldest = Offset(0);
+        let end = End { offset: Offset(7), sequence: 3, segment: 1, at: 4103, oldest };
         let text = serde_json::to_string(&LogEnd::new(end, Offset(2), &[0, 0xAB, 0xFF]));
         let answer: LogEnd = serde_json::from_str(&text.expect("plain")).expect("the same type");
         let told = Told { end, oldest: Offset(2), page_at: 4100, bytes: vec![0, 0xAB, 0xFF] };

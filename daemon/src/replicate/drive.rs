@@ -20,6 +20,7 @@ use crate::io::kafka::{LinkEvent, Links};
 use crate::io::segments::SegmentReader;
 use crate::runtime::clock::Clocks;
 use crate::runtime::ingest::Ingest;
+use crate::runtime::routing::LANE;
 use crate::sync::lock;
 
 /// What a lane needs of the daemon.
@@ -60,7 +61,12 @@ pub async fn run(context: Context) {
                 }
             }
         }
-        lane.tell(now(), &mut lock(&report));
+        let position = {
+            let mut report = lock(&report);
+            lane.tell(now(), &mut report);
+            report.position()
+        };
+        ingest.positions().set(LANE, position);
         if lane.is_done(now()) {
             return;
         }

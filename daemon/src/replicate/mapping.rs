@@ -39,8 +39,8 @@ impl EventTime {
         if frame.trusted || !anchor.trusted {
             return Self { time: event.time, trusted: frame.trusted };
         }
-        let age = frame.age.0.cast_signed() + (event.time.0 - frame.wall.0);
-        let time = Timestamp(anchor.wall - (anchor.age.cast_signed() - age));
+        let since_frame = event.time.0 - frame.wall.0;
+        let time = Timestamp(anchor.wall_at(frame.age).0 + since_frame);
         Self { time, trusted: true }
     }
 
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn an_untrusted_time_is_corrected_by_an_anchor() {
         let frame = Clock { wall: Timestamp(1_000), age: Age(50_000), trusted: false };
-        let anchor = Anchor { age: 60_000, wall: NOW.0, trusted: true };
+        let anchor = Anchor { age: 60_000, wall: NOW.0, trusted: true, ..Anchor::default() };
         let time = EventTime::of(&event(1_500, &[]), frame, anchor);
         assert_eq!(time, EventTime { time: Timestamp(NOW.0 - 9_500), trusted: true });
         let none = EventTime::of(&event(1_500, &[]), frame, Anchor { trusted: false, ..anchor });

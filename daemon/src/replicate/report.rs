@@ -52,6 +52,13 @@ pub struct Counters {
 }
 
 impl Report {
+    /// Below, nothing is left to be shipped, nor to be read back.
+    #[must_use]
+    pub fn position(&self) -> Offset {
+        let settled = Offset(self.settled);
+        self.account.backfill.map_or(settled, |back| back.min(settled))
+    }
+
     /// Takes over how replicator and fold stand. `settled`: whether all that the fold has passed is
     /// committed or was not selected.
     pub fn update<M: ReadMedia>(

@@ -75,9 +75,10 @@ impl Daemon {
     }
 
     fn log_status(&self, durable: Offset) -> LogStatus {
-        let facts = *lock(&self.facts);
+        let facts = lock(&self.facts).clone();
         let refusing = facts.closed.map(|closed| match closed {
-            Closed::Failed => "the log cannot be written any more".to_owned(),
+            Closed::Failed => cannot_be_written(facts.failure.as_deref()),
+            Closed::Full => self.full(),
             Closed::Stopping => "the daemon is stopping".to_owned(),
         });
         LogStatus {
@@ -88,7 +89,8 @@ impl Daemon {
             bytes_max: self.constants.bytes_max,
             oldest: facts.oldest.0,
             durable: durable.0,
-            evicted: facts.evicted,
+            gone: facts.gone,
+            refused: self.ingest.refused(),
             gaps: self.constants.gaps.clone(),
             refusing,
             bytes_written: facts.counters.bytes,
@@ -96,6 +98,15 @@ impl Daemon {
             commits: facts.counters.commits,
             clock_trusted: lock(&self.clocks).now(moment()).trusted,
         }
+    }
+
+    /// What a log that is full and holds waits for.
+    fn full(&self) -> String {
+        let (lane, at) = self.ingest.positions().last().unwrap_or_default();
+        format!(
+            "the log is full, and lane `{lane}` has shipped only what lies below {at}: see to the \
+             upstream, or say `when_full = \"drop-oldest\"` under [log]"
+        )
     }
 
     fn mqtt_status(&self) -> MqttStatus {
@@ -147,6 +158,11 @@ impl Daemon {
         }
         None
     }
+}
+
+fn cannot_be_written(failure: Option<&str>) -> String {
+    let failure = failure.unwrap_or("it failed");
+    format!("the log cannot be written any more, it is only read: {failure}")
 }
 
 impl Answers for Daemon {

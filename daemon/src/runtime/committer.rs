@@ -16,12 +16,14 @@ use tributary_core::time::Instant;
 
 use super::ingest::{Closed, Ingest};
 use super::writer::Writer;
-use crate::io::clock::{micros, moment};
+use crate::io::clock::{micros, moment, moment_looked_at};
 use crate::io::threads::pause;
 use crate::sync::lock;
 
 /// How long the log thread sleeps at most when nothing arrives.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// The same while a full log waits for the lanes.
+const PATIENCE_FULL: Duration = Duration::from_millis(50);
 /// A connection commits on the spot only if the last commit took no longer: so long may it keep a
 /// worker from its other connections.
 const SPOT_COMMIT_US_MAX: u64 = 1_000;
@@ -58,12 +60,16 @@ impl<M: Media> Committer<M> {
     pub fn run(&self) {
         let mut last = Instant(0);
         loop {
-            if self.ingest.wait(PATIENCE) {
+            let is_full = self.ingest.closed() == Some(Closed::Full);
+            if self.ingest.wait(if is_full { PATIENCE_FULL } else { PATIENCE }) {
                 self.hold_back(last);
             } else if self.ingest.closed() == Some(Closed::Stopping) {
                 return;
             }
-            self.commit(&mut lock(&self.writer));
+            let mut writer = lock(&self.writer);
+            self.commit(&mut writer);
+            writer.tend(moment_looked_at());
+            drop(writer);
             last = moment().now;
         }
     }

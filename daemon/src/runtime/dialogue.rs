@@ -9,7 +9,7 @@ use tributary_core::Offset;
 use tributary_core::time::{Age, Instant};
 use tributary_mqtt::codec::connect::Connect;
 use tributary_mqtt::session::{Delivered, Message};
-use tributary_mqtt::{Effect, Reason, Session, Settings};
+use tributary_mqtt::{Effect, Reason, Session, Settings, Version};
 
 use super::clock::{Clocks, Moment};
 use super::hub::{Ending, Hub, Key, Mailbox, Owned};
@@ -78,10 +78,12 @@ impl Dialogue {
         Arc::clone(&self.wake)
     }
 
-    /// When [`Dialogue::handle_timeout`] is to be called.
+    /// When [`Dialogue::handle_timeout`] is to be called. As long as it is us who do not read, no
+    /// client is silent for too long.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.session.poll_timeout()
+        let reads = self.held.is_none() && self.session.wants_packet();
+        self.session.poll_timeout().filter(|_| reads)
     }
 
     /// Whether a publish waits for room at the desk.
@@ -121,8 +123,11 @@ impl Dialogue {
                     let desk = desk.get_or_insert_with(|| shared.ingest.desk());
                     match desk.append(&event) {
                         Ok(offset) => self.note_appended(offset, id),
-                        Err(NotTaken::Busy) => self.held = Some((Owned::of(&event), id)),
+                        Err(not_taken) if self.waits(not_taken) => {
+                            self.held = Some((Owned::of(&event), id));
+                        }
                         Err(NotTaken::Closed(closed)) => self.refuse(closed, id, out),
+                        Err(NotTaken::Busy) => unreachable!("it waits"),
                     }
                 }
                 Effect::Subscribe(subscribe) => {
@@ -159,8 +164,9 @@ impl Dialogue {
                 desk.wake(&self.wake);
                 self.note_appended(offset, id);
             }
-            Err(NotTaken::Busy) => self.held = Some((owned, id)),
+            Err(not_taken) if self.waits(not_taken) => self.held = Some((owned, id)),
             Err(NotTaken::Closed(closed)) => self.refuse(closed, id, out),
+            Err(NotTaken::Busy) => unreachable!("it waits"),
         }
         // It was our disk that was slow, not the client.
         self.session.handle_unread(moment.now);
@@ -168,7 +174,11 @@ impl Dialogue {
 
     /// Sends what has become possible: PUBACKs and messages; ends what is to end.
     pub fn handle_wake(&mut self, moment: Moment, out: &mut Vec<u8>) {
+        let waited = !self.session.wants_packet();
         self.session.handle_durable(self.shared.ingest.durable(), out);
+        if waited {
+            self.session.handle_unread(moment.now);
+        }
         let Some((_, mailbox)) = &self.member else { return };
         let mailbox = Arc::clone(mailbox);
         let age = lock(&self.shared.clocks).now(moment).age;
@@ -237,9 +247,18 @@ impl Dialogue {
         }
     }
 
+    /// Whether a publish that is not taken waits for it, and its client is not read. A full log
+    /// tells those who can be told.
+    fn waits(&self, not_taken: NotTaken) -> bool {
+        let told = self.session.version() == Version::V5;
+        matches!(not_taken, NotTaken::Busy) || not_taken == NotTaken::Closed(Closed::Full) && !told
+    }
+
     fn refuse(&mut self, closed: Closed, id: Option<NonZeroU16>, out: &mut Vec<u8>) {
+        self.shared.ingest.note_refused();
         let reason = match closed {
             Closed::Failed => Reason::ImplementationSpecific,
+            Closed::Full => Reason::QuotaExceeded,
             Closed::Stopping => Reason::ServerShuttingDown,
         };
         if let Some(id) = id

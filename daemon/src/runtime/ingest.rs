@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use core::time::Duration;
 
+use super::retention::Positions;
 use crate::sync::lock;
 use tokio::sync::{Notify, oneshot};
 use tributary_core::Offset;
@@ -66,6 +67,13 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// Puts what was taken later behind.
+    pub fn append(&mut self, mut later: Self) {
+        self.bodies.append(&mut later.bodies);
+        self.controls.append(&mut later.controls);
+        self.waiting.append(&mut later.waiting);
+    }
+
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -78,6 +86,8 @@ impl Taken {
 pub enum Closed {
     /// The log cannot be written any more.
     Failed,
+    /// The log is full and waits until its oldest events are shipped.
+    Full,
     /// The daemon is shutting down.
     Stopping,
 }
@@ -105,6 +115,8 @@ pub struct Ingest {
     work: Condvar,
     durable: AtomicU64,
     space: Notify,
+    positions: Positions,
+    refused: AtomicU64,
     progress: tokio::sync::watch::Sender<Offset>,
 }
 
@@ -123,6 +135,8 @@ impl Ingest {
             work: Condvar::new(),
             durable: AtomicU64::new(next.0),
             space: Notify::new(),
+            positions: Positions::default(),
+            refused: AtomicU64::new(0),
             progress: tokio::sync::watch::Sender::new(next),
         }
     }
@@ -158,6 +172,33 @@ impl Ingest {
         self.lock().taken.controls.push(ControlRequest { kind, body: Box::new(body), done });
         self.work.notify_one();
         receiver
+    }
+
+    /// Where the lanes are.
+    pub const fn positions(&self) -> &Positions {
+        &self.positions
+    }
+
+    /// An event was refused, and whoever published it was told, or publishes at QoS 0.
+    pub fn note_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Events that were refused since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Closes the desk because the log is full, or opens it again after that.
+    pub fn hold(&self, full: bool) {
+        let wanted = full.then_some(Closed::Full);
+        let mut state = self.lock();
+        if state.closed == wanted || state.closed.is_some_and(|closed| closed != Closed::Full) {
+            return;
+        }
+        state.closed = wanted;
+        drop(state);
+        self.space.notify_waiters();
     }
 
     /// Opens or closes the desk.
@@ -260,9 +301,11 @@ impl Desk<'_> {
         Ok(offset)
     }
 
-    /// Has `waiter` told when all that was left so far is durable.
+    /// Has `waiter` told when all that was left here is durable.
     pub fn wake(&mut self, waiter: &Arc<Notify>) {
-        self.state.taken.waiting.push(Arc::clone(waiter));
+        if self.left > 0 {
+            self.state.taken.waiting.push(Arc::clone(waiter));
+        }
     }
 
     /// Goes without waking the log thread: who asks has it woken, or commits. Tells how many events

@@ -9,6 +9,7 @@ pub mod hint;
 pub mod hub;
 pub mod ingest;
 pub mod opening;
+pub mod retention;
 pub mod routing;
 mod server;
 pub mod snapshot;

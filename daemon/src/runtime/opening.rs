@@ -9,7 +9,7 @@ use super::clock::{Clocks, Moment};
 use super::server::Failure;
 use super::snapshot::Snapshot;
 use crate::config::Config;
-use crate::io::clock::moment;
+use crate::io::clock::moment_looked_at;
 use crate::io::crc::crc32c;
 use crate::io::files::{entropy, host_name};
 use crate::io::segments::{SegmentFiles, SegmentReader};
@@ -63,7 +63,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
         .map_err(|error| Failure::Directory(error.to_string()))?;
     files.make_ahead()?;
     let (reader, file_system) = (files.reader(), files.file_system().to_owned());
-    let recovered = recover(files, entropy()?, moment())
+    let recovered = recover(files, entropy()?, moment_looked_at())
         .map_err(|error| Failure::Directory(error.to_string()))?;
     let Recovered { log, report, .. } = &recovered;
     let name = || format!("{}-{:04x}", host_name(), log.id().0 >> 48);

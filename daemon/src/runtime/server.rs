@@ -14,6 +14,7 @@ use core::time::Duration;
 
 use tokio::sync::watch;
 use tributary_bridge::{Codec, Compression, Hint, Settings};
+use tributary_core::Offset;
 use tributary_mqtt::Settings as MqttSettings;
 
 use super::answers::{Constants, Daemon, Upstream};
@@ -23,6 +24,7 @@ use super::fanout;
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
 use super::opening::{self, Opened, Recovered};
+use super::retention::Policy;
 use super::routing::{LANE, Routing};
 use super::writer::Writer;
 use crate::config::{self, Config};
@@ -77,7 +79,7 @@ struct Server {
     listeners: Vec<SocketAddr>,
     daemon: Arc<Daemon>,
     generation: u32,
-    generations: Vec<(u32, tributary_core::Offset)>,
+    generations: Vec<(u32, Offset)>,
     hint: Arc<Mutex<Option<Hint>>>,
     lane: Mutex<Option<Running>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -112,7 +114,8 @@ impl Server {
         let ingest = Arc::new(Ingest::new(log.next_offset()));
         let clocks = Arc::new(Mutex::new(clocks));
         let delay = config.log.commit_delay;
-        let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot);
+        let policy = Policy { max_age: config.log.max_age, when_full: config.log.when_full };
+        let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, policy);
         let hub = Arc::new(Hub::default());
         let mut sockets = Vec::new();
         for address in &config.listeners {
@@ -181,8 +184,9 @@ impl Server {
         let running = lock(&self.lane).as_ref().map(|lane| lane.upstream.clone());
         if config.upstream != running {
             self.stop_lane().await;
-            if let Some(upstream) = &config.upstream {
-                self.start_lane(upstream)?;
+            match &config.upstream {
+                Some(upstream) => self.start_lane(upstream)?,
+                None => self.daemon.ingest.positions().remove(LANE),
             }
         }
         Ok(())
@@ -224,6 +228,8 @@ impl Server {
             report: Arc::clone(&upstream.report),
             stop: stopped,
         };
+        let begins = context.beginning.hint.as_ref().map_or(Offset(0), |hint| hint.low.offset);
+        self.daemon.ingest.positions().set(LANE, begins);
         let thread = spawn_async("lane-normal", drive::run(context))?;
         *lock(&self.daemon.upstream) = Some(upstream);
         *lock(&self.lane) = Some(Running { stop, thread, upstream: section.clone() });

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::retention::Gone;
 use crate::replicate::report::{Counters as LaneCounters, Report};
 use crate::replicate::table::Table;
 
@@ -42,8 +43,11 @@ pub struct LogStatus {
     pub oldest: u64,
     /// All below is durable: also the number of events ever taken.
     pub durable: u64,
-    /// Events evicted since the start because the log was full.
-    pub evicted: u64,
+    /// Events that are gone since the start: evicted because the log was full, or too old.
+    #[serde(flatten)]
+    pub gone: Gone,
+    /// Events that were refused since the start, and their publishers told if they could be.
+    pub refused: u64,
     /// Offsets found damaged or lost when the log was opened: first and end of each range.
     pub gaps: Vec<(u64, u64)>,
     /// Why events are refused at the moment.

@@ -2,7 +2,7 @@
 //!
 //! Appends all that was taken, commits once, and only then tells those who wait. While a commit is
 //! under way the next batch gathers. Invariant: nothing is announced as durable that the
-//! log's `commit` has not returned for.
+//! log's `commit` has not returned for. What a full log does not take waits in memory, unannounced.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,12 +15,20 @@ use tributary_core::log::{
 use tributary_core::time::{Age, Timestamp};
 
 use super::clock::{Clocks, Moment};
-use super::ingest::{Closed, ControlRequest, Ingest, Taken};
+use super::ingest::{Body, Closed, ControlRequest, Ingest, Taken};
+use super::retention::{Expiry, Gone, Policy};
 use super::snapshot::Snapshot;
+use crate::config::WhenFull;
 use crate::sync::lock;
 
+/// Of a segment, the part at its end that a log which holds leaves to control records: lanes need
+/// them for shipping what makes room.
+const CONTROL_PART: u32 = 16;
+/// What is read at once to find out which events are too old.
+const SCAN_BYTES: usize = 64 << 10;
+
 /// What others may know of the log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Facts {
     /// The log's identity.
     pub id: LogId,
@@ -28,10 +36,12 @@ pub struct Facts {
     pub generation: u32,
     /// The oldest event that is still there.
     pub oldest: Offset,
-    /// Events that were evicted since the start because the log was full.
-    pub evicted: u64,
+    /// Events that are gone, since the start.
+    pub gone: Gone,
     /// Why events are refused, if they are.
     pub closed: Option<Closed>,
+    /// What the device said when it failed last.
+    pub failure: Option<String>,
     /// Writes and flushes since the start.
     pub counters: Counters,
 }
@@ -45,9 +55,13 @@ pub struct Writer<M: Media> {
     snapshot: Snapshot,
     /// Those in force at its durable end.
     durable_snapshot: Snapshot,
+    policy: Policy,
+    expiry: Option<Expiry>,
+    /// What was taken and is not written.
+    pending: Taken,
     /// Both clocks when the turn under way began.
     clock: Clock,
-    evicted: u64,
+    gone: Gone,
     facts: Arc<Mutex<Facts>>,
 }
 
@@ -59,16 +73,20 @@ impl<M: Media> Writer<M> {
         ingest: Arc<Ingest>,
         clocks: Arc<Mutex<Clocks>>,
         snapshot: Snapshot,
+        policy: Policy,
     ) -> Self {
-        let facts = Arc::new(Mutex::new(facts_of(&log, 0)));
+        let facts = Arc::new(Mutex::new(facts_of(&log)));
         Self {
             log,
             ingest,
             clocks,
             durable_snapshot: snapshot.clone(),
             snapshot,
+            expiry: policy.max_age.map(Expiry::new),
+            policy,
+            pending: Taken::default(),
             clock: Clock { wall: Timestamp(0), age: Age(0), trusted: false },
-            evicted: 0,
+            gone: Gone::default(),
             facts,
         }
     }
@@ -81,23 +99,66 @@ impl<M: Media> Writer<M> {
 
     /// Makes durable what was taken, and tells those who wait.
     pub fn turn(&mut self, moment: Moment, taken: Taken) {
-        if taken.is_empty() {
-            self.idle(moment);
-            return;
-        }
+        self.pending.append(taken);
         if self.ingest.closed() == Some(Closed::Failed) {
             // What waits is dropped, and so are those who wait for it told.
+            self.pending = Taken::default();
             return;
         }
-        if let Err(error) = self.write(moment, taken) {
-            let cause = self.log.failure().map(ToString::to_string);
-            tracing::error!(%error, cause, "events are refused");
-            self.ingest.set_closed(Some(Closed::Failed));
+        let before = self.facts_revision();
+        if let Err(error) = self.write(moment) {
+            self.fail(&error);
+            return;
         }
+        let holds = self.is_holding();
+        if holds != (self.ingest.closed() == Some(Closed::Full)) {
+            self.tell_holding(holds);
+        }
+        if self.facts_revision() != before {
+            self.publish_facts();
+        }
+    }
+
+    /// Whether a full log keeps events waiting.
+    fn is_holding(&self) -> bool {
+        !self.pending.bodies.is_empty()
+    }
+
+    fn facts_revision(&self) -> (Counters, Offset, bool) {
+        (self.log.counters(), self.log.oldest(), self.ingest.closed().is_some())
+    }
+
+    fn tell_holding(&self, holds: bool) {
+        self.ingest.hold(holds);
+        if holds {
+            let last = self.ingest.positions().last();
+            let (lane, at) = last.unwrap_or_default();
+            tracing::warn!(lane, at = at.0, "the log is full and waits for this lane to ship");
+        } else {
+            tracing::info!("the log takes events again");
+        }
+    }
+
+    /// To be called about every second, also when nothing was taken: what is due by time.
+    pub fn tend(&mut self, moment: Moment) {
+        self.observe_clock(moment);
+        if self.ingest.closed() != Some(Closed::Failed)
+            && let Err(error) = self.expire(moment)
+        {
+            self.fail(&error);
+        }
+    }
+
+    fn fail(&mut self, error: &CommitError) {
+        let cause = self.log.failure().map(ToString::to_string);
+        tracing::error!(%error, cause, "events are refused");
+        self.ingest.set_closed(Some(Closed::Failed));
+        self.pending = Taken::default();
         self.publish_facts();
     }
 
-    fn idle(&mut self, moment: Moment) {
+    /// Notes a moment on both clocks in the log when the wall clock was set.
+    fn observe_clock(&mut self, moment: Moment) {
         let stepped = lock(&self.clocks).stepped(moment);
         if let Some(anchor) = stepped {
             tracing::info!(trusted = anchor.trusted, "the wall clock was set");
@@ -108,30 +169,39 @@ impl<M: Media> Writer<M> {
         }
     }
 
-    fn write(&mut self, moment: Moment, mut taken: Taken) -> Result<(), CommitError> {
-        let clock = lock(&self.clocks).now(moment);
-        self.clock = clock;
-        for body in &taken.bodies {
-            let mut clock = clock;
-            let passed = clock.wall.0 - body.time.0;
-            clock.age.0 = clock.age.0.saturating_add_signed(-passed.clamp(0, 60_000));
-            clock.wall = body.time;
-            let frame = Frame { count: body.count, clock, body: &body.bytes };
-            self.append(|log| log.append(&frame))?;
+    fn write(&mut self, moment: Moment) -> Result<(), CommitError> {
+        self.clock = lock(&self.clocks).now(moment);
+        let mut written = Taken::default();
+        while let Some(body) = self.pending.bodies.pop_front() {
+            if self.is_held(&body) {
+                self.pending.bodies.push_front(body);
+                break;
+            }
+            self.append_body(&body)?;
+            written.bodies.push_back(body);
         }
         let mut done = Vec::new();
-        for ControlRequest { kind, body, done: sender } in taken.controls.drain(..) {
-            let at = self.log.next_offset();
+        for ControlRequest { kind, body, done: sender } in
+            core::mem::take(&mut self.pending.controls)
+        {
+            let (at, clock) = (self.log.next_offset(), self.clock);
             let body = body(at, self.log.oldest());
             self.append(|log| log.append_control(kind, &body, clock))?;
             self.snapshot.note(kind, &body);
             done.push((sender, at));
         }
+        if written.bodies.is_empty() && done.is_empty() {
+            return Ok(());
+        }
         let end = self.commit()?;
         if !done.is_empty() {
             self.durable_snapshot = self.snapshot.clone();
         }
-        self.ingest.committed(end.offset, taken);
+        written.waiting.clone_from(&self.pending.waiting);
+        if !self.is_holding() {
+            self.pending.waiting.clear();
+        }
+        self.ingest.committed(end.offset, written);
         for (sender, at) in done {
             // Who asked may have gone meanwhile.
             sender.send(at).unwrap_or_default();
@@ -139,13 +209,37 @@ impl<M: Media> Writer<M> {
         Ok(())
     }
 
+    fn append_body(&mut self, body: &Body) -> Result<(), CommitError> {
+        let mut clock = self.clock;
+        let passed = clock.wall.0 - body.time.0;
+        clock.age.0 = clock.age.0.saturating_add_signed(-passed.clamp(0, 60_000));
+        clock.wall = body.time;
+        let frame = Frame { count: body.count, clock, body: &body.bytes };
+        self.append(|log| log.append(&frame))
+    }
+
+    /// Whether events have to wait: there is no room for them but that of events which a lane has
+    /// not shipped.
+    fn is_held(&self, body: &Body) -> bool {
+        let reserve = self.log.media().geometry().segment_bytes / CONTROL_PART;
+        let bytes = u32::try_from(body.bytes.len()).unwrap_or(u32::MAX);
+        self.policy.when_full == WhenFull::Hold
+            && self.log.room() < bytes.saturating_add(reserve)
+            && self.would_evict_unshipped()
+    }
+
+    fn would_evict_unshipped(&self) -> bool {
+        let Some((_, last)) = self.ingest.positions().last() else { return false };
+        self.log.next_victim().is_some_and(|victim| last < victim.end)
+    }
+
     /// Appends; starts the next segment when this one is full.
     fn append(
         &mut self,
-        frame: impl Fn(&mut Log<M, Box<[u8]>>) -> Result<(), AppendError>,
+        mut frame: impl FnMut(&mut Log<M, Box<[u8]>>) -> Result<(), AppendError>,
     ) -> Result<(), CommitError> {
         let mut appended = frame(&mut self.log);
-        if appended == Err(AppendError::SegmentFull) {
+        while appended == Err(AppendError::SegmentFull) {
             self.roll()?;
             appended = frame(&mut self.log);
         }
@@ -173,6 +267,11 @@ impl<M: Media> Writer<M> {
     /// Starts the next segment, with the records in force where it begins: behind a segment that
     /// failed that is the durable end, and what holds only later comes along with what is moved.
     fn roll(&mut self) -> Result<(), CommitError> {
+        if self.policy.when_full == WhenFull::Hold && self.would_evict_unshipped() {
+            tracing::error!(
+                "control records have no other room: events make room that were not shipped"
+            );
+        }
         loop {
             let sound = self.log.roll_at() == self.log.next_offset();
             let snapshot = if sound { &self.snapshot } else { &self.durable_snapshot };
@@ -190,7 +289,8 @@ impl<M: Media> Writer<M> {
 
     fn note_evicted(&mut self, evicted: &Range<Offset>) {
         let count = evicted.end.0 - evicted.start.0;
-        self.evicted += count;
+        self.gone.evicted += count;
+        self.gone.note(evicted, self.ingest.positions());
         tracing::warn!(
             first = evicted.start.0,
             count,
@@ -198,20 +298,52 @@ impl<M: Media> Writer<M> {
         );
     }
 
+    /// Gives up events that are older than allowed; of a log that holds only those that are shipped.
+    fn expire(&mut self, moment: Moment) -> Result<(), CommitError> {
+        let clock = lock(&self.clocks).now(moment);
+        let Some(age) = self.expiry.as_mut().and_then(|expiry| expiry.due(moment.now, clock))
+        else {
+            return Ok(());
+        };
+        let mut below = self.log.offset_at(age, &mut vec![0; SCAN_BYTES]);
+        if let (WhenFull::Hold, Some((_, last))) =
+            (self.policy.when_full, self.ingest.positions().last())
+        {
+            below = below.min(last);
+        }
+        if below <= self.log.oldest() {
+            return Ok(());
+        }
+        self.clock = clock;
+        let mut expired = None;
+        self.append(|log| log.trim(below, clock).map(|gap| expired = gap))?;
+        self.commit()?;
+        if let Some(expired) = expired {
+            self.gone.expired += expired.end.0 - expired.start.0;
+            self.gone.note(&expired, self.ingest.positions());
+            let (first, end) = (expired.start.0, expired.end.0);
+            tracing::info!(first, end, "events were older than `max_age`");
+            self.publish_facts();
+        }
+        Ok(())
+    }
+
     fn publish_facts(&self) {
-        let mut facts = facts_of(&self.log, self.evicted);
+        let mut facts = facts_of(&self.log);
+        facts.gone.clone_from(&self.gone);
         facts.closed = self.ingest.closed();
         *lock(&self.facts) = facts;
     }
 }
 
-fn facts_of<M: Media>(log: &Log<M, Box<[u8]>>, evicted: u64) -> Facts {
+fn facts_of<M: Media>(log: &Log<M, Box<[u8]>>) -> Facts {
     Facts {
         id: log.id(),
         generation: log.generation(),
         oldest: log.oldest(),
-        evicted,
+        gone: Gone::default(),
         closed: None,
+        failure: log.failure().map(ToString::to_string),
         counters: log.counters(),
     }
 }

@@ -22,6 +22,7 @@ use tributary::runtime::dialogue::{Dialogue, Shared};
 use tributary::runtime::hub::Hub;
 use tributary::runtime::ingest::Ingest;
 use tributary::runtime::opening::{Recovered, recover, table_of};
+use tributary::runtime::retention::Policy;
 use tributary::runtime::routing::{LANE, Routing};
 use tributary::runtime::writer::Writer;
 use tributary_bridge::{Codec, Compression, Hint, Settings};
@@ -91,7 +92,7 @@ impl Gateway {
         let since_boot = now.saturating_sub(self.booted);
         let right = WALL_AT_ORIGIN + now.cast_signed();
         let wall = if now >= self.right_from { right } else { since_boot.cast_signed() };
-        Moment { now: Instant(since_boot), wall: Timestamp(wall) }
+        Moment { now: Instant(since_boot), wall: Timestamp(wall), is_set: now >= self.right_from }
     }
 
     pub(super) fn instant(&self, now: u64) -> Instant {
@@ -132,7 +133,8 @@ impl Process {
         let log_id = log.id().0;
         let ingest = Arc::new(Ingest::new(log.next_offset()));
         let clocks = Arc::new(Mutex::new(clocks));
-        let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot);
+        let writer =
+            Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, Policy::default());
         let hub = Arc::new(Hub::default());
         let settings = tributary_mqtt::Settings::default();
         Self {
@@ -230,6 +232,7 @@ impl Process {
         self.commit_at = None;
         let taken = self.shared.ingest.take();
         self.writer.turn(moment, taken);
+        self.writer.tend(moment);
     }
 
     /// The effects of a turn of the lane; a hint is left for the log at once.

@@ -20,6 +20,7 @@ use super::frame::{FRAME_HEADER_BYTES, FrameHeader, Kind, Seal};
 use super::generations::{Generation, Generations};
 use super::media::{Geometry, Media};
 use super::ring::Placed;
+use super::seek::Shown;
 use super::segment::SegmentHeader;
 use super::{Clock, ControlKind, Counters, End, FRAME_RECORDS_MAX, Gap, LogId, OFFSET_MAX, Tail};
 pub use error::{AppendError, CommitError};
@@ -155,6 +156,19 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         self.append_control(ControlKind::Trimmed, &below.0.to_le_bytes(), clock)?;
         self.oldest = below;
         Ok(Some(oldest..below))
+    }
+
+    /// The first durable offset of a frame that is not from before `age`: see
+    /// [`offset_at`](super::offset_at).
+    pub fn offset_at(&self, age: Age, buffer: &mut [u8]) -> Offset {
+        let shown = Shown { media: &self.media, tail: self.tail() };
+        super::offset_at(&shown, self.end, age, (self.crc, buffer))
+    }
+
+    /// Bytes that are left in this segment.
+    #[must_use]
+    pub const fn room(&self) -> u32 {
+        self.geometry.segment_bytes - self.at
     }
 
     /// The offset of the next event.
@@ -338,7 +352,13 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         self.durable_at = self.at;
         (self.durable_next, self.events_end) = (self.next, self.next);
         let Placed { index: segment, header } = self.segment;
-        self.end = End { offset: self.next, sequence: header.sequence, segment, at: self.at };
+        self.end = End {
+            offset: self.next,
+            sequence: header.sequence,
+            segment,
+            at: self.at,
+            oldest: self.oldest,
+        };
         let bytes = &self.buffer.borrow()[..(self.at - self.tail_at) as usize];
         self.media.publish(self.end, self.oldest, Tail { segment, at: self.tail_at, bytes });
     }

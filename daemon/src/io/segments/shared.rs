@@ -40,7 +40,7 @@ struct Durable {
 impl Shared {
     pub(super) fn new(geometry: Geometry, dir: &Path) -> Self {
         let durable = Durable {
-            end: End { offset: Offset(0), sequence: 0, segment: 0, at: 0 },
+            end: End { offset: Offset(0), sequence: 0, segment: 0, at: 0, oldest: Offset(0) },
             oldest: Offset(0),
             segment: 0,
             at: 0,

@@ -1,0 +1,373 @@
+//! What goes when: a full log drops or holds, age is kept on a clock that cannot jump.
+
+use core::num::NonZeroU16;
+use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, ensure};
+use tributary::config::WhenFull;
+use tributary::io::crc::crc32c;
+use tributary::runtime::clock::{Clocks, Moment};
+use tributary::runtime::ingest::{Closed, Ingest, NotTaken};
+use tributary::runtime::opening::{Recovered, recover};
+use tributary::runtime::retention::{Gone, Policy};
+use tributary::runtime::writer::{Facts, Writer};
+use tributary_cluster::{Kafka, Served, Settings, TopicSettings};
+use tributary_core::Offset;
+use tributary_core::log::{ControlKind, Entropy, Geometry, Item, Reader};
+use tributary_core::properties::Properties;
+use tributary_core::record::{Event, Origin, Qos};
+use tributary_core::time::{Instant, Timestamp};
+use tributary_tests::daemon::Daemon;
+use tributary_tests::disk::Disk;
+use tributary_tests::wait;
+
+const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
+const RING: Geometry = Geometry { segments: 4, segment_bytes: 64 << 10, page_bytes: 4096 };
+const NOON: i64 = 1_800_000_000_000;
+const HOUR_MS: u64 = 3_600_000;
+const YEARS_MS: i64 = 14 * 365 * 24 * 3_600_000;
+
+/// A log as the daemon keeps it, on a simulated disk.
+struct Keeper {
+    disk: Disk,
+    writer: Writer<Disk>,
+    ingest: Arc<Ingest>,
+    facts: Arc<Mutex<Facts>>,
+    now: Moment,
+}
+
+impl Keeper {
+    fn open(disk: Disk, policy: Policy, now: Moment, generation: u32) -> Self {
+        let entropy = Entropy { log_id: 1, generation, salt: u64::from(generation) };
+        let recovered = recover(disk.clone(), entropy, now).expect("it always starts");
+        let Recovered { log, snapshot, clocks, .. } = recovered;
+        let ingest = Arc::new(Ingest::new(log.next_offset()));
+        let clocks: Arc<Mutex<Clocks>> = Arc::new(Mutex::new(clocks));
+        let writer = Writer::new(log, Arc::clone(&ingest), clocks, snapshot, policy);
+        let facts = writer.facts();
+        Self { disk, writer, ingest, facts, now }
+    }
+
+    fn new(policy: Policy) -> Self {
+        let noon = Moment { now: Instant(0), wall: Timestamp(NOON), is_set: false };
+        Self::open(Disk::new(RING, 1), policy, noon, 1)
+    }
+
+    fn publish(&self, payload_bytes: usize) -> Result<Offset, NotTaken> {
+        self.ingest.desk().append(&Event {
+            topic: "t",
+            payload: &vec![7; payload_bytes],
+            client: "c",
+            time: self.now.wall,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            origin: Origin::Device,
+            properties: Properties::NONE,
+        })
+    }
+
+    fn turn(&mut self) {
+        self.writer.turn(self.now, self.ingest.take());
+        self.writer.tend(self.now);
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.now.0 += ms;
+        self.now.wall.0 += ms.cast_signed();
+        self.turn();
+    }
+
+    fn gone(&self) -> Gone {
+        self.facts.lock().expect("nobody panicked").gone.clone()
+    }
+
+    /// What a reader gets: offsets of events, and gaps with their causes.
+    fn read(&self) -> (Vec<u64>, Vec<(Range<u64>, &'static str)>) {
+        let (end, _) = self.disk.reader().end();
+        let (mut reader, mut buffer) = (Reader::new(Offset(0), crc32c), vec![0; 1 << 16]);
+        let (mut events, mut gaps) = (Vec::new(), Vec::new());
+        while let Some(chunk) =
+            reader.read(&self.disk.reader(), end, &mut buffer).expect("frames fit")
+        {
+            for item in chunk {
+                match item {
+                    Item::Events(frame) => events.extend(frame.map(|(offset, _)| offset.0)),
+                    Item::Gap { range, cause } => {
+                        gaps.push((range.start.0..range.end.0, cause.name()));
+                    }
+                    Item::Control(_) => {}
+                }
+            }
+        }
+        (events, gaps)
+    }
+}
+
+#[test]
+fn what_is_dropped_is_counted_for_each_lane_and_told_to_readers() {
+    let mut keeper = Keeper::new(Policy::default());
+    keeper.ingest.positions().set("high", Offset(1_000));
+    keeper.ingest.positions().set("bulk", Offset(7));
+    for _ in 0..200 {
+        keeper.publish(2_000).expect("taken");
+        keeper.turn();
+    }
+    let gone = keeper.gone();
+    assert!((50..150).contains(&gone.evicted), "{gone:?}");
+    assert_eq!(gone.unshipped.get("bulk"), Some(&(gone.evicted - 7)));
+    assert_eq!(gone.unshipped.get("high"), None, "it had shipped them");
+    let (events, gaps) = keeper.read();
+    assert_eq!(gaps, [(0..gone.evicted, "evicted")]);
+    assert_eq!(events, (gone.evicted..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_log_that_holds_takes_nothing_until_lanes_have_shipped() {
+    let mut keeper = Keeper::new(Policy { when_full: WhenFull::Hold, ..Policy::default() });
+    keeper.ingest.positions().set("normal", Offset(0));
+    let mut taken = 0;
+    while keeper.publish(2_000).is_ok() {
+        taken += 1;
+        assert!(taken < 200, "the ring is full");
+        keeper.turn();
+    }
+    assert_eq!(keeper.publish(1), Err(NotTaken::Closed(Closed::Full)));
+    let durable = keeper.ingest.durable().0;
+    assert_eq!(durable, taken - 1, "the last one waits, and nobody is told that it is durable");
+    assert_eq!(keeper.gone(), Gone::default());
+    // Lanes can note what they do, hundreds of times.
+    for _ in 0..20 {
+        let mut noted = keeper.ingest.write_control(ControlKind::Hint, |_, _| vec![0; 60]);
+        keeper.turn();
+        assert!(noted.try_recv().is_ok());
+    }
+    assert_eq!((keeper.gone(), keeper.ingest.durable().0), (Gone::default(), durable));
+    // Half a segment shipped makes no room; a whole one does.
+    keeper.ingest.positions().set("normal", Offset(10));
+    keeper.turn();
+    assert_eq!(keeper.ingest.durable().0, durable);
+    keeper.ingest.positions().set("normal", Offset(40));
+    keeper.turn();
+    assert_eq!(keeper.ingest.durable().0, taken, "what waited is durable");
+    assert_eq!(keeper.publish(1), Ok(Offset(taken)));
+    keeper.turn();
+    let gone = keeper.gone();
+    assert!(gone.evicted > 0 && gone.evicted <= 40 && gone.unshipped.is_empty(), "{gone:?}");
+    assert_eq!(keeper.read().0, (gone.evicted..=taken).collect::<Vec<_>>());
+}
+
+#[test]
+fn without_a_lane_nothing_is_held() {
+    let mut keeper = Keeper::new(Policy { when_full: WhenFull::Hold, ..Policy::default() });
+    for _ in 0..200 {
+        keeper.publish(2_000).expect("taken");
+        keeper.turn();
+    }
+    assert!(keeper.gone().evicted > 0);
+}
+
+fn hours(hours: u64) -> Policy {
+    Policy { max_age: Some(Duration::from_millis(hours * HOUR_MS)), ..Policy::default() }
+}
+
+#[test]
+fn events_go_at_their_age_to_the_minute_and_after_a_restart_too() {
+    let mut keeper = Keeper::new(hours(2));
+    keeper.ingest.positions().set("normal", Offset(5));
+    for _ in 0..120 {
+        keeper.publish(900).expect("taken");
+        keeper.pass(60_000);
+    }
+    assert_eq!(keeper.gone(), Gone::default(), "none is older than two hours");
+    keeper.pass(30 * 60_000);
+    let gone = keeper.gone();
+    assert!((29..=31).contains(&gone.expired), "{gone:?}");
+    assert_eq!(gone.unshipped.get("normal"), Some(&(gone.expired - 5)));
+    let (events, gaps) = keeper.read();
+    assert_eq!(gaps, [(0..gone.expired, "evicted")]);
+    assert_eq!(events, (gone.expired..120).collect::<Vec<_>>());
+    let Keeper { disk, now, .. } = keeper;
+    disk.be_well();
+    let mut keeper = Keeper::open(disk, hours(2), now, 2);
+    assert_eq!(keeper.read().1, [(0..gone.expired, "evicted")], "gone for good");
+    keeper.pass(3 * HOUR_MS);
+    let (events, gaps) = keeper.read();
+    assert_eq!((events, gaps), (vec![], vec![(0..120, "evicted")]));
+}
+
+#[test]
+fn shipped_or_not_a_log_that_holds_keeps_what_lanes_have_not() {
+    let mut keeper = Keeper::new(Policy { when_full: WhenFull::Hold, ..hours(1) });
+    keeper.ingest.positions().set("normal", Offset(3));
+    for _ in 0..10 {
+        keeper.publish(9).expect("taken");
+        keeper.turn();
+    }
+    keeper.pass(5 * HOUR_MS);
+    assert_eq!(keeper.gone().expired, 3);
+    assert_eq!(keeper.read().0, (3..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn no_wrong_clock_makes_an_event_go() {
+    let mut keeper = Keeper::new(hours(1));
+    keeper.publish(9).expect("taken");
+    keeper.turn();
+    // The clock jumps to 2040 and back while the daemon runs, and across restarts.
+    let walls = [NOON + YEARS_MS, NOON, 0, NOON + YEARS_MS, NOON + 60_000];
+    for (generation, wall) in (2..).zip(walls) {
+        keeper.now.wall = Timestamp(wall);
+        keeper.pass(1_000);
+        keeper.publish(9).expect("taken");
+        keeper.turn();
+        let Keeper { disk, now, .. } = keeper;
+        disk.be_well();
+        // The machine boots with this clock.
+        let boot = Moment { now: Instant(0), ..now };
+        keeper = Keeper::open(disk, hours(1), boot, generation);
+        keeper.pass(1_000);
+        assert_eq!(keeper.read().0, (0..u64::from(generation)).collect::<Vec<_>>(), "{wall}");
+    }
+    // Then the network sets it, and sets it again after an outage of two hours: that counts.
+    keeper.now.is_set = true;
+    keeper.pass(1_000);
+    keeper.publish(9).expect("taken");
+    keeper.turn();
+    assert_eq!(keeper.gone().expired, 0);
+    let Keeper { disk, mut now, .. } = keeper;
+    disk.be_well();
+    now.wall.0 += 2 * HOUR_MS.cast_signed();
+    let mut keeper = Keeper::open(disk, hours(1), Moment { now: Instant(0), ..now }, 9);
+    keeper.pass(1_000);
+    assert_eq!(keeper.gone().expired, 7);
+}
+
+/// Sends and receives MQTT, byte by byte.
+struct Wire(TcpStream);
+
+impl Wire {
+    fn connect(port: u16, version: u8, keep_alive_s: u8) -> Result<Self> {
+        let mut wire = Self(TcpStream::connect(("127.0.0.1", port))?);
+        wire.0.set_read_timeout(Some(Duration::from_secs(30)))?;
+        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', version, 2, 0, keep_alive_s];
+        body.extend(if version == 5 { &[0, 0, 1, b'5'][..] } else { &[0, 1, b'4'][..] });
+        wire.send(0x10, &body)?;
+        ensure!(wire.packet()?.0 == 0x20, "a CONNACK");
+        Ok(wire)
+    }
+
+    fn publish(&mut self, version: u8, id: NonZeroU16, payload: &[u8]) -> Result<()> {
+        let mut body = vec![0, 17];
+        body.extend(b"plant/1/telemetry");
+        body.extend(id.get().to_be_bytes());
+        body.extend((version == 5).then_some(0));
+        body.extend(payload);
+        self.send(0x32, &body)
+    }
+
+    fn send(&mut self, kind: u8, body: &[u8]) -> Result<()> {
+        let mut packet = vec![kind];
+        let mut left = body.len();
+        while left >= 0x80 {
+            packet.push(u8::try_from(left % 0x80)? | 0x80);
+            left /= 0x80;
+        }
+        packet.push(u8::try_from(left)?);
+        packet.extend(body);
+        Ok(self.0.write_all(&packet)?)
+    }
+
+    /// The next packet, if it is a short one.
+    fn packet(&mut self) -> Result<(u8, Vec<u8>)> {
+        let mut head = [0; 2];
+        self.0.read_exact(&mut head)?;
+        let mut body = vec![0; usize::from(head[1])];
+        self.0.read_exact(&mut body)?;
+        Ok((head[0], body))
+    }
+}
+
+/// What is published: numbered, and large.
+fn large(seq: usize) -> String {
+    format!("{{\"seq\":{seq},\"x\":\"{}\"}}", "x".repeat(60_000))
+}
+
+#[test]
+fn a_daemon_that_holds_makes_devices_wait_and_loses_nothing() -> Result<()> {
+    const EVENTS: u16 = 330;
+    let mut cluster =
+        tributary_cluster::Cluster::new(Settings { kafka: Kafka::V3_9_2, ..Settings::default() });
+    cluster.create_topic("all", TopicSettings::default()).ok().context("a new topic")?;
+    let served = Served::start(cluster)?;
+    let brokers: Vec<String> = served.addresses().iter().map(|a| format!("\"{a}\"")).collect();
+    let route = "[[route]]\nfrom = \"plant/+/telemetry\"\ntopic = \"all\"\n";
+    let upstream = format!("[upstream]\nbrokers = [{}]\n{route}", brokers.join(", "));
+    let mut daemon = Daemon::start(TRIBUTARY, &upstream)?;
+    daemon.stop()?;
+    let config = fs::read_to_string(daemon.config())?;
+    let held = config.replace("\"64 MiB\"", "\"16 MiB\"\nwhen_full = \"hold\"");
+    fs::write(daemon.config(), held)?;
+    daemon.restart()?;
+    served.go_away();
+
+    // A device that speaks 3.1.1 and would be dropped after 3 s of silence.
+    let mut device = Wire::connect(daemon.port(), 4, 2)?;
+    let mut answers = Wire(device.0.try_clone()?);
+    let acked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&acked);
+    let reading = std::thread::spawn(move || {
+        while counter.load(Ordering::Relaxed) < usize::from(EVENTS) {
+            match answers.packet()?.0 {
+                0x40 => drop(counter.fetch_add(1, Ordering::Relaxed)),
+                kind => ensure!(kind == 0xD0, "a PUBACK or a PINGRESP, and not {kind:#x}"),
+            }
+        }
+        Ok(())
+    });
+    let counter = Arc::clone(&acked);
+    let sending = std::thread::spawn(move || {
+        for id in (1..=EVENTS).filter_map(NonZeroU16::new) {
+            device.publish(4, id, large(usize::from(id.get())).as_bytes())?;
+        }
+        while counter.load(Ordering::Relaxed) < usize::from(EVENTS) {
+            device.send(0xC0, &[])?;
+            wait::pass(Duration::from_millis(300));
+        }
+        anyhow::Ok(device)
+    });
+    let limit = Duration::from_mins(1);
+    wait::until("a full log", limit, || {
+        let status = daemon.status()?;
+        Ok(status["log"]["refusing"].as_str().is_some_and(|why| why.contains("full")).then_some(()))
+    })?;
+    let before = acked.load(Ordering::Relaxed);
+    ensure!((100..usize::from(EVENTS)).contains(&before), "{before} are acknowledged");
+    // Who speaks MQTT 5 is told.
+    let mut five = Wire::connect(daemon.port(), 5, 60)?;
+    five.publish(5, NonZeroU16::MIN, b"{}")?;
+    let (kind, body) = five.packet()?;
+    ensure!((kind, &body[..3]) == (0x40, &[0, 1, 0x97][..]), "{kind:#x} {body:x?}");
+    wait::pass(Duration::from_secs(4));
+    let status = daemon.status()?;
+    ensure!(status["log"]["evicted"] == 0 && status["log"]["refused"] == 1, "{status:#}");
+    let durable = status["log"]["durable"].as_u64().context("durable")?;
+    ensure!(durable >= acked.load(Ordering::Relaxed) as u64, "no false acknowledgement");
+
+    served.come_back()?;
+    reading.join().expect("no panic")?;
+    drop(sending.join().expect("no panic")?);
+    daemon.drain()?;
+    let status = daemon.status()?;
+    ensure!(status["log"]["durable"] == u64::from(EVENTS), "{status:#}");
+    ensure!(status["log"]["unshipped"] == serde_json::json!({}), "{status:#}");
+    ensure!(status["routes"][0]["delivered"] == u64::from(EVENTS), "{status:#}");
+    ensure!(status["routes"][0]["lost"] == 0, "{status:#}");
+    ensure!(status["log"]["refusing"].is_null(), "{status:#}");
+    Ok(())
+}
