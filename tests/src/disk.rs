@@ -89,6 +89,10 @@ struct State {
     power: bool,
     /// Segments that there is room for.
     room: u32,
+    /// The write or barrier with this number goes to another place instead.
+    misdirect_at: Option<u64>,
+    /// A page of a segment that keeps what it has.
+    stuck: Option<(u32, usize)>,
     /// Pages that the kernel takes for written since a barrier failed, with what the device has.
     deceived: Vec<BTreeMap<usize, Vec<u8>>>,
     ignores_barriers: bool,
@@ -125,6 +129,8 @@ impl Disk {
                 fail_at: None,
                 power: true,
                 room: geometry.segments,
+                misdirect_at: None,
+                stuck: None,
                 deceived: vec![BTreeMap::new(); segments],
                 ignores_barriers: false,
                 unreadable: None,
@@ -145,6 +151,17 @@ impl Disk {
     pub fn fail_after(&self, operations: u64) {
         let mut state = self.state.borrow_mut();
         state.fail_at = Some(state.done.operations + operations);
+    }
+
+    /// The `operations`th write or barrier from now on, if it is a write, goes to another place.
+    pub fn misdirect_after(&self, operations: u64) {
+        let mut state = self.state.borrow_mut();
+        state.misdirect_at = Some(state.done.operations + operations);
+    }
+
+    /// A page that takes no write from now on, and says nothing.
+    pub fn stick(&self, segment: u32, page: usize) {
+        self.state.borrow_mut().stuck = Some((segment, page));
     }
 
     /// Whether the power is gone.
@@ -170,6 +187,31 @@ impl Disk {
         state.power = true;
         state.cut_at = None;
         state.fail_at = None;
+    }
+
+    /// Cuts the power and brings it back: `choose` decides for each sector of an unfinished page
+    /// among so many fates: 0 is as before, the last is garbage, the one before it is there.
+    pub fn power_cut_by(&self, mut choose: impl FnMut(usize) -> usize) {
+        let state = &mut *self.state.borrow_mut();
+        let page_bytes = state.geometry.page_bytes as usize;
+        for (segment, unfinished) in state.segments.iter_mut().zip(&mut state.unfinished) {
+            let Some(bytes) = segment else { continue };
+            for (page, versions) in core::mem::take(unfinished) {
+                let page = &mut bytes[page * page_bytes..(page + 1) * page_bytes];
+                for (at, sector) in (0..).step_by(SECTOR_BYTES).zip(page.chunks_mut(SECTOR_BYTES)) {
+                    let fate = choose(versions.len() + 2);
+                    match versions.get(fate) {
+                        Some(version) => {
+                            sector.copy_from_slice(&version[at..at + sector.len()]);
+                        }
+                        None if fate == versions.len() => {}
+                        None => state.rng.fill(sector),
+                    }
+                }
+            }
+        }
+        state.power = true;
+        (state.cut_at, state.fail_at) = (None, None);
     }
 
     /// It was the process that ended, not the power: all that was written can be read, and is as
@@ -304,6 +346,18 @@ impl State {
         }
     }
 
+    /// Where a write that is asked for goes: a page or some further, if it is misdirected.
+    fn place_of(&mut self, segment: u32, at: u32, count: usize) -> (u32, u32) {
+        if self.misdirect_at != Some(self.done.operations) {
+            return (segment, at);
+        }
+        let Geometry { segments, segment_bytes, page_bytes } = self.geometry;
+        let last_page = (segment_bytes - count as u32) / page_bytes;
+        let other = (self.rng.u32(..segments), self.rng.u32(..=last_page) * page_bytes);
+        let exists = self.segments[other.0 as usize].is_some();
+        if exists { other } else { (segment, other.1) }
+    }
+
     fn write(&mut self, segment: u32, at: u32, bytes: &[u8]) {
         let page_bytes = self.geometry.page_bytes as usize;
         let held = self.segments[segment as usize].as_mut().expect("the segment was prepared");
@@ -314,7 +368,12 @@ impl State {
             let durable = self.deceived[segment as usize].remove(&page);
             unfinished.entry(page).or_default().extend(durable.into_iter().chain([now]));
         }
+        let stuck = self.stuck.filter(|(of, _)| *of == segment).map(|(_, page)| page);
+        let kept = stuck.map(|page| held[page * page_bytes..(page + 1) * page_bytes].to_vec());
         held[begin..end].copy_from_slice(bytes);
+        if let (Some(page), Some(kept)) = (stuck, kept) {
+            held[page * page_bytes..(page + 1) * page_bytes].copy_from_slice(&kept);
+        }
     }
 }
 
@@ -364,6 +423,7 @@ impl Media for Disk {
     fn write(&mut self, segment: u32, at: u32, bytes: &[u8]) -> Result<(), DiskError> {
         let mut state = self.state.borrow_mut();
         let had_power = state.power;
+        let (segment, at) = state.place_of(segment, at, bytes.len());
         let done = state.operate();
         if had_power {
             // The device may have done some of it, also where it failed.

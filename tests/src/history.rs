@@ -332,6 +332,14 @@ impl History {
         };
         let count =
             if payload_bytes == 17 && self.rng.u8(..4) > 0 { 1 } else { self.rng.u32(1..=4) };
+        self.append_of(count, payload_bytes)
+    }
+
+    /// Appends a frame of so many events with payloads of so many bytes, 8 at least.
+    ///
+    /// # Errors
+    /// If the log is gone.
+    pub fn append_of(&mut self, count: u32, payload_bytes: usize) -> Result<(), Crashed> {
         self.clock.age.0 += self.rng.u64(..3);
         let mut body = Vec::new();
         let mut payloads = Vec::new();
