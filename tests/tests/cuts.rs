@@ -31,7 +31,7 @@ struct Named(u64);
 impl Drop for Named {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("TRIBUTARY_CASE={} fails", self.0);
+            println!("TRIBUTARY_CASE={} fails", self.0);
         }
     }
 }

@@ -183,13 +183,13 @@ mod tests {
         Moment { now: Instant(now), wall: Timestamp(wall), is_set }
     }
 
-    fn last(age: u64) -> Option<Clock> {
-        Some(Clock { wall: Timestamp(NOON), age: Age(age), trusted: true })
+    fn last(age: u64) -> Clock {
+        Clock { wall: Timestamp(NOON), age: Age(age), trusted: true }
     }
 
     #[test]
     fn time_off_is_added_when_the_network_has_set_the_clock() {
-        let mut clocks = Clocks::resume(last(1_000), moment(10, 5_000, false));
+        let mut clocks = Clocks::resume(Some(last(1_000)), moment(10, 5_000, false));
         let at_boot = clocks.now(moment(10, 5_000, false));
         assert_eq!((at_boot.age, at_boot.trusted), (Age(1_000), false), "a boot in 1970");
         // A minute later NTP says that an hour has passed.
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_jump_to_2040_and_back_makes_nothing_older() {
-        let mut clocks = Clocks::resume(last(1_000), moment(10, NOON + YEARS, false));
+        let mut clocks = Clocks::resume(Some(last(1_000)), moment(10, NOON + YEARS, false));
         for (now, wall) in [(20, NOON + YEARS + 10), (30, NOON + 30), (HOUR, NOON + 3_600_000)] {
             clocks.stepped(moment(now, wall, false));
             assert_eq!(clocks.now(moment(now, wall, false)).age, Age(990 + now));
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_steady_clock_is_believed_after_a_day() {
         let boot = moment(0, NOON + 7_200_000, false);
-        let mut clocks = Clocks::resume(last(0), boot);
+        let mut clocks = Clocks::resume(Some(last(0)), boot);
         let after = |hours: u64| {
             moment(hours * HOUR, NOON + 7_200_000 + (hours * HOUR).cast_signed(), false)
         };
