@@ -3,7 +3,7 @@
 //! set); a failure names its case, and `TRIBUTARY_CASE` runs that one alone.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of a simulated log are small")]
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -20,21 +20,12 @@ const PAGE: u32 = 1024;
 const RING: Geometry = Geometry { segments: 3, segment_bytes: 32 * PAGE, page_bytes: PAGE };
 /// Threads that try cases.
 const THREADS: u64 = 2;
+/// No case.
+const NONE: u64 = u64::MAX;
 /// A case: seed, operation at which the power goes, kind of cut.
 const OPERATIONS_MAX: u64 = 1 << 10;
 /// A cut leaves so many combinations at most, where all are walked.
 const COMBINATIONS_MAX: u64 = 100_000;
-
-/// Names the case, should it fail.
-struct Named(u64);
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("TRIBUTARY_CASE={} fails", self.0);
-        }
-    }
-}
 
 /// A workload that goes round the ring in some dozens of operations.
 fn work(history: &mut History, steps: u32) -> Result<(), Crashed> {
@@ -52,7 +43,6 @@ fn work(history: &mut History, steps: u32) -> Result<(), Crashed> {
 
 /// One case. The number of cuts in it; `None`: the workload has ended before.
 fn cut_at(case: u64) -> Option<u64> {
-    let named = Named(case);
     let kind = Cut::ALL[(case % 4) as usize];
     let (seed, operation) = (case / 4 / OPERATIONS_MAX, case / 4 % OPERATIONS_MAX);
     let mut history = History::new(RING, seed);
@@ -78,7 +68,6 @@ fn cut_at(case: u64) -> Option<u64> {
     history.append().expect("the power is there");
     history.power_cut();
     history.open(0).expect("the log opens whatever it finds");
-    drop(named);
     Some(cuts + 1)
 }
 
@@ -93,33 +82,41 @@ fn the_power_goes_at_every_operation_and_again_in_recovery() {
         return;
     }
     let (wanted, begun) = (number("TRIBUTARY_CUTS").unwrap_or(CUTS), Instant::now());
-    let (cuts, operations, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let (cuts, operations, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(NONE));
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let (cuts, operations, failed) = (&cuts, &operations, &failed);
             scope.spawn(move || {
+                let now = AtomicU64::new(0);
+                let try_case = |case| {
+                    now.store(case, Ordering::Relaxed);
+                    cut_at(case)
+                };
                 let ended = std::panic::catch_unwind(|| {
                     for seed in (thread..).step_by(THREADS as usize) {
                         let cases = (seed * OPERATIONS_MAX..).take(OPERATIONS_MAX as usize);
                         for case in cases {
-                            let done = [0, 1, 2, 3].map(|kind| cut_at(case * 4 + kind));
+                            let done = [0, 1, 2, 3].map(|kind| try_case(case * 4 + kind));
                             let [Some(a), Some(b), Some(c), Some(d)] = done else { break };
                             cuts.fetch_add(a + b + c + d, Ordering::Relaxed);
                             operations.fetch_add(1, Ordering::Relaxed);
                         }
                         let enough = cuts.load(Ordering::Relaxed) >= wanted;
-                        if enough || failed.load(Ordering::Relaxed) {
+                        if enough || failed.load(Ordering::Relaxed) != NONE {
                             return;
                         }
                     }
                 });
-                failed.fetch_or(ended.is_err(), Ordering::Relaxed);
+                if ended.is_err() {
+                    failed.fetch_min(now.into_inner(), Ordering::Relaxed);
+                }
             });
         }
     });
     let (cuts, operations) = (cuts.into_inner(), operations.into_inner());
     println!("{cuts} cuts at {operations} operations in {:?}", begun.elapsed());
-    assert!(!failed.into_inner(), "a case has failed: its number stands above");
+    let failed = failed.into_inner();
+    assert!(failed == NONE, "repeat it alone with TRIBUTARY_CASE={failed}");
     assert!(cuts >= wanted);
 }
 
