@@ -6,8 +6,13 @@ use crate::failure::Failure;
 
 const FIRST_MS: u64 = 100;
 const MAX_MS: u64 = 10_000;
+/// Spread of the first try after a link has come back.
+const RETURN_MS: u64 = 750;
 /// Two clones that fence each other must not keep a cluster busy.
 const FENCED_MS: u64 = 5_000;
+/// A password may be new in one place and old in the other for a moment; and accounts are locked after
+/// too many tries. Doubles up to [`LONG_MS`].
+const UNAUTHENTICATED_MS: u64 = 4_000;
 /// What only an operator can put right.
 const LONG_MS: u64 = 60_000;
 
@@ -34,12 +39,22 @@ impl Backoff {
             Failure::Unreachable(_) | Failure::Ended(_) => {
                 (FIRST_MS << self.failures.min(16)).min(MAX_MS)
             }
+            Failure::Unauthenticated(_) => {
+                (UNAUTHENTICATED_MS << self.failures.min(16)).min(LONG_MS)
+            }
             Failure::Fenced(_) => FENCED_MS,
             Failure::Alarm(_) | Failure::Refused(_) | Failure::Halt(_) => LONG_MS,
         };
         self.failures = self.failures.saturating_add(1);
         // Between half and all of it.
         now.plus_ms(base_ms / 2 + self.random() % (base_ms / 2 + 1))
+    }
+
+    /// When the next session begins because a link has come back: soon, but a fleet whose links come
+    /// back together is spread. What fails then is tried again soon too.
+    pub(crate) fn after_return(&mut self, now: Instant) -> Instant {
+        self.failures = 0;
+        now.plus_ms(self.random() % RETURN_MS)
     }
 
     /// `SplitMix64`.
@@ -67,6 +82,22 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next(Instant(0), &ended).0 <= 100);
+    }
+
+    #[test]
+    fn whom_a_broker_does_not_let_in_waits_longer_each_time() {
+        let refusal = crate::status::Refusal {
+            subject: String::new(),
+            partition: None,
+            offsets: None,
+            error: String::new(),
+        };
+        let failure = Failure::Unauthenticated(refusal);
+        let mut backoff = Backoff::new(7);
+        for expected in [4_000, 8_000, 16_000, 32_000, 60_000, 60_000] {
+            let waited = backoff.next(Instant(0), &failure).0;
+            assert!((expected / 2..=expected).contains(&waited), "{waited} of {expected}");
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     Fenced(String),
     /// Something that an operator must know of; trying again soon would do harm.
     Alarm(String),
+    /// A broker does not let us in, or we do not trust it with more.
+    Unauthenticated(Refusal),
     /// Kafka refuses something until somebody puts it right.
     Refused(Refusal),
     /// No session is to follow.
@@ -71,7 +73,7 @@ impl fmt::Display for Failure {
             Self::Unreachable(why) | Self::Ended(why) | Self::Fenced(why) | Self::Alarm(why) => {
                 f.write_str(why)
             }
-            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Refused(refusal) | Self::Unauthenticated(refusal) => refusal.fmt(f),
             Self::Halt(halt) => halt.fmt(f),
         }
     }

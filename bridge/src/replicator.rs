@@ -12,11 +12,12 @@ use crate::failure::Failure;
 use crate::links::Links;
 use crate::position::Position;
 use crate::reconcile::Local;
+use crate::sasl::Credentials;
 use crate::session::{Context, Memory, Session};
 use crate::settings::Settings;
 use crate::status::{State, Status};
 use crate::transaction::{Pace, Transaction};
-use crate::wire::{Address, Ids};
+use crate::wire::Address;
 
 /// Names one connection. Never used twice by one replicator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +41,13 @@ pub enum Output {
         conn: ConnId,
         /// The bytes.
         bytes: Bytes,
+    },
+    /// Say who we are on this connection: `handle_credentials`.
+    Authenticate {
+        /// The connection.
+        conn: ConnId,
+        /// Whether the last credentials were refused: then a token that was kept will not do.
+        fresh: bool,
     },
     /// Close a connection, whether it is open yet or not. Nothing more is expected of it.
     Disconnect {
@@ -76,6 +84,8 @@ pub struct Replicator {
     pace: Pace,
     chooser: Chooser,
     backoff: Backoff,
+    /// Whether the last session ended because the cluster could not be reached.
+    is_cut_off: bool,
 }
 
 impl Replicator {
@@ -90,7 +100,7 @@ impl Replicator {
         assert!(!settings.bootstrap.is_empty(), "there must be a broker to ask first");
         let mut replicator = Self {
             status: Status::default(),
-            links: Links::new(Ids::new(&settings), settings.request_timeout_ms),
+            links: Links::new(&settings),
             session: None,
             next_session: Some(now),
             rest: now,
@@ -98,6 +108,7 @@ impl Replicator {
             pace: Pace::new(&settings),
             chooser: Chooser::new(settings.compression),
             backoff: Backoff::new(seed),
+            is_cut_off: false,
             settings,
         };
         replicator.advance(now);
@@ -115,11 +126,37 @@ impl Replicator {
         self.advance(now);
     }
 
+    /// The answer to [`Output::Authenticate`], made for this one login; or why there is none, for people.
+    pub fn handle_credentials(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        credentials: Result<Credentials, String>,
+    ) {
+        if let Err(failure) = self.links.handle_credentials(now, conn, credentials) {
+            self.end_session(now, failure);
+        }
+        self.advance(now);
+    }
+
+    /// An interface or a route has come back. What waits or hangs because the cluster could not be
+    /// reached is begun anew, at a moment that differs from gateway to gateway.
+    pub fn handle_link_returned(&mut self, now: Instant) {
+        if self.session.is_some() && self.links.is_stalled(now) {
+            self.end_session(now, Failure::Unreachable("the link was away".to_owned()));
+        }
+        if self.is_cut_off && self.next_session.is_some() {
+            let at = self.backoff.after_return(now);
+            self.next_session = self.next_session.map(|next| next.min(at));
+        }
+        self.advance(now);
+    }
+
     /// Bytes came in.
     pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
         self.links.receive(conn, bytes);
         loop {
-            let next = self.links.next_reply(conn);
+            let next = self.links.next_reply(now, conn);
             let (ask, reply) = match next {
                 Ok(Some(next)) => next,
                 Ok(None) => break,
@@ -268,6 +305,7 @@ impl Replicator {
             self.end_session(now, failure);
         }
         self.status.counters.bytes_sent = self.links.bytes_sent;
+        self.status.counters.throttled_ms = self.links.throttled_ms;
         if let Some(session) = &self.session {
             let version = session.transaction_version();
             self.status.transaction_version = version.or(self.status.transaction_version);
@@ -319,6 +357,7 @@ impl Replicator {
         self.memory = session.into_memory();
         self.links.close_all();
         let reason = failure.to_string();
+        self.is_cut_off = matches!(failure, Failure::Unreachable(_) | Failure::Ended(_));
         let next = self.backoff.next(now, &failure);
         self.next_session = Some(next);
         if open && matches!(failure, Failure::Refused(_)) {
@@ -337,7 +376,7 @@ impl Replicator {
                 self.status.counters.fenced += 1;
                 State::BackingOff { until, reason: reason.clone() }
             }
-            Failure::Refused(refusal) => {
+            Failure::Refused(refusal) | Failure::Unauthenticated(refusal) => {
                 self.status.refused = Some(refusal);
                 State::BackingOff { until, reason: reason.clone() }
             }

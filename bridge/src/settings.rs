@@ -33,6 +33,8 @@ pub struct Settings {
     pub compression: Compression,
     /// How missing topics are made.
     pub create: Creation,
+    /// Whether brokers want a login (SASL): then `Output::Authenticate` asks for credentials.
+    pub authenticate: bool,
 }
 
 /// How much one transaction may carry.
@@ -69,6 +71,7 @@ impl Settings {
             batch: BatchLimits::default(),
             compression: Compression::Fixed(Codec::None),
             create: Creation::default(),
+            authenticate: false,
         }
     }
 

@@ -77,6 +77,8 @@ pub struct Counters {
     pub bytes_sent: u64,
     /// Requests sent again after an answer that asked for it.
     pub retries: u64,
+    /// Milliseconds for which brokers have asked for quiet (KIP-219).
+    pub throttled_ms: u64,
     /// Sessions ended because another one used the identity.
     pub fenced: u64,
 }

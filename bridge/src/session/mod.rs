@@ -272,7 +272,7 @@ impl Session {
         if !(parts.transactions.is_due() || parts.group.is_due() || parts.topics.is_due()) {
             return Ok(());
         }
-        let Some(conn) = cx.links.reach(cx.now, &self.bootstrap) else {
+        let Some(conn) = cx.links.reach(cx.now, &self.bootstrap)? else {
             return Ok(());
         };
         let Some(dialect) = dialect else {

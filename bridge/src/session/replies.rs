@@ -20,6 +20,8 @@ impl Session {
                 let versions = read::versions(reply).map_err(malformed)?;
                 self.handle_versions(cx, conn, versions)
             }
+            // Dealt with before they come here.
+            Ask::Handshake | Ask::Authenticate => Ok(()),
             Ask::Coordinator(role) => {
                 let found = read::coordinator(reply).map_err(malformed)?;
                 match role {
@@ -67,7 +69,7 @@ impl Session {
         let offered = Dialect::of(versions.transaction_version);
         let level = *self.transaction_version.get_or_insert(versions.transaction_version);
         let dialect = Dialect::of(level);
-        cx.links.greeted(conn, versions);
+        cx.links.greeted(cx.now, conn, versions)?;
         if dialect == Dialect::Implicit && offered == Dialect::Explicit {
             return Err(Failure::Ended("brokers disagree about transaction.version".to_owned()));
         }

@@ -36,7 +36,7 @@ impl Session {
         let Some(address) = self.parts.transactions.address() else {
             return Ok(());
         };
-        let Some(conn) = cx.links.reach(cx.now, address) else {
+        let Some(conn) = cx.links.reach(cx.now, address)? else {
             return Ok(());
         };
         if self.init.is_due() {
@@ -52,7 +52,7 @@ impl Session {
         let Some(address) = self.parts.group.address() else {
             return Ok(());
         };
-        let Some(conn) = cx.links.reach(cx.now, address) else {
+        let Some(conn) = cx.links.reach(cx.now, address)? else {
             return Ok(());
         };
         if self.fetch.is_due() {

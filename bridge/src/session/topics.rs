@@ -212,7 +212,7 @@ impl Topics {
         };
         let conn = match self.cluster.brokers.get(&self.cluster.controller) {
             None => conn,
-            Some(controller) => match cx.links.reach(cx.now, controller) {
+            Some(controller) => match cx.links.reach(cx.now, controller)? {
                 None => return Ok(()),
                 Some(conn) => conn,
             },

@@ -182,6 +182,8 @@ impl Transaction {
                 }
             },
             Ask::Versions
+            | Ask::Handshake
+            | Ask::Authenticate
             | Ask::Coordinator(_)
             | Ask::Metadata
             | Ask::CreateTopic
@@ -289,7 +291,7 @@ fn due(
     let Some(address) = address.filter(|_| task.is_due()) else {
         return Ok(None);
     };
-    let Some(conn) = cx.links.reach(cx.now, address) else {
+    let Some(conn) = cx.links.reach(cx.now, address)? else {
         return Ok(None);
     };
     let version = cx.links.version(conn, api, dialect)?;

@@ -22,7 +22,7 @@ impl Transaction {
     ) -> Result<(), Failure> {
         let timeout_ms = cx.settings.request_timeout_ms;
         for address in self.leaders(cx.now, &mut parts.topics) {
-            let Some(conn) = cx.links.reach(cx.now, &address) else {
+            let Some(conn) = cx.links.reach(cx.now, &address)? else {
                 continue;
             };
             let version = cx.links.version(conn, Api::Produce, dialect)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use kafka_protocol::messages as m;
 use kafka_protocol::protocol::Decodable;
 
@@ -49,6 +50,39 @@ pub(crate) fn versions(reply: Reply) -> Result<Outcome<Versions>, Malformed> {
         ranges: ranges.collect(),
         transaction_version: feature.map_or(0, |feature| feature.max_version_level),
     }))
+}
+
+/// Whether the mechanism is taken; else those that are.
+pub(crate) fn handshaken(reply: Reply) -> Result<Result<(), (Code, Vec<String>)>, Malformed> {
+    let answer: m::SaslHandshakeResponse = decode(reply)?;
+    match answer.error_code {
+        0 => Ok(Ok(())),
+        code => {
+            let mechanisms = answer.mechanisms.iter().map(ToString::to_string).collect();
+            Ok(Err((Code(code), mechanisms)))
+        }
+    }
+}
+
+/// One message of the broker in an exchange.
+#[derive(Clone, Debug)]
+pub(crate) struct Authenticated {
+    pub(crate) code: Code,
+    /// The broker's words.
+    pub(crate) message: Option<String>,
+    pub(crate) bytes: Bytes,
+    /// How long it holds; 0: as long as the connection (KIP-368).
+    pub(crate) lifetime_ms: u64,
+}
+
+pub(crate) fn authenticated(reply: Reply) -> Result<Authenticated, Malformed> {
+    let answer: m::SaslAuthenticateResponse = decode(reply)?;
+    Ok(Authenticated {
+        code: Code(answer.error_code),
+        message: answer.error_message.map(|text| text.to_string()),
+        bytes: answer.auth_bytes,
+        lifetime_ms: u64::try_from(answer.session_lifetime_ms).unwrap_or(0),
+    })
 }
 
 pub(crate) fn metadata(reply: Reply) -> Result<Cluster, Malformed> {
@@ -209,7 +243,7 @@ pub(crate) fn produced(reply: Reply) -> Result<Vec<Produced>, Malformed> {
 }
 
 fn decode<T: Decodable>(reply: Reply) -> Result<T, Malformed> {
-    let Reply { api, version, mut body } = reply;
+    let Reply { api, version, mut body, .. } = reply;
     shape::check(api, version, &body)?;
     T::decode(&mut body, version).map_err(|_| Malformed)
 }

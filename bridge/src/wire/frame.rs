@@ -16,6 +16,8 @@ pub(crate) struct Reply {
     pub(crate) api: Api,
     pub(crate) version: i16,
     pub(crate) body: Bytes,
+    /// For how long the broker will not look at the connection (KIP-219).
+    pub(crate) throttle_ms: u32,
 }
 
 /// Encodes a request.
@@ -75,6 +77,7 @@ impl Reply {
             let rest = shape::after_tags(&frame)?.len();
             frame.advance(frame.len() - rest);
         }
-        Ok(Self { api, version, body: frame })
+        let throttle_ms = shape::throttle_ms(api, version, &frame);
+        Ok(Self { api, version, body: frame, throttle_ms })
     }
 }

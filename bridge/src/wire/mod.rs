@@ -22,16 +22,17 @@ pub(crate) use requests::Ids;
 pub(crate) mod ask {
     //! Requests, by what they ask for.
     pub(crate) use super::requests::{
-        add_offsets, add_partitions, commit_position, committed_position, coordinator,
-        create_topic, end_transaction, metadata, new_producer, produce, versions,
+        add_offsets, add_partitions, authenticate, commit_position, committed_position,
+        coordinator, create_topic, end_transaction, handshake, metadata, new_producer, produce,
+        versions,
     };
 }
 
 pub(crate) mod read {
     //! Answers, by what was asked for.
     pub(crate) use super::answers::{
-        Produced, coordinator, created, ended, metadata, new_producer, partitions_added, plain,
-        position, position_committed, produced, versions,
+        Authenticated, Produced, authenticated, coordinator, created, ended, handshaken, metadata,
+        new_producer, partitions_added, plain, position, position_committed, produced, versions,
     };
 }
 
@@ -44,6 +45,7 @@ pub(crate) enum Api {
     Metadata = 3,
     OffsetFetch = 9,
     FindCoordinator = 10,
+    SaslHandshake = 17,
     ApiVersions = 18,
     CreateTopics = 19,
     InitProducerId = 22,
@@ -51,6 +53,7 @@ pub(crate) enum Api {
     AddOffsetsToTxn = 25,
     EndTxn = 26,
     TxnOffsetCommit = 28,
+    SaslAuthenticate = 36,
 }
 
 /// What a cluster's `transaction.version` means for the requests of a session.
@@ -88,6 +91,8 @@ impl Api {
     /// id until the coordinator restarts.
     pub(crate) const fn versions(self, dialect: Dialect) -> (i16, i16) {
         match (self, dialect) {
+            (Self::SaslHandshake, _) => (1, 1),
+            (Self::SaslAuthenticate, _) => (1, 2),
             (Self::ApiVersions, _) => (3, 3),
             (Self::Metadata, _) => (7, 12),
             (Self::FindCoordinator, _) => (2, 4),
@@ -108,7 +113,8 @@ impl Api {
             Self::Produce | Self::Metadata => 9,
             Self::OffsetFetch => 6,
             Self::CreateTopics => 5,
-            Self::InitProducerId => 2,
+            Self::InitProducerId | Self::SaslAuthenticate => 2,
+            Self::SaslHandshake => i16::MAX,
             Self::FindCoordinator
             | Self::ApiVersions
             | Self::AddPartitionsToTxn
@@ -150,6 +156,7 @@ impl Api {
             Self::OffsetFetch => "to read the position only when it is stable (Kafka 2.5)",
             Self::TxnOffsetCommit => "to commit the position in the transaction (Kafka 2.5)",
             Self::ApiVersions => "to say what it can do (Kafka 2.4)",
+            Self::SaslHandshake | Self::SaslAuthenticate => "to let us in by SASL (Kafka 2.2)",
             Self::CreateTopics => "to make missing topics (Kafka 2.4)",
             Self::Produce
             | Self::Metadata

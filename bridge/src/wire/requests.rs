@@ -55,6 +55,14 @@ pub(crate) fn versions() -> m::ApiVersionsRequest {
         .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")))
 }
 
+pub(crate) fn handshake(mechanism: &str) -> m::SaslHandshakeRequest {
+    m::SaslHandshakeRequest::default().with_mechanism(StrBytes::from_string(mechanism.to_owned()))
+}
+
+pub(crate) fn authenticate(bytes: Vec<u8>) -> m::SaslAuthenticateRequest {
+    m::SaslAuthenticateRequest::default().with_auth_bytes(bytes.into())
+}
+
 pub(crate) fn metadata<'a>(topics: impl Iterator<Item = &'a str>) -> m::MetadataRequest {
     let topic = |name| m::metadata_request::MetadataRequestTopic::default().with_name(Some(name));
     m::MetadataRequest::default()

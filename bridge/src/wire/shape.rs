@@ -23,6 +23,10 @@ enum Kind {
     Fixed(usize),
     /// A string, nullable or not.
     Text,
+    /// Bytes, nullable or not.
+    Blob,
+    /// Four bytes: for how long the broker will not look at this connection (KIP-219).
+    Throttle,
     /// An array of structures.
     Array(&'static [Field]),
     /// An array of 32-bit integers.
@@ -51,6 +55,8 @@ const INT32: Kind = Kind::Fixed(4);
 const INT64: Kind = Kind::Fixed(8);
 const UUID: Kind = Kind::Fixed(16);
 const TEXT: Kind = Kind::Text;
+/// Milliseconds.
+const THROTTLE: Field = always(Kind::Throttle);
 /// The end of every structure: no tag that the codec looks into.
 const TAGS: Field = always(Kind::Tagged(&[]));
 
@@ -64,7 +70,7 @@ const OUTCOMES: &[Field] = &[always(TEXT), always(Kind::Array(OUTCOME)), TAGS];
 const API_VERSIONS: &[Field] = &[
     always(INT16),
     always(Kind::Array(&[always(INT16), always(INT16), always(INT16), TAGS])),
-    always(INT32),
+    THROTTLE,
     always(Kind::Tagged(&[
         (0, always(Kind::Array(FEATURE))),
         (1, always(INT64)),
@@ -74,7 +80,7 @@ const API_VERSIONS: &[Field] = &[
 ];
 
 const METADATA: &[Field] = &[
-    always(INT32),
+    THROTTLE,
     always(Kind::Array(&[always(INT32), always(TEXT), always(INT32), always(TEXT), TAGS])),
     always(TEXT),
     always(INT32),
@@ -101,7 +107,7 @@ const METADATA: &[Field] = &[
 ];
 
 const FIND_COORDINATOR: &[Field] = &[
-    always(INT32),
+    THROTTLE,
     until(3, INT16),
     until(3, TEXT),
     until(3, INT32),
@@ -140,7 +146,7 @@ const PRODUCE: &[Field] = &[
         ])),
         TAGS,
     ])),
-    always(INT32),
+    THROTTLE,
     always(Kind::Tagged(&[(
         0,
         since(10, Kind::Array(&[always(INT32), always(TEXT), always(INT32), always(TEXT), TAGS])),
@@ -152,7 +158,7 @@ const COMMITTED: &[Field] =
     &[always(INT32), always(INT64), always(INT32), always(TEXT), always(INT16), TAGS];
 const COMMITTED_TOPIC: &[Field] = &[always(TEXT), always(Kind::Array(COMMITTED)), TAGS];
 const OFFSET_FETCH: &[Field] = &[
-    always(INT32),
+    THROTTLE,
     until(7, Kind::Array(COMMITTED_TOPIC)),
     until(7, INT16),
     since(
@@ -163,7 +169,7 @@ const OFFSET_FETCH: &[Field] = &[
 ];
 
 const CREATE_TOPICS: &[Field] = &[
-    always(INT32),
+    THROTTLE,
     always(Kind::Array(&[
         always(TEXT),
         always(INT16),
@@ -187,14 +193,18 @@ const CREATE_TOPICS: &[Field] = &[
 ];
 
 /// Throttle time and the outcome for each partition.
-const PER_PARTITION: &[Field] = &[always(INT32), always(Kind::Array(OUTCOMES)), TAGS];
+const PER_PARTITION: &[Field] = &[THROTTLE, always(Kind::Array(OUTCOMES)), TAGS];
 /// Throttle time and an error.
-const PLAIN: &[Field] = &[always(INT32), always(INT16), TAGS];
+const PLAIN: &[Field] = &[THROTTLE, always(INT16), TAGS];
 /// Throttle time, an error and a producer.
-const PRODUCER: &[Field] = &[always(INT32), always(INT16), always(INT64), always(INT16), TAGS];
+const PRODUCER: &[Field] = &[THROTTLE, always(INT16), always(INT64), always(INT16), TAGS];
 /// As `PRODUCER`, where older versions have no producer.
 const PRODUCER_SINCE_5: &[Field] =
-    &[always(INT32), always(INT16), since(5, INT64), since(5, INT16), TAGS];
+    &[THROTTLE, always(INT16), since(5, INT64), since(5, INT16), TAGS];
+
+const SASL_HANDSHAKE: &[Field] = &[always(INT16), always(Kind::Array(&[always(TEXT)]))];
+const SASL_AUTHENTICATE: &[Field] =
+    &[always(INT16), always(TEXT), always(Kind::Blob), since(1, INT64), TAGS];
 
 /// The schema of an answer's body, in the versions that [`Api::versions`] allows.
 const fn schema(api: Api) -> &'static [Field] {
@@ -209,20 +219,32 @@ const fn schema(api: Api) -> &'static [Field] {
         Api::AddOffsetsToTxn => PLAIN,
         Api::InitProducerId => PRODUCER,
         Api::EndTxn => PRODUCER_SINCE_5,
+        Api::SaslHandshake => SASL_HANDSHAKE,
+        Api::SaslAuthenticate => SASL_AUTHENTICATE,
     }
 }
 
 /// Checks an answer's body.
 pub(super) fn check(api: Api, version: i16, body: &[u8]) -> Result<(), Malformed> {
-    let mut walk =
-        Walk { rest: body, version, flexible: version >= api.flexible_since(), elements: 0 };
+    walk(api, version, body).map(drop)
+}
+
+/// For how long the broker will not look at the connection; 0 too where the body is no answer,
+/// which is found when it is decoded.
+pub(super) fn throttle_ms(api: Api, version: i16, body: &[u8]) -> u32 {
+    walk(api, version, body).unwrap_or(0)
+}
+
+fn walk(api: Api, version: i16, body: &[u8]) -> Result<u32, Malformed> {
+    let flexible = version >= api.flexible_since();
+    let mut walk = Walk { rest: body, version, flexible, elements: 0, throttle_ms: 0 };
     walk.fields(schema(api))?;
-    if walk.rest.is_empty() { Ok(()) } else { Err(Malformed) }
+    if walk.rest.is_empty() { Ok(walk.throttle_ms) } else { Err(Malformed) }
 }
 
 /// The bytes after the tagged fields of a response header.
 pub(super) fn after_tags(bytes: &[u8]) -> Result<&[u8], Malformed> {
-    let mut walk = Walk { rest: bytes, version: 0, flexible: true, elements: 0 };
+    let mut walk = Walk { rest: bytes, version: 0, flexible: true, elements: 0, throttle_ms: 0 };
     walk.tagged(&[])?;
     Ok(walk.rest)
 }
@@ -232,6 +254,7 @@ struct Walk<'a> {
     version: i16,
     flexible: bool,
     elements: usize,
+    throttle_ms: u32,
 }
 
 impl Walk<'_> {
@@ -254,6 +277,14 @@ impl Walk<'_> {
                     u32::try_from(i16::from_be_bytes(self.array()?)).unwrap_or(0)
                 };
                 self.skip(bytes as usize)
+            }
+            Kind::Blob => {
+                let bytes = self.length()?;
+                self.skip(bytes)
+            }
+            Kind::Throttle => {
+                self.throttle_ms = u32::try_from(i32::from_be_bytes(self.array()?)).unwrap_or(0);
+                Ok(())
             }
             Kind::Integers => {
                 let count = self.count()?;
@@ -287,13 +318,19 @@ impl Walk<'_> {
 
     /// The count of an array; a null array has none.
     fn count(&mut self) -> Result<usize, Malformed> {
-        let count = if self.flexible {
+        let count = self.length()?;
+        self.spend(count)?;
+        Ok(count)
+    }
+
+    /// The length of an array or of bytes; 0 where it is null.
+    fn length(&mut self) -> Result<usize, Malformed> {
+        let length = if self.flexible {
             self.varint()?.saturating_sub(1)
         } else {
             u32::try_from(i32::from_be_bytes(self.array()?)).unwrap_or(0)
         };
-        self.spend(count as usize)?;
-        Ok(count as usize)
+        Ok(length as usize)
     }
 
     fn spend(&mut self, elements: usize) -> Result<(), Malformed> {

@@ -57,6 +57,7 @@ fn encoded(api: Api, version: i16) -> Bytes {
  m::add_partitions_to_txn_response::AddPartitionsToTxnPartitionResult::default(); 2]),
             ])
             .encode(&mut out, version),
+        Api::SaslHandshake | Api::SaslAuthenticate => return login(api, version),
         Api::AddOffsetsToTxn => m::AddOffsetsToTxnResponse::default().encode(&mut out, version),
         Api::EndTxn => m::EndTxnResponse::default().encode(&mut out, version),
         Api::TxnOffsetCommit => m::TxnOffsetCommitResponse::default()
@@ -92,6 +93,24 @@ fn metadata() -> m::MetadataResponse {
                         .with_offline_replicas(vec![m::BrokerId(2)]),
                 ]),
         ])
+}
+
+fn login(api: Api, version: i16) -> Bytes {
+    let mut out = BytesMut::new();
+    let text = |text: &'static str| StrBytes::from_static_str(text);
+    let encoded = if api == Api::SaslHandshake {
+        m::SaslHandshakeResponse::default()
+            .with_mechanisms(vec![text("PLAIN"), text("OAUTHBEARER")])
+            .encode(&mut out, version)
+    } else {
+        m::SaslAuthenticateResponse::default()
+            .with_error_message(Some(text("fine")))
+            .with_auth_bytes(Bytes::from_static(b"r=x"))
+            .with_session_lifetime_ms(9)
+            .encode(&mut out, version)
+    };
+    encoded.expect("an answer of this version");
+    out.freeze()
 }
 
 fn produced(version: i16) -> m::ProduceResponse {
@@ -134,7 +153,8 @@ fn position(version: i16) -> m::OffsetFetchResponse {
 
 fn every_version() -> impl Iterator<Item = (Api, i16)> {
     let apis = Api::required(Dialect::Explicit).iter().copied();
-    apis.chain([Api::ApiVersions, Api::CreateTopics]).flat_map(|api| {
+    let others = [Api::ApiVersions, Api::CreateTopics, Api::SaslHandshake, Api::SaslAuthenticate];
+    apis.chain(others).flat_map(|api| {
         let (least, most) = api.versions(Dialect::Explicit);
         let implicit = api.versions(Dialect::Implicit);
         (least..=most.max(implicit.1)).map(move |version| (api, version))
@@ -154,7 +174,31 @@ fn the_walk_ends_where_the_codec_ends() {
         assert!(shape::check(api, version, &longer).is_err(), "{api:?} {version}");
         checked += 1;
     }
-    assert_eq!(checked, 37);
+    assert_eq!(checked, 40);
+}
+
+/// Where it stands differs from answer to answer.
+#[test]
+fn the_throttle_time_is_found_in_every_answer_that_has_one() {
+    for (api, version) in every_version() {
+        let mut body = encoded(api, version).to_vec();
+        assert_eq!(shape::throttle_ms(api, version, &body), 0, "{api:?} {version}");
+        let places = 0..body.len().saturating_sub(3);
+        let found = places.filter(|&at| {
+            let kept = body[at..at + 4].to_vec();
+            body[at..at + 4].copy_from_slice(&1234_i32.to_be_bytes());
+            let found = shape::throttle_ms(api, version, &body) == 1234;
+            body[at..at + 4].copy_from_slice(&kept);
+            found
+        });
+        let expected = usize::from(!matches!(api, Api::SaslHandshake | Api::SaslAuthenticate));
+        assert_eq!(found.count(), expected, "{api:?} {version}");
+    }
+    let mut body = BytesMut::new();
+    let answer = produced(11).with_throttle_time_ms(1234);
+    answer.encode(&mut body, 11).expect("an answer of this version");
+    assert_eq!(shape::throttle_ms(Api::Produce, 11, &body), 1234);
+    assert_eq!(shape::throttle_ms(Api::Produce, 11, &body[1..]), 0);
 }
 
 /// Eight bytes must not make the codec ask for gigabytes.

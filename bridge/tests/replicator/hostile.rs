@@ -1,6 +1,6 @@
 //! Whatever bytes come back, the replicator neither panics nor asks for memory without end.
 
-use tributary_bridge::{ConnId, Output};
+use tributary_bridge::{ConnId, Credentials, Hash, Output};
 use tributary_core::time::Instant;
 
 use crate::broker::World;
@@ -70,6 +70,16 @@ fn step(random: &mut Random, world: &mut World, output: Output) {
             world.conns.insert(conn, 1);
             world.replicator.handle_connected(world.now, conn);
         }
+        Output::Authenticate { conn, .. } => {
+            let nonce = "nonce".to_owned();
+            let (username, password) = ("gw".to_owned(), "pencil".into());
+            let credentials = match random.below(3) {
+                0 => Credentials::OauthBearer { token: password, extensions: Vec::new() },
+                1 => Credentials::Scram { hash: Hash::Sha256, username, password, nonce },
+                _ => Credentials::Plain { username, password },
+            };
+            world.replicator.handle_credentials(world.now, conn, Ok(credentials));
+        }
         Output::WantBatch => world.wanted = true,
         Output::NeedLocal => world.replicator.handle_local(world.now, &world.local),
         Output::Claim(high) => world.replicator.handle_claimed(world.now, high),
@@ -87,7 +97,9 @@ fn arbitrary_answers_never_panic() {
     let mut commits = 0;
     for seed in 0..3000 {
         let mut random = Random(seed);
-        let mut world = World::new([0, 2][random.below(2)]);
+        let version = [0, 2][random.below(2)];
+        let authenticate = random.below(2) == 0;
+        let mut world = World::with(version, |settings| settings.authenticate = authenticate);
         let mut shipped = 0;
         for _ in 0..60 {
             while let Some(output) = world.replicator.poll_output() {

@@ -1,6 +1,12 @@
 //! The configuration exactly as it is written; [`super::check`] turns it into checked values.
 
-use serde::Deserialize;
+use core::fmt;
+use core::marker::PhantomData;
+use std::collections::BTreeMap;
+
+use serde::de::value::{BoolDeserializer, MapAccessDeserializer, StrDeserializer};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::units::{Size, Span};
@@ -56,6 +62,9 @@ pub(super) struct UpstreamSection {
     pub(super) brokers: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     pub(super) compression: Compression,
+    pub(super) tls: Option<Spanned<OneOr<bool, TlsSection>>>,
+    pub(super) sasl: Option<Spanned<SaslSection>>,
+    pub(super) proxy: Option<Spanned<OneOr<String, ProxySection>>>,
 }
 
 /// What records are compressed with.
@@ -75,6 +84,46 @@ pub enum Compression {
     Lz4,
     /// Zstandard.
     Zstd,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TlsSection {
+    pub(super) ca: Option<String>,
+    pub(super) cert: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) server_name: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SaslSection {
+    pub(super) mechanism: Spanned<String>,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) password_env: Option<String>,
+    pub(super) password_credential: Option<String>,
+    pub(super) token_file: Option<String>,
+    pub(super) token_command: Option<Vec<String>>,
+    pub(super) token_url: Option<Spanned<String>>,
+    pub(super) token_ca: Option<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) client_secret_file: Option<String>,
+    pub(super) client_secret_env: Option<String>,
+    pub(super) client_secret_credential: Option<String>,
+    pub(super) scope: Option<String>,
+    #[serde(default)]
+    pub(super) extensions: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProxySection {
+    pub(super) url: String,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) password_env: Option<String>,
+    pub(super) password_credential: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,4 +160,40 @@ pub enum Start {
     Now,
     /// As far back as the log goes.
     Oldest,
+}
+
+/// A plain value, or a table where more is to be said.
+#[derive(Debug)]
+pub(super) enum OneOr<T, Table> {
+    One(T),
+    Table(Table),
+}
+
+impl<'de, T: Deserialize<'de>, Table: Deserialize<'de>> Deserialize<'de> for OneOr<T, Table> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Either(PhantomData))
+    }
+}
+
+/// Tells the two apart by what is written, so that a mistake inside a table keeps its place.
+struct Either<T, Table>(PhantomData<(T, Table)>);
+
+impl<'de, T: Deserialize<'de>, Table: Deserialize<'de>> Visitor<'de> for Either<T, Table> {
+    type Value = OneOr<T, Table>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a plain value or a table")
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
+        T::deserialize(BoolDeserializer::new(value)).map(OneOr::One)
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        T::deserialize(StrDeserializer::new(value)).map(OneOr::One)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        Table::deserialize(MapAccessDeserializer::new(map)).map(OneOr::Table)
+    }
 }

@@ -6,6 +6,7 @@ mod file;
 pub mod problem;
 mod routes;
 mod units;
+pub mod upstream;
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -17,6 +18,7 @@ pub use file::{Compression, PartitionBy, Start, WhenFull};
 use problem::{Problem, Problems, from_toml};
 pub use routes::Route;
 use toml::Spanned;
+pub use upstream::Upstream;
 
 /// The log's size unless the file says otherwise.
 pub const LOG_BYTES_DEFAULT: u64 = 1 << 30;
@@ -63,15 +65,6 @@ pub struct Log {
     pub commit_delay: Duration,
 }
 
-/// The `[upstream]` section.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
-    /// Bootstrap brokers, host and port.
-    pub brokers: Vec<(String, u16)>,
-    /// What records are compressed with.
-    pub compression: Compression,
-}
-
 impl Config {
     /// The configuration of an empty file.
     #[must_use]
@@ -115,6 +108,7 @@ impl Config {
             found
                 .push("there are routes but no [upstream]: nothing leaves this gateway".to_owned());
         }
+        found.extend(self.upstream.as_ref().and_then(upstream::warnings));
         found
     }
 }
@@ -125,7 +119,7 @@ fn check(file: &File) -> Result<Config, Vec<Problem>> {
         gateway: check_gateway(file.gateway.as_ref(), &mut problems),
         log: check_log(&file.log, &mut problems),
         listeners: check_listeners(&file.listener, &mut problems),
-        upstream: file.upstream.as_ref().map(|section| check_upstream(section, &mut problems)),
+        upstream: file.upstream.as_ref().map(|section| upstream::check(section, &mut problems)),
         routes: routes::check(&file.route, file.upstream.is_some(), &mut problems),
     };
     if problems.is_empty() { Ok(config) } else { Err(problems) }
@@ -209,40 +203,6 @@ fn check_listeners(
         }
     }
     addresses
-}
-
-fn check_upstream(section: &file::UpstreamSection, problems: &mut Vec<Problem>) -> Upstream {
-    if section.brokers.get_ref().is_empty() {
-        problems.push(
-            Problem::at(section.brokers.span(), "no broker is named")
-                .help("name at least one, as brokers = [\"kafka-1:9092\"]"),
-        );
-    }
-    let mut brokers = Vec::new();
-    for broker in section.brokers.get_ref() {
-        match host_and_port(broker.get_ref()) {
-            Some(pair) => brokers.push(pair),
-            None => problems.push(
-                Problem::at(
-                    broker.span(),
-                    format!("`{}` is not a broker's address", broker.get_ref()),
-                )
-                .help("write host and port, as \"kafka-1:9092\" or \"[fd00::1]:9092\""),
-            ),
-        }
-    }
-    Upstream { brokers, compression: section.compression }
-}
-
-fn host_and_port(text: &str) -> Option<(String, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']')?,
-        None if host.contains([':', '/']) => return None,
-        None => host,
-    };
-    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
-    (!host.is_empty()).then(|| (host.to_owned(), port))
 }
 
 #[cfg(test)]

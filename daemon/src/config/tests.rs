@@ -87,3 +87,98 @@ fn problems_show_the_line() {
     assert!(text.contains("sizes = "), "{text}");
     assert!(text.contains("did you mean `size`?"), "{text}");
 }
+
+/// What `[upstream]` with these lines says about the way.
+fn access(lines: &str) -> upstream::Access {
+    let source = format!("[upstream]\nbrokers = [\"k:1\"]\n{lines}");
+    Config::parse(&source).expect("valid").upstream.expect("there is one").access
+}
+
+#[test]
+fn tls_is_a_switch_or_a_table() {
+    use upstream::Tls;
+    assert_eq!(access("tls = true").tls, Some(Tls::default()));
+    assert_eq!(access("tls = false").tls, None);
+    assert_eq!(access("tls = {}").tls, Some(Tls::default()));
+    let whole = access("tls = { ca = \"ca\", cert = \"c\", key = \"k\", server_name = \"n\" }");
+    let client = Some(("c".into(), "k".into()));
+    let server_name = Some("n".to_owned());
+    assert_eq!(whole.tls, Some(Tls { ca: Some("ca".into()), client, server_name }));
+    let (message, ..) = only("[upstream]\nbrokers = [\"k:1\"]\ntls = { cert = \"c\" }");
+    assert_eq!(message, "a client certificate needs `cert` and `key`");
+    let (message, help, at) = only("[upstream]\nbrokers = [\"k:1\"]\ntls = { serve_name = \"c\" }");
+    assert_eq!(
+        (message.as_str(), help.as_str()),
+        ("unknown key `serve_name`", "did you mean `server_name`?")
+    );
+    assert_eq!(at, "serve_name");
+}
+
+#[test]
+fn a_login_names_one_place_for_its_secret() {
+    use upstream::{Sasl, Secret, Token, Url};
+    let sasl = |keys: &str| access(&format!("sasl = {{ {keys} }}")).sasl.expect("a login");
+    let gw = "username = \"gw\"";
+    let plain = sasl(&format!("mechanism = \"PLAIN\", {gw}, password_env = \"P\""));
+    let password = Secret::Env("P".to_owned());
+    assert_eq!(plain, Sasl::Plain { username: "gw".to_owned(), password });
+    let scram = format!("mechanism = \"SCRAM-SHA-512\", {gw}, password_credential = \"kafka\"");
+    let Sasl::Scram { hash, password, .. } = sasl(&scram) else { panic!("another") };
+    assert_eq!(hash, tributary_bridge::Hash::Sha512);
+    assert_eq!(password, Secret::Credential("kafka".to_owned()));
+    let oauth = "mechanism = \"OAUTHBEARER\", token_url = \"https://idp/token?x=1\", \
+                 client_id = \"gw\", client_secret_file = \"s\", scope = \"kafka\", \
+                 extensions = { logicalCluster = \"lkc-1\" }";
+    let Sasl::OauthBearer { token: Token::Provider { url, .. }, extensions } = sasl(oauth) else {
+        panic!("another")
+    };
+    assert_eq!(url, Url { host: "idp".to_owned(), port: 443, path: "/token?x=1".to_owned() });
+    assert_eq!(extensions, [("logicalCluster".to_owned(), "lkc-1".to_owned())]);
+
+    let wrong =
+        |keys: &str| only(&format!("[upstream]\nbrokers = [\"k:1\"]\nsasl = {{ {keys} }}")).0;
+    let cases = [
+        ("mechanism = \"GSSAPI\"", "there is no mechanism `GSSAPI`"),
+        ("mechanism = \"PLAIN\", password_file = \"p\"", "PLAIN needs a `username`"),
+        ("mechanism = \"PLAIN\", username = \"gw\"", "`password` has to come from one place"),
+        (
+            "mechanism = \"PLAIN\", username = \"g\", password_env = \"P\", password_file = \"p\"",
+            "`password` has to come from one place",
+        ),
+        (
+            "mechanism = \"PLAIN\", username = \"g\", password_env = \"P\", scope = \"s\"",
+            "`scope` is not for PLAIN",
+        ),
+        ("mechanism = \"OAUTHBEARER\"", "OAUTHBEARER needs one source of tokens"),
+        ("mechanism = \"OAUTHBEARER\", token_url = \"http://idp/\"", "`http://idp/` is not usable"),
+    ];
+    for (keys, message) in cases {
+        assert_eq!(wrong(keys), message);
+    }
+}
+
+#[test]
+fn a_password_in_the_clear_gets_a_word() {
+    let plain = "[upstream]\nbrokers = [\"k:1\"]\nsasl = { mechanism = \"PLAIN\", \
+                 username = \"gw\", password_env = \"P\" }\n";
+    let warnings = |source: &str| Config::parse(source).expect("valid").warnings();
+    assert!(warnings(plain)[0].contains("anyone on the way can read it"));
+    assert_eq!(warnings(&format!("{plain}tls = true\n")), [""; 0]);
+}
+
+#[test]
+fn a_proxy_is_an_address_or_a_table() {
+    use upstream::{Proxy, ProxyKind};
+    let proxy = access("proxy = \"socks5://[fd00::1]:1080\"").proxy;
+    let host = "fd00::1".to_owned();
+    assert_eq!(proxy, Some(Proxy { kind: ProxyKind::Socks5, host, port: 1080, login: None }));
+    let table =
+        access("proxy = { url = \"http://p:3128/\", username = \"gw\", password_file = \"/p\" }");
+    let proxy = table.proxy.expect("a proxy");
+    assert_eq!((proxy.kind, proxy.port), (ProxyKind::Http, 3128));
+    assert!(proxy.login.is_some());
+    for url in ["https://p:1", "socks5://p", "socks5://user:pw@p:1", "p:1"] {
+        let (message, ..) = only(&format!("[upstream]\nbrokers = [\"k:1\"]\nproxy = \"{url}\""));
+        assert_eq!(message, "the proxy's address is not usable", "{url}");
+    }
+}

@@ -1,18 +1,18 @@
-//! Connections to brokers: opens them, and moves bytes between sockets and the replicator.
+//! Connections to brokers: opens them, sees to their credentials, and moves bytes between sockets and
+//! the replicator.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use core::time::Duration;
-
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tributary_bridge::{Bytes, ConnId};
+use tributary_bridge::{Bytes, ConnId, Credentials};
 
-/// How long opening a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+use super::credentials::Login;
+use super::dial::{self, Dialer, Stream, Trace};
+use crate::config::upstream::Access;
+
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
 /// Events that wait for the replicator; readers wait when there are more.
@@ -23,6 +23,8 @@ const EVENTS_MAX: usize = 64;
 pub enum LinkEvent {
     /// It is open.
     Connected(ConnId),
+    /// Who we are on it, or why nobody knows.
+    Credentials(ConnId, Result<Credentials, String>),
     /// Bytes came in.
     Bytes(ConnId, Vec<u8>),
     /// It is closed, or could not be opened; why, for people.
@@ -33,6 +35,8 @@ pub enum LinkEvent {
 pub struct Links {
     open: HashMap<ConnId, Link>,
     events: mpsc::Sender<LinkEvent>,
+    dialer: Arc<Dialer>,
+    login: Arc<Login>,
 }
 
 struct Link {
@@ -43,17 +47,29 @@ struct Link {
 impl Links {
     /// No connection yet, and where their events arrive.
     #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<LinkEvent>) {
+    pub fn new(access: &Access) -> (Self, mpsc::Receiver<LinkEvent>) {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        (Self { open: HashMap::new(), events }, receiver)
+        let (dialer, login) = (Arc::new(Dialer::new(access)), Arc::new(Login::new(access)));
+        (Self { open: HashMap::new(), events, dialer, login }, receiver)
     }
 
     /// Opens a connection.
     pub fn connect(&mut self, conn: ConnId, host: String, port: u16) {
         // Bounded by the replicator: it sends one transaction and waits for its answers.
         let (outgoing, bytes) = mpsc::unbounded_channel();
-        let task = tokio::spawn(serve(conn, host, port, bytes, self.events.clone()));
+        let dialer = Arc::clone(&self.dialer);
+        let task = tokio::spawn(serve(conn, dialer, (host, port), bytes, self.events.clone()));
         self.open.insert(conn, Link { outgoing, task: task.abort_handle() });
+    }
+
+    /// Sees to the credentials of one login; `fresh`: those that were used before were refused.
+    pub fn authenticate(&self, conn: ConnId, fresh: bool) {
+        let (login, events) = (Arc::clone(&self.login), self.events.clone());
+        tokio::spawn(async move {
+            let event = LinkEvent::Credentials(conn, login.credentials(fresh).await);
+            // If nobody listens any more, nobody needs to know.
+            events.send(event).await.unwrap_or_default();
+        });
     }
 
     /// Sends bytes; on a connection that has failed they are dropped, its `Closed` is on the way.
@@ -81,21 +97,19 @@ impl Drop for Links {
 
 async fn serve(
     conn: ConnId,
-    host: String,
-    port: u16,
+    dialer: Arc<Dialer>,
+    (host, port): (String, u16),
     outgoing: mpsc::UnboundedReceiver<Bytes>,
     events: mpsc::Sender<LinkEvent>,
 ) {
-    let opened = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), port)));
-    let why = match opened.await {
-        Err(_) => format!("{host}:{port} does not answer"),
-        Ok(Err(error)) => format!("cannot connect to {host}:{port}: {error}"),
-        Ok(Ok(stream)) => {
+    let why = match dialer.dial(&host, port, &mut Trace::default()).await {
+        Err(error) => error.to_string(),
+        Ok(stream) => {
             if events.send(LinkEvent::Connected(conn)).await.is_err() {
                 return;
             }
             let error = exchange(conn, stream, outgoing, &events).await;
-            format!("connection to {host}:{port} lost: {error}")
+            dial::explain(&error)
         }
     };
     // If nobody listens any more, nobody needs to know.
@@ -104,14 +118,11 @@ async fn serve(
 
 async fn exchange(
     conn: ConnId,
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     outgoing: mpsc::UnboundedReceiver<Bytes>,
     events: &mpsc::Sender<LinkEvent>,
 ) -> std::io::Error {
-    if let Err(error) = stream.set_nodelay(true) {
-        return error;
-    }
-    let (read, write) = stream.into_split();
+    let (read, write) = tokio::io::split(stream);
     tokio::select! {
         error = receive(conn, read, events) => error,
         error = transmit(write, outgoing) => error,
@@ -120,7 +131,7 @@ async fn exchange(
 
 async fn receive(
     conn: ConnId,
-    mut read: OwnedReadHalf,
+    mut read: impl AsyncRead + Unpin,
     events: &mpsc::Sender<LinkEvent>,
 ) -> std::io::Error {
     let mut buffer = vec![0; READ_BYTES];
@@ -139,11 +150,15 @@ async fn receive(
 }
 
 async fn transmit(
-    mut write: OwnedWriteHalf,
+    mut write: impl AsyncWrite + Unpin,
     mut outgoing: mpsc::UnboundedReceiver<Bytes>,
 ) -> std::io::Error {
     while let Some(bytes) = outgoing.recv().await {
         if let Err(error) = write.write_all(&bytes).await {
+            return error;
+        }
+        // TLS keeps what the socket did not take at once.
+        if let Err(error) = write.flush().await {
             return error;
         }
     }

@@ -4,10 +4,14 @@
 pub mod clock;
 pub mod control;
 pub mod crc;
+pub mod credentials;
+pub mod dial;
 pub mod files;
 pub mod kafka;
 pub mod log_files;
 pub mod mqtt;
+pub mod oidc;
+pub mod secrets;
 pub mod segments;
 pub mod signals;
 pub mod threads;

@@ -15,6 +15,7 @@ use tributary_core::log::ControlKind;
 use super::feed::Present;
 use super::lane::{Beginning, Effect, Lane};
 use super::report::Report;
+use crate::config::upstream::Access;
 use crate::io::clock::{moment, now};
 use crate::io::kafka::{LinkEvent, Links};
 use crate::io::segments::SegmentReader;
@@ -27,6 +28,8 @@ use crate::sync::lock;
 pub struct Context {
     /// What the lane begins with.
     pub beginning: Beginning,
+    /// How the cluster is reached.
+    pub access: Access,
     /// The lane's hint as it stands in the log, for the lane that follows this one.
     pub hint: Arc<Mutex<Option<Hint>>>,
     /// The log, to read.
@@ -43,9 +46,9 @@ pub struct Context {
 
 /// Runs a lane until it is told to stop. Needs a tokio runtime with I/O and time.
 pub async fn run(context: Context) {
-    let Context { beginning, hint, log, ingest, clocks, report, mut stop } = context;
+    let Context { beginning, access, hint, log, ingest, clocks, report, mut stop } = context;
     let mut lane = Lane::new(now(), beginning, log.clone());
-    let (mut links, mut events) = Links::new();
+    let (mut links, mut events) = Links::new(&access);
     let mut claim: Option<oneshot::Receiver<Offset>> = None;
     let mut durable = ingest.follow();
     loop {
@@ -55,6 +58,7 @@ pub async fn run(context: Context) {
             match effect {
                 Effect::Connect { conn, host, port } => links.connect(conn, host, port),
                 Effect::Send { conn, bytes } => links.send(conn, bytes),
+                Effect::Authenticate { conn, fresh } => links.authenticate(conn, fresh),
                 Effect::Disconnect { conn } => links.disconnect(conn),
                 Effect::WriteHint(body) => {
                     claim = Some(ingest.write_control(ControlKind::Hint, move |_, _| body));
@@ -98,6 +102,9 @@ fn present(log: &SegmentReader, clocks: &Mutex<Clocks>) -> Present {
 fn hand_over(event: Option<LinkEvent>, lane: &mut Lane<SegmentReader>) {
     match event {
         Some(LinkEvent::Connected(conn)) => lane.handle_connected(now(), conn),
+        Some(LinkEvent::Credentials(conn, credentials)) => {
+            lane.handle_credentials(now(), conn, credentials);
+        }
         Some(LinkEvent::Bytes(conn, bytes)) => lane.handle_bytes(now(), conn, &bytes),
         Some(LinkEvent::Closed(conn, why)) => lane.handle_closed(now(), conn, &why),
         None => unreachable!("the links keep a sender"),

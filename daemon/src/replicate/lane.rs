@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 
 use tributary_bridge::{
-    BatchBuilder, Bytes, ConnId, Hint, Local, Output, Position, Replicator, Settings, State,
+    BatchBuilder, Bytes, ConnId, Credentials, Hint, Local, Output, Position, Replicator, Settings,
+    State,
 };
 use tributary_core::Offset;
 use tributary_core::log::ReadMedia;
@@ -55,6 +56,13 @@ pub enum Effect {
         conn: ConnId,
         /// All of these.
         bytes: Bytes,
+    },
+    /// Say who we are on a connection, and call [`Lane::handle_credentials`].
+    Authenticate {
+        /// This one.
+        conn: ConnId,
+        /// Whether what was used before was refused.
+        fresh: bool,
     },
     /// Close a connection.
     Disconnect {
@@ -120,6 +128,21 @@ impl<M: ReadMedia + Clone> Lane<M> {
     /// A connection is open.
     pub fn handle_connected(&mut self, now: Instant, conn: ConnId) {
         self.replicator.handle_connected(now, conn);
+    }
+
+    /// Who we are on a connection, or why nobody knows.
+    pub fn handle_credentials(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        credentials: Result<Credentials, String>,
+    ) {
+        self.replicator.handle_credentials(now, conn, credentials);
+    }
+
+    /// An interface or a route of this machine has come back.
+    pub fn handle_link_returned(&mut self, now: Instant) {
+        self.replicator.handle_link_returned(now);
     }
 
     /// Bytes came in.
@@ -209,6 +232,9 @@ impl<M: ReadMedia + Clone> Lane<M> {
                 self.effects.push_back(Effect::Connect { conn, host, port });
             }
             Output::Send { conn, bytes } => self.effects.push_back(Effect::Send { conn, bytes }),
+            Output::Authenticate { conn, fresh } => {
+                self.effects.push_back(Effect::Authenticate { conn, fresh });
+            }
             Output::Disconnect { conn } => self.effects.push_back(Effect::Disconnect { conn }),
             Output::NeedLocal => self.replicator.handle_local(now, &self.local(present)),
             Output::Resumed(position) => self.resume(position),

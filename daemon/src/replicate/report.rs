@@ -49,6 +49,8 @@ pub struct Counters {
     pub batch_bytes: u64,
     /// Bytes sent to brokers.
     pub bytes_sent: u64,
+    /// Milliseconds for which brokers have asked for quiet (quotas, KIP-219).
+    pub throttled_ms: u64,
 }
 
 impl Report {
@@ -70,7 +72,9 @@ impl Report {
     ) {
         let status = replicator.status();
         (self.state, self.reason) = words(&status.state, now);
-        self.reason = self.reason.take().or_else(|| self.stuck.clone());
+        // Out of reach: the reason is why the last try came to nothing.
+        let unreachable = status.last_error.as_ref().filter(|_| status.state == State::Offline);
+        self.reason = self.reason.take().or_else(|| unreachable.cloned()).or(self.stuck.clone());
         self.refused = status.refused.as_ref().map(ToString::to_string);
         self.transaction_version = status.transaction_version;
         self.codec = status.codec;
@@ -80,6 +84,7 @@ impl Report {
             records: status.counters.records,
             batch_bytes: status.counters.batch_bytes,
             bytes_sent: status.counters.bytes_sent,
+            throttled_ms: status.counters.throttled_ms,
         };
         let judged = feed.filter(|_| settled);
         let settled = judged.map_or(committed.offset, Feed::next_offset).0;
@@ -128,7 +133,11 @@ impl Announcer {
     pub fn announce(&mut self, status: &Status) {
         let line = match &status.state {
             // Passing states: what comes of them is told.
-            State::Offline | State::Connecting | State::Starting => return,
+            State::Connecting | State::Starting => return,
+            State::Offline => match &status.last_error {
+                None => return,
+                Some(why) => format!("the upstream cannot be reached: {why}"),
+            },
             State::Live => "upstream is live".to_owned(),
             State::BackingOff { reason, .. } => reason.clone(),
             State::Halted(halt) => format!("replication stands still: {halt}"),

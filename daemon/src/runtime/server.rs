@@ -185,7 +185,7 @@ impl Server {
         if config.upstream != running {
             self.stop_lane().await;
             match &config.upstream {
-                Some(upstream) => self.start_lane(upstream)?,
+                Some(upstream) => self.start_lane(upstream.clone())?,
                 None => self.daemon.ingest.positions().remove(LANE),
             }
         }
@@ -199,16 +199,12 @@ impl Server {
         routing.put(wanted).await
     }
 
-    fn start_lane(&self, section: &config::Upstream) -> Result<(), Failure> {
+    fn start_lane(&self, wanted: config::Upstream) -> Result<(), Failure> {
         let gateway = &self.daemon.constants.gateway;
         let log_id = lock(&self.daemon.facts).id.0;
-        let brokers = &section.brokers;
-        let settings = Settings {
-            compression: compression(section.compression),
-            ..Settings::new(gateway, log_id, brokers.clone())
-        };
+        let settings = settings(gateway, log_id, &wanted);
         let upstream = Upstream {
-            brokers: brokers.iter().map(|(host, port)| format!("{host}:{port}")).collect(),
+            brokers: wanted.brokers.iter().map(|(host, port)| format!("{host}:{port}")).collect(),
             identity: settings.identity(),
             report: Arc::default(),
         };
@@ -221,6 +217,7 @@ impl Server {
         };
         let context = Context {
             beginning,
+            access: wanted.access.clone(),
             hint: Arc::clone(&self.hint),
             log: self.daemon.log.clone(),
             ingest: Arc::clone(&self.daemon.ingest),
@@ -232,7 +229,7 @@ impl Server {
         self.daemon.ingest.positions().set(LANE, begins);
         let thread = spawn_async("lane-normal", drive::run(context))?;
         *lock(&self.daemon.upstream) = Some(upstream);
-        *lock(&self.lane) = Some(Running { stop, thread, upstream: section.clone() });
+        *lock(&self.lane) = Some(Running { stop, thread, upstream: wanted });
         Ok(())
     }
 
@@ -308,6 +305,16 @@ impl Server {
         };
         let wanted = compile(&config).map_err(describe)?;
         self.apply(wanted, &config).await.map_err(describe)
+    }
+}
+
+/// What the bridge is told of an upstream.
+fn settings(gateway: &str, log_id: u64, upstream: &config::Upstream) -> Settings {
+    let authenticate = upstream.access.sasl.is_some();
+    Settings {
+        authenticate,
+        compression: compression(upstream.compression),
+        ..Settings::new(gateway, log_id, upstream.brokers.clone())
     }
 }
 

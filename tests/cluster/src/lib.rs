@@ -21,7 +21,7 @@
 //! ```
 //!
 //! Deliberately absent: consumer groups with members (offsets need none), replication (a broker
-//! that goes away hands its partitions to the next), compression by the broker, security protocols, retention.
+//! that goes away hands its partitions to the next), compression by the broker, TLS, retention.
 
 pub mod limits;
 
@@ -34,6 +34,7 @@ mod api;
 mod coordinator;
 mod faults;
 mod log;
+mod login;
 mod read;
 mod wire;
 
@@ -45,6 +46,7 @@ pub use kafka_protocol::messages::ApiKey;
 pub use access::Permission;
 pub use cluster::{Cluster, ConnId, Output};
 pub use faults::{Fault, FaultKind, FaultRates};
+pub use login::Users;
 pub use read::{Position, ReadRecord};
 pub use served::Served;
 pub use settings::{BrokerId, Kafka, Settings, TopicSettings, TransactionVersion};

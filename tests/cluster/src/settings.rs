@@ -2,6 +2,8 @@
 
 use tributary_core::time::Timestamp;
 
+use crate::Users;
+
 /// A broker's number in the cluster; the first is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BrokerId(pub i32);
@@ -70,6 +72,8 @@ pub struct Settings {
     pub cold_start: bool,
     /// Bytes of all partition logs together; above, Produce is answered 56. Default: 1 GiB.
     pub log_bytes_max: usize,
+    /// Whom the brokers let in by SASL. Default: `None`, everybody.
+    pub users: Option<Users>,
 }
 
 impl Default for Settings {
@@ -88,6 +92,7 @@ impl Default for Settings {
             epoch_max: i16::MAX,
             cold_start: false,
             log_bytes_max: 1024 * 1024 * 1024,
+            users: None,
         }
     }
 }

@@ -84,6 +84,7 @@ impl World {
                         self.drop_line(line);
                     }
                 }
+                Effect::Authenticate { .. } => unreachable!("the cluster asks for no login"),
                 Effect::WriteHint(_) => unreachable!("it was left for the log"),
             }
         }

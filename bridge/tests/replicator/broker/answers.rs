@@ -9,12 +9,12 @@ use kafka_protocol::protocol::{Decodable, Encodable, StrBytes, decode_request_he
 use kafka_protocol::records::{Record, RecordBatchDecoder};
 use tributary_bridge::ConnId;
 
-use super::{Broker, Fault, Seen};
+use super::{Broker, Fault, Seen, login};
 
 const WHY: &str = "an answer of this version";
 
 /// API keys and the highest version that a Kafka 4.4 offers.
-pub(crate) const APIS: [(ApiKey, i16); 11] = [
+pub(crate) const APIS: [(ApiKey, i16); 13] = [
     (ApiKey::Produce, 13),
     (ApiKey::Metadata, 13),
     (ApiKey::OffsetFetch, 10),
@@ -26,6 +26,8 @@ pub(crate) const APIS: [(ApiKey, i16); 11] = [
     (ApiKey::AddOffsetsToTxn, 4),
     (ApiKey::EndTxn, 5),
     (ApiKey::TxnOffsetCommit, 6),
+    (ApiKey::SaslHandshake, 1),
+    (ApiKey::SaslAuthenticate, 2),
 ];
 
 impl Broker {
@@ -43,6 +45,8 @@ impl Broker {
             seen: Vec::new(),
             late: Vec::new(),
             silent: BTreeSet::new(),
+            lifetime_ms: 0,
+            throttle_ms: 0,
         }
     }
 
@@ -102,6 +106,8 @@ impl Broker {
                 self.versions(code).encode(out, version).expect(WHY);
                 String::new()
             }
+            ApiKey::SaslHandshake => login::handshake(bytes, code, out),
+            ApiKey::SaslAuthenticate => self.authenticate(version, bytes, code, out),
             ApiKey::Metadata => {
                 let request = read::<MetadataRequest>(bytes, version);
                 assert!(!request.allow_auto_topic_creation);
@@ -264,6 +270,7 @@ impl Broker {
             topic.with_partitions(partitions.collect())
         });
         MetadataResponse::default()
+            .with_throttle_time_ms(self.throttle_ms)
             .with_brokers(brokers.to_vec())
             .with_controller_id(BrokerId(1))
             .with_topics(topics.collect())

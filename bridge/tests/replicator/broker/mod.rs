@@ -4,12 +4,13 @@
 //! and the committed one. Tests say which answers shall be errors, or shall not come.
 
 pub(crate) mod answers;
+mod login;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tributary_bridge::{
-    BatchBuilder, Bytes, ConnId, Hint, Local, Output, Partitioner, Position, PushError, Record,
-    Replicator, Settings, State,
+    BatchBuilder, Bytes, ConnId, Credentials, Hint, Local, Output, Partitioner, Position,
+    PushError, Record, Replicator, Settings, State,
 };
 use tributary_core::Offset;
 use tributary_core::time::{Instant, Timestamp};
@@ -60,6 +61,10 @@ pub(crate) struct Broker {
     pub(crate) late: Vec<(ConnId, Vec<u8>)>,
     /// Connections on which an answer is missing: nothing comes after it.
     pub(crate) silent: BTreeSet<ConnId>,
+    /// How long a login holds; 0 for as long as the connection.
+    pub(crate) lifetime_ms: i64,
+    /// What answers about metadata say.
+    pub(crate) throttle_ms: i32,
 }
 
 /// A replicator, its brokers, and the driver's part.
@@ -82,6 +87,10 @@ pub(crate) struct World {
     pub(crate) wanted: bool,
     /// Changes of state that were told.
     pub(crate) changes: u32,
+    /// Who we are, or why nobody knows; `None`: nothing is ever said.
+    pub(crate) credentials: Option<Result<Credentials, String>>,
+    /// For each login, whether it wanted other credentials than those before.
+    pub(crate) logins: Vec<bool>,
 }
 
 impl World {
@@ -116,6 +125,11 @@ impl World {
             told: Vec::new(),
             wanted: false,
             changes: 0,
+            credentials: Some(Ok(Credentials::Plain {
+                username: "gw".to_owned(),
+                password: "pencil".into(),
+            })),
+            logins: Vec::new(),
         }
     }
 
@@ -144,6 +158,12 @@ impl World {
                 let port = self.conns[&conn];
                 if let Some(answer) = self.broker.handle(conn, port, &bytes) {
                     self.replicator.handle_bytes(self.now, conn, &answer);
+                }
+            }
+            Output::Authenticate { conn, fresh } => {
+                self.logins.push(fresh);
+                if let Some(credentials) = self.credentials.clone() {
+                    self.replicator.handle_credentials(self.now, conn, credentials);
                 }
             }
             Output::Disconnect { conn } => {
@@ -200,6 +220,13 @@ impl World {
         let (conn, _) = self.conns.pop_first().expect("a connection");
         self.replicator.handle_closed(self.now, conn, "reset");
         self.settle();
+    }
+
+    /// All connections break.
+    pub(crate) fn cut_all(&mut self) {
+        while !self.conns.is_empty() {
+            self.cut();
+        }
     }
 
     /// Delivers the answers that were kept back.

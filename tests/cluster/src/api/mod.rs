@@ -64,6 +64,9 @@ pub(crate) fn handle(state: &mut State, ask: Ask, request: &Request) -> Outcome 
         Request::EndTxn(request) => transactions::end(state, ask, request).into(),
         Request::TxnOffsetCommit(request) => offsets::commit_in_transaction(state, ask, request),
         Request::DescribeConfigs(request) => admin::describe_configs(state, request).into(),
+        Request::SaslHandshake(_) | Request::SaslAuthenticate(_) => {
+            unreachable!("a matter between the connection and the users")
+        }
         Request::UnknownApiVersions => {
             Outcome::Answer(Response::UnknownApiVersions(metadata::unknown_api_versions(state)))
         }

@@ -7,15 +7,19 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::error::ResponseError as Error;
+use kafka_protocol::messages::{SaslAuthenticateResponse, SaslHandshakeResponse};
+use kafka_protocol::protocol::StrBytes;
 use tributary_core::time::Instant;
 
 use super::state::State;
 use super::{ConnId, Output};
-use crate::BrokerId;
 use crate::api::{self, Ask, Outcome};
 use crate::faults::{FaultKind, Faults};
 use crate::limits::{CONNECTION_BYTES_MAX, CONNECTIONS_MAX};
+use crate::login::{Login, MECHANISMS};
 use crate::wire::{self, Head, Request};
+use crate::{BrokerId, Users};
 
 /// All open connections, and what is to be sent on them.
 #[derive(Debug, Default)]
@@ -30,6 +34,9 @@ struct Connection {
     broker: BrokerId,
     input: BytesMut,
     held: Option<Held>,
+    login: Login,
+    /// When a login has to have been repeated.
+    expires: Option<Instant>,
 }
 
 /// Why a connection's next request is not looked at.
@@ -52,6 +59,75 @@ struct Call {
     fault: Option<FaultKind>,
 }
 
+impl Connection {
+    fn new(broker: BrokerId) -> Self {
+        Self { broker, input: BytesMut::new(), held: None, login: Login::Nobody, expires: None }
+    }
+
+    /// What comes of a request that is about the login, or that comes without one; `None`: any other.
+    /// Who is not let in is told why; it is for the client to leave.
+    fn enter(&mut self, state: &State, version: i16, request: &Request) -> Option<Outcome> {
+        let users = state.settings.users.as_ref();
+        match (request, users) {
+            (Request::SaslHandshake(_), None) => {
+                let error = Error::IllegalSaslState.code();
+                Some(SaslHandshakeResponse::default().with_error_code(error).into())
+            }
+            (Request::SaslAuthenticate(_), None) => Some(Outcome::Close),
+            (Request::SaslHandshake(request), Some(_)) => {
+                let known = MECHANISMS.iter().find(|name| **name == request.mechanism.as_str());
+                let mechanisms = MECHANISMS.map(StrBytes::from_static_str).to_vec();
+                let answer = SaslHandshakeResponse::default().with_mechanisms(mechanisms);
+                let Some(mechanism) = known else {
+                    let error = Error::UnsupportedSaslMechanism.code();
+                    return Some(answer.with_error_code(error).into());
+                };
+                self.login = Login::First(mechanism);
+                Some(answer.into())
+            }
+            (Request::SaslAuthenticate(request), Some(users)) => {
+                Some(self.authenticate(state.now, version, users, &request.auth_bytes))
+            }
+            (Request::ApiVersions(_) | Request::UnknownApiVersions, _) | (_, None) => None,
+            (_, Some(_)) => {
+                let late = self.expires.is_some_and(|at| at <= state.now);
+                (self.login != Login::Done || late).then_some(Outcome::Close)
+            }
+        }
+    }
+
+    fn authenticate(
+        &mut self,
+        now: Instant,
+        version: i16,
+        users: &Users,
+        message: &[u8],
+    ) -> Outcome {
+        let answer = SaslAuthenticateResponse::default();
+        match self.login.handle(users, message) {
+            Err(why) => {
+                self.login = Login::Nobody;
+                let why = Some(StrBytes::from_static_str(why));
+                let error = Error::SaslAuthenticationFailed.code();
+                answer.with_error_code(error).with_error_message(why).into()
+            }
+            Ok((bytes, next)) => {
+                let lifetime = u64::try_from(users.lifetime_ms).ok().filter(|ms| *ms > 0);
+                let mut answer = answer.with_auth_bytes(bytes.into());
+                if next == Login::Done {
+                    self.expires = lifetime.map(|ms| now.plus_ms(ms));
+                    // The field is there since version 1.
+                    if version > 0 {
+                        answer = answer.with_session_lifetime_ms(users.lifetime_ms);
+                    }
+                }
+                self.login = next;
+                answer.into()
+            }
+        }
+    }
+}
+
 impl Connections {
     pub(super) fn open(&mut self, broker: BrokerId) -> Option<ConnId> {
         if self.open.len() >= CONNECTIONS_MAX {
@@ -59,7 +135,7 @@ impl Connections {
         }
         self.opened += 1;
         let conn = ConnId(self.opened);
-        self.open.insert(conn, Connection { broker, input: BytesMut::new(), held: None });
+        self.open.insert(conn, Connection::new(broker));
         Some(conn)
     }
 
@@ -168,7 +244,11 @@ impl Connections {
         let Some(connection) = self.open.get_mut(&conn) else { return false };
         let Call { head, arrived, fault, .. } = call;
         let ask = Ask { broker: connection.broker, version: head.version, arrived };
-        match api::handle(state, ask, &call.request) {
+        let outcome = match connection.enter(state, ask.version, &call.request) {
+            Some(outcome) => outcome,
+            None => api::handle(state, ask, &call.request),
+        };
+        match outcome {
             Outcome::Wait(until) => {
                 connection.held = Some(Held::Request { call, until, seen: state.changes });
                 false

@@ -17,7 +17,7 @@ use crate::faults::Faults;
 use crate::log::Upto;
 use crate::{
     BrokerId, Fault, FaultRates, Kafka, Permission, Position, ReadRecord, Settings, TopicSettings,
-    read,
+    Users, read,
 };
 use connection::Connections;
 
@@ -165,6 +165,12 @@ impl Cluster {
     /// Where clients reach `broker`. Default: `broker-<id>`, 9092.
     pub fn set_address(&mut self, broker: BrokerId, host: &str, port: u16) {
         self.state.set_address(broker, host, port);
+    }
+
+    /// Whom the brokers let in from now on; who is in stays in until its login has to be repeated.
+    /// `None`: everybody.
+    pub fn users(&mut self) -> &mut Option<Users> {
+        &mut self.state.settings.users
     }
 
     /// Takes a permission away.

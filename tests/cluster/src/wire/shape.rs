@@ -189,7 +189,7 @@ const fn integers() -> Field {
     Field { versions: ALWAYS, kind: Kind::Values(&Kind::Fixed(4)) }
 }
 
-const SHAPES: [(ApiKey, Shape); 15] = [
+const SHAPES: [(ApiKey, Shape); 17] = [
     (ApiKey::Produce, Shape { flexible_from: 9, fields: PRODUCE }),
     (ApiKey::Fetch, Shape { flexible_from: 12, fields: FETCH }),
     (ApiKey::ListOffsets, Shape { flexible_from: 6, fields: LIST_OFFSETS }),
@@ -205,6 +205,8 @@ const SHAPES: [(ApiKey, Shape); 15] = [
     (ApiKey::EndTxn, Shape { flexible_from: 3, fields: END_TXN }),
     (ApiKey::TxnOffsetCommit, Shape { flexible_from: 3, fields: TXN_OFFSET_COMMIT }),
     (ApiKey::DescribeConfigs, Shape { flexible_from: 4, fields: DESCRIBE_CONFIGS }),
+    (ApiKey::SaslHandshake, Shape { flexible_from: i16::MAX, fields: &[text()] }),
+    (ApiKey::SaslAuthenticate, Shape { flexible_from: 2, fields: SASL_AUTHENTICATE }),
 ];
 
 /// A topic's name and some of its partitions.
@@ -313,6 +315,8 @@ const TXN_OFFSET_COMMIT: &[Field] = &[
     text().from(3),
     structs(&[text(), structs(&[fixed(4), fixed(8), fixed(4).from(2), text()])]),
 ];
+
+const SASL_AUTHENTICATE: &[Field] = &[Field { versions: ALWAYS, kind: Kind::Blob }];
 
 const DESCRIBE_CONFIGS: &[Field] = &[
     structs(&[fixed(1), text(), Field { versions: ALWAYS, kind: Kind::Values(&Kind::Text) }]),

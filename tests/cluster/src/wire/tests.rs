@@ -334,3 +334,9 @@ fn describe_configs() {
         });
     }
 }
+
+#[test]
+fn logins() {
+    check(|_| SaslHandshakeRequest::default().with_mechanism(text("PLAIN")));
+    check(|_| SaslAuthenticateRequest::default().with_auth_bytes(b"\0gw\0pencil".to_vec().into()));
+}

@@ -26,7 +26,7 @@ pub(crate) const fn all(kafka: Kafka) -> &'static [Offered] {
     }
 }
 
-const V3_9_2: [Offered; 15] = [
+const V3_9_2: [Offered; 17] = [
     (ApiKey::Produce, 0..=11),
     (ApiKey::Fetch, 4..=12),
     (ApiKey::ListOffsets, 1..=9),
@@ -42,9 +42,11 @@ const V3_9_2: [Offered; 15] = [
     (ApiKey::EndTxn, 0..=4),
     (ApiKey::TxnOffsetCommit, 0..=4),
     (ApiKey::DescribeConfigs, 1..=4),
+    (ApiKey::SaslHandshake, 0..=1),
+    (ApiKey::SaslAuthenticate, 0..=2),
 ];
 
-const V4_1_2: [Offered; 15] = [
+const V4_1_2: [Offered; 17] = [
     (ApiKey::Produce, 0..=12),
     (ApiKey::Fetch, 4..=12),
     (ApiKey::ListOffsets, 1..=9),
@@ -60,4 +62,6 @@ const V4_1_2: [Offered; 15] = [
     (ApiKey::EndTxn, 0..=5),
     (ApiKey::TxnOffsetCommit, 0..=5),
     (ApiKey::DescribeConfigs, 1..=4),
+    (ApiKey::SaslHandshake, 0..=1),
+    (ApiKey::SaslAuthenticate, 0..=2),
 ];

@@ -463,7 +463,7 @@ pub(crate) fn values(records: &[tributary_cluster::ReadRecord]) -> Vec<String> {
 }
 
 /// A request of every kind, to be encoded in any version that is offered.
-pub(crate) fn every_api() -> [ApiKey; 15] {
+pub(crate) fn every_api() -> [ApiKey; 17] {
     [
         ApiKey::Produce,
         ApiKey::Fetch,
@@ -480,5 +480,7 @@ pub(crate) fn every_api() -> [ApiKey; 15] {
         ApiKey::EndTxn,
         ApiKey::TxnOffsetCommit,
         ApiKey::DescribeConfigs,
+        ApiKey::SaslHandshake,
+        ApiKey::SaslAuthenticate,
     ]
 }

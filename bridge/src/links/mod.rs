@@ -1,8 +1,11 @@
 //! Connections to brokers: one for each address, requests pipelined and answered in order.
 //!
-//! Every connection begins with `ApiVersions`. What is not answered in time, or not with what was
+//! Every connection begins with `ApiVersions`, then a login where one is configured (`login`). A broker
+//! that throttles is not spoken to until its time is over (KIP-219). What is not answered in time, or not with what was
 //! asked for, is a failure of the session; a connection that closes while nothing is outstanding
 //! is not, and is opened again when it is needed.
+
+mod login;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,13 +15,23 @@ use tributary_core::time::Instant;
 
 use crate::failure::Failure;
 use crate::replicator::{ConnId, Output};
+use crate::settings::Settings;
 use crate::status::Refusal;
 use crate::wire::{self, Address, Api, Dialect, Ids, Reply, Versions};
+use login::Login;
+
+/// A broker's throttle time is believed up to here; Kafka's own quotas reach 11 s by default.
+const THROTTLE_MS_MAX: u64 = 60_000;
+/// Unanswered for so long, a request is taken for lost when the link comes back: the first
+/// retransmissions of TCP are over by then, and the next one may be far.
+const STALLED_MS: u64 = 2_000;
 
 /// What a request was sent for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
     Versions,
+    Handshake,
+    Authenticate,
     Coordinator(Role),
     Metadata,
     CreateTopic,
@@ -45,10 +58,16 @@ pub(crate) struct Links {
     pub(crate) ids: Ids,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) bytes_sent: u64,
+    /// How long brokers have asked us to be quiet, in all.
+    pub(crate) throttled_ms: u64,
     all: BTreeMap<ConnId, Link>,
     conns: u64,
     correlation: i32,
     timeout_ms: u64,
+    /// Whether brokers want a login.
+    authenticate: bool,
+    /// Whether the last credentials were refused.
+    was_refused: bool,
 }
 
 #[derive(Debug)]
@@ -57,13 +76,25 @@ struct Link {
     state: LinkState,
     received: BytesMut,
     pending: VecDeque<Pending>,
+    /// The broker looks at nothing before.
+    quiet_until: Option<Instant>,
+    /// Whether anything but the greeting was ever answered.
+    has_answered: bool,
 }
 
 #[derive(Debug)]
 enum LinkState {
-    Connecting { deadline: Instant },
+    Connecting {
+        deadline: Instant,
+    },
     Greeting,
-    Ready(Versions),
+    /// A login is under way.
+    Entering(Versions, Login),
+    /// Requests can be sent; when a login has to precede the next one.
+    Ready {
+        versions: Versions,
+        login_at: Option<Instant>,
+    },
 }
 
 #[derive(Debug)]
@@ -76,23 +107,43 @@ struct Pending {
 }
 
 impl Links {
-    pub(crate) fn new(ids: Ids, timeout_ms: u32) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         Self {
-            ids,
+            ids: Ids::new(settings),
             outputs: VecDeque::new(),
             bytes_sent: 0,
+            throttled_ms: 0,
             all: BTreeMap::new(),
             conns: 0,
             correlation: 0,
-            timeout_ms: u64::from(timeout_ms),
+            timeout_ms: u64::from(settings.request_timeout_ms),
+            authenticate: settings.authenticate,
+            was_refused: false,
         }
     }
 
-    /// The connection to `address`, if it is ready; else it is being opened.
-    pub(crate) fn reach(&mut self, now: Instant, address: &Address) -> Option<ConnId> {
-        let known = self.all.iter().find(|(_, link)| link.address == *address);
+    /// The connection to `address`, if it is ready; else it is being opened, a login is under way,
+    /// or the broker wants quiet.
+    pub(crate) fn reach(
+        &mut self,
+        now: Instant,
+        address: &Address,
+    ) -> Result<Option<ConnId>, Failure> {
+        let known = self.all.iter_mut().find(|(_, link)| link.address == *address);
         if let Some((conn, link)) = known {
-            return matches!(link.state, LinkState::Ready(_)).then_some(*conn);
+            let conn = *conn;
+            let LinkState::Ready { versions, login_at } = &mut link.state else {
+                return Ok(None);
+            };
+            if link.quiet_until.is_some_and(|until| now < until) {
+                return Ok(None);
+            }
+            if login_at.is_some_and(|at| at <= now) {
+                let versions = core::mem::take(versions);
+                self.log_in(now, conn, versions)?;
+                return Ok(None);
+            }
+            return Ok(Some(conn));
         }
         self.conns += 1;
         let conn = ConnId(self.conns);
@@ -102,11 +153,13 @@ impl Links {
             state: LinkState::Connecting { deadline },
             received: BytesMut::new(),
             pending: VecDeque::new(),
+            quiet_until: None,
+            has_answered: false,
         };
         self.all.insert(conn, link);
         let Address { host, port } = address.clone();
         self.outputs.push_back(Output::Connect { conn, host, port });
-        None
+        Ok(None)
     }
 
     /// The version in which a broker is asked.
@@ -149,10 +202,19 @@ impl Links {
     }
 
     /// A broker has said what it can do.
-    pub(crate) fn greeted(&mut self, conn: ConnId, versions: Versions) {
-        if let Some(link) = self.all.get_mut(&conn) {
-            link.state = LinkState::Ready(versions);
+    pub(crate) fn greeted(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        versions: Versions,
+    ) -> Result<(), Failure> {
+        if self.authenticate {
+            return self.log_in(now, conn, versions);
         }
+        if let Some(link) = self.all.get_mut(&conn) {
+            link.state = LinkState::Ready { versions, login_at: None };
+        }
+        Ok(())
     }
 
     pub(crate) fn receive(&mut self, conn: ConnId, bytes: &[u8]) {
@@ -161,20 +223,57 @@ impl Links {
         }
     }
 
-    /// The next answer on a connection, with what it answers.
-    pub(crate) fn next_reply(&mut self, conn: ConnId) -> Result<Option<(Ask, Reply)>, Failure> {
+    /// The next answer on a connection that a session waits for, with what it answers. Those of a login
+    /// are dealt with here.
+    pub(crate) fn next_reply(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+    ) -> Result<Option<(Ask, Reply)>, Failure> {
+        while let Some((ask, reply)) = self.take_reply(now, conn)? {
+            match ask {
+                Ask::Handshake => self.handle_handshake(now, conn, reply)?,
+                Ask::Authenticate => self.handle_authenticate(now, conn, reply)?,
+                ask => return Ok(Some((ask, reply))),
+            }
+        }
+        Ok(None)
+    }
+
+    fn take_reply(&mut self, now: Instant, conn: ConnId) -> Result<Option<(Ask, Reply)>, Failure> {
         let Some(link) = self.all.get_mut(&conn) else {
             return Ok(None);
         };
         let asked = link.pending.front().map_or(Api::ApiVersions, |pending| pending.api);
-        let malformed = |_| Failure::malformed(asked);
+        let greeting = matches!(link.state, LinkState::Greeting);
+        let address = link.address.clone();
+        let malformed = |_| {
+            if !greeting {
+                return Failure::malformed(asked);
+            }
+            Failure::Ended(format!(
+                "{address} does not speak Kafka's protocol; a listener with TLS answers so when \
+                 spoken to without"
+            ))
+        };
         let Some(frame) = wire::take_frame(&mut link.received).map_err(malformed)? else {
             return Ok(None);
         };
         let Some(Pending { ask, api, version, correlation, .. }) = link.pending.pop_front() else {
             return Err(Failure::Ended(format!("{} answers what was not asked", link.address)));
         };
-        let reply = Reply::open(frame, api, version, correlation).map_err(malformed)?;
+        let reply =
+            Reply::open(frame, api, version, correlation).map_err(|_| Failure::malformed(asked))?;
+        link.has_answered |= !greeting;
+        let quiet_ms = u64::from(reply.throttle_ms).min(THROTTLE_MS_MAX);
+        if quiet_ms > 0 {
+            self.throttled_ms += quiet_ms;
+            let until = now.plus_ms(quiet_ms);
+            link.quiet_until = link.quiet_until.max(Some(until));
+            for pending in &mut link.pending {
+                pending.deadline = pending.deadline.plus_ms(quiet_ms);
+            }
+        }
         Ok(Some((ask, reply)))
     }
 
@@ -188,20 +287,47 @@ impl Links {
             (LinkState::Connecting { .. }, _) => {
                 Err(Failure::Unreachable(format!("no connection to {address}: {why}")))
             }
-            (_, Some(pending)) => Err(Failure::Ended(format!(
-                "{address} closed the connection and left {:?} unanswered: {why}",
-                pending.api
-            ))),
+            (state, Some(pending)) => {
+                let hint = match state {
+                    LinkState::Greeting => "; a listener with TLS does so when spoken to without",
+                    _ if !self.authenticate && !link.has_answered => {
+                        "; a listener with SASL does so with whom it does not know"
+                    }
+                    _ => "",
+                };
+                Err(Failure::Ended(format!(
+                    "{address} closed the connection and left {:?} unanswered: {why}{hint}",
+                    pending.api
+                )))
+            }
             (_, None) => Ok(()),
         }
     }
 
-    pub(crate) fn handle_timeout(&self, now: Instant) -> Result<(), Failure> {
-        for link in self.all.values() {
+    /// Whether something hangs that a link which has just come back would not set free at once: a
+    /// connection that is being opened, or an answer that is overdue.
+    pub(crate) fn is_stalled(&self, now: Instant) -> bool {
+        let since = |deadline: Instant| self.timeout_ms.saturating_sub(deadline.ms_since(now));
+        self.all.values().any(|link| match (&link.state, link.pending.front()) {
+            (LinkState::Connecting { .. }, _) => true,
+            (_, Some(pending)) => since(pending.deadline) >= STALLED_MS,
+            (_, None) => false,
+        })
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<(), Failure> {
+        for link in self.all.values_mut() {
+            if link.quiet_until.is_some_and(|until| until <= now) {
+                link.quiet_until = None;
+            }
             let address = &link.address;
             match (&link.state, link.pending.front()) {
                 (LinkState::Connecting { deadline }, _) if *deadline <= now => {
                     return Err(Failure::Unreachable(format!("{address} does not answer")));
+                }
+                (LinkState::Entering(_, Login::Asked { deadline }), None) if *deadline <= now => {
+                    let why = format!("no credentials for {address} were to be had in time");
+                    return Err(Failure::Unreachable(why));
                 }
                 (_, Some(pending)) if pending.deadline <= now => {
                     return Err(Failure::Ended(format!(
@@ -217,10 +343,12 @@ impl Links {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let deadline = |link: &Link| match (&link.state, link.pending.front()) {
-            (LinkState::Connecting { deadline }, _) => Some(*deadline),
+            (LinkState::Connecting { deadline }, _)
+            | (LinkState::Entering(_, Login::Asked { deadline }), None) => Some(*deadline),
             (_, pending) => pending.map(|pending| pending.deadline),
         };
-        self.all.values().filter_map(deadline).min()
+        let quiet = self.all.values().filter_map(|link| link.quiet_until);
+        self.all.values().filter_map(deadline).chain(quiet).min()
     }
 
     /// Closes every connection; what is still unsent is not sent.
@@ -228,7 +356,11 @@ impl Links {
         let moot = |output: &Output| {
             matches!(
                 output,
-                Output::Send { .. } | Output::NeedLocal | Output::WantBatch | Output::Claim(_)
+                Output::Send { .. }
+                    | Output::Authenticate { .. }
+                    | Output::NeedLocal
+                    | Output::WantBatch
+                    | Output::Claim(_)
             )
         };
         self.outputs.retain(|output| !moot(output));
@@ -256,7 +388,9 @@ impl Links {
 impl Link {
     fn can(&self, api: Api, dialect: Dialect) -> Option<i16> {
         match &self.state {
-            LinkState::Ready(versions) => versions.choose(api, dialect),
+            LinkState::Entering(versions, _) | LinkState::Ready { versions, .. } => {
+                versions.choose(api, dialect)
+            }
             LinkState::Connecting { .. } | LinkState::Greeting => None,
         }
     }
