@@ -2,10 +2,12 @@
 
 #[cfg(feature = "real")]
 pub mod bench;
+pub mod certificates;
 pub mod daemon;
 pub mod delivery;
 pub mod device;
 pub mod disk;
+pub mod front;
 pub mod golden;
 pub mod history;
 pub mod mutants;

@@ -1,0 +1,257 @@
+//! The way to a cluster, by processes and sockets: logins of every kind, passwords that are replaced,
+//! TLS with good and bad certificates, proxies; and no secret in anything that people get to see.
+
+use core::time::Duration;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tributary_cluster::{BrokerId, Cluster, Served, Settings, TopicSettings, Users};
+use tributary_tests::certificates::{self, Authority, EXPIRED, NOT_YET_VALID, VALID};
+use tributary_tests::daemon::Daemon;
+use tributary_tests::device::Device;
+use tributary_tests::front::{Front, Kind};
+use tributary_tests::wait;
+
+const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
+const CHANGE_MAX: Duration = Duration::from_secs(20);
+const TOPIC: &str = "plant/1/telemetry";
+/// What must be seen nowhere.
+const SECRETS: [&str; 3] = ["old-pencil", "new-pencil", "a.b.token"];
+
+/// One broker that lets in `gw` with `old-pencil` and the token, everybody else not.
+fn cluster(lifetime_ms: i64) -> Result<Served> {
+    let mut users = Users::default();
+    users.lifetime_ms = lifetime_ms;
+    users.set_password("gw", "old-pencil");
+    users.set_tokens(&["a.b.token"]);
+    served(Some(users))
+}
+
+fn served(users: Option<Users>) -> Result<Served> {
+    let mut cluster = Cluster::new(Settings { users, ..Settings::default() });
+    cluster.create_topic("all", TopicSettings::default()).ok().context("a new topic")?;
+    Ok(Served::start(cluster)?)
+}
+
+/// `[upstream]` with these lines, and a route for everything.
+fn sections(broker: &str, lines: &str) -> String {
+    format!(
+        "[upstream]\nbrokers = [\"{broker}\"]\n{lines}\n[[route]]\nfrom = \"#\"\ntopic = \"all\"\n"
+    )
+}
+
+fn address(served: &Served) -> String {
+    served.addresses()[0].to_string()
+}
+
+/// Publishes, and waits until all of it is in the cluster.
+fn deliver(daemon: &Daemon, served: &Served, count: usize) -> Result<Value> {
+    let before = served.with(|cluster| cluster.read_committed("all", 0).len());
+    Device::publish(daemon.port(), TOPIC, (0..count).map(|n| n.to_string()).collect())?;
+    let status = daemon.drain()?;
+    let after = served.with(|cluster| cluster.read_committed("all", 0).len());
+    ensure!(after == before + count, "{before} and {count} are not {after}");
+    Ok(status)
+}
+
+/// Waits until the daemon says why it does not deliver.
+fn complaint(daemon: &Daemon, words: &str) -> Result<()> {
+    let mut last = Value::Null;
+    let told = wait::until("the complaint", CHANGE_MAX, || {
+        last = daemon.status()?["upstream"].clone();
+        Ok(last["reason"].as_str().is_some_and(|why| why.contains(words)).then_some(()))
+    });
+    told.with_context(|| format!("{words}: {last:#}"))
+}
+
+/// No secret is in what the daemon has logged or says.
+fn check_secrecy(daemon: &Daemon) -> Result<()> {
+    let log = std::fs::read_to_string(daemon.dir().join("daemon.log"))?;
+    let shown = [log, daemon.status()?.to_string()];
+    let text = daemon.try_command(&["status"])?;
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    for shown in shown.iter().chain([&text]) {
+        for secret in SECRETS {
+            ensure!(!shown.contains(secret), "{secret} in {shown}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_mechanism_gets_in_by_every_source_of_secrets() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let password = certificates::write(dir.path(), "password", "old-pencil\n")?;
+    let token = certificates::write(dir.path(), "token", "a.b.token\n")?;
+    let user = |mechanism: &str, source: &str| {
+        format!("sasl = {{ mechanism = \"{mechanism}\", username = \"gw\", {source} }}")
+    };
+    let bearer = |source: &str| format!("sasl = {{ mechanism = \"OAUTHBEARER\", {source} }}");
+    let logins = [
+        user("PLAIN", &format!("password_file = \"{}\"", password.display())),
+        user("SCRAM-SHA-256", "password_env = \"KAFKA_PASSWORD\""),
+        user("SCRAM-SHA-512", "password_credential = \"password\""),
+        bearer(&format!("token_file = \"{}\"", token.display())),
+        bearer(&format!("token_command = [\"cat\", \"{}\"]", token.display())),
+    ];
+    let served = cluster(0)?;
+    let credentials = format!("CREDENTIALS_DIRECTORY={}", dir.path().display());
+    let runner = ["env", "KAFKA_PASSWORD=old-pencil", credentials.as_str()];
+    for login in logins {
+        let daemon = Daemon::start_under(&runner, TRIBUTARY, &sections(&address(&served), &login))?;
+        deliver(&daemon, &served, 20).with_context(|| login.clone())?;
+        check_secrecy(&daemon)?;
+    }
+    Ok(())
+}
+
+/// A login holds for a second and a half; the session goes on for several.
+#[test]
+fn a_login_is_repeated_within_a_session() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let password = certificates::write(dir.path(), "password", "old-pencil")?;
+    let served = cluster(1_500)?;
+    let login = scram(&password);
+    let daemon = Daemon::start(TRIBUTARY, &sections(&address(&served), &login))?;
+    for _ in 0..4 {
+        deliver(&daemon, &served, 20)?;
+        wait::pass(Duration::from_millis(1_200));
+    }
+    let status = deliver(&daemon, &served, 20)?;
+    ensure!(status["upstream"]["counters"]["sessions"] == 1, "{status:#}");
+    Ok(())
+}
+
+fn scram(password: &Path) -> String {
+    let path = password.display();
+    format!(
+        "sasl = {{ mechanism = \"SCRAM-SHA-256\", username = \"gw\", password_file = \"{path}\" }}"
+    )
+}
+
+/// The password is changed in the cluster, then in the file: the daemon says so, waits, and goes on
+/// without a restart.
+#[test]
+fn a_replaced_password_is_taken_without_a_restart() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let password = certificates::write(dir.path(), "password", "old-pencil")?;
+    let served = cluster(0)?;
+    let daemon = Daemon::start(TRIBUTARY, &sections(&address(&served), &scram(&password)))?;
+    deliver(&daemon, &served, 20)?;
+    served.with(|cluster| {
+        let users = cluster.users().as_mut();
+        users.expect("there are users").set_password("gw", "new-pencil");
+    });
+    served.go_away();
+    served.come_back()?;
+    Device::publish(daemon.port(), TOPIC, vec!["waits".to_owned()])?;
+    complaint(&daemon, "SASL_AUTHENTICATION_FAILED (58)")?;
+    check_secrecy(&daemon)?;
+    certificates::write(dir.path(), "password", "new-pencil")?;
+    deliver(&daemon, &served, 20).map(drop).or_else(|_| daemon.drain().map(drop))?;
+    check_secrecy(&daemon)
+}
+
+/// TLS in front of the cluster: bad certificates are told apart in words, a good one is taken as soon
+/// as it is shown.
+#[test]
+fn bad_certificates_are_told_apart_and_a_good_one_is_taken() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (authority, stranger) = (Authority::new("ours")?, Authority::new("stranger")?);
+    let ca = certificates::write(dir.path(), "ca.pem", &authority.pem)?;
+    let served = served(None)?;
+    let backend = served.addresses()[0].port();
+    let first = stranger.server(&["localhost"], VALID)?;
+    let front = Front::start(Kind::Tls(backend), Some(&first))?;
+    served.with(|cluster| cluster.set_address(BrokerId(1), "localhost", front.port()));
+    let tls = format!("tls = {{ ca = \"{}\" }}", ca.display());
+    let broker = format!("localhost:{}", front.port());
+    let daemon = Daemon::start(TRIBUTARY, &sections(&broker, &tls))?;
+    complaint(&daemon, "of no authority that is trusted here")?;
+    let cases = [
+        (&["localhost"], EXPIRED, "has expired"),
+        (&["localhost"], NOT_YET_VALID, "is not valid yet"),
+        (&["other.host"], VALID, "is for another host name"),
+    ];
+    for (names, years, words) in cases {
+        front.show(&authority.server(names, years)?)?;
+        complaint(&daemon, words)?;
+    }
+    // With a wrong clock the certificate is not the one at fault: what the clock says is said.
+    front.show(&authority.server(&["localhost"], NOT_YET_VALID)?)?;
+    complaint(&daemon, "the clock says 2")?;
+    front.show(&authority.server(&["localhost"], VALID)?)?;
+    deliver(&daemon, &served, 20)?;
+    Ok(())
+}
+
+/// Names that only the proxy knows; a login at the proxy.
+#[test]
+fn proxies_lead_to_names_that_only_they_know() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let password = certificates::write(dir.path(), "password", "old-pencil\n")?;
+    let kinds = [
+        ("socks5", Kind::Socks5("gw".to_owned(), "old-pencil".to_owned())),
+        ("http", Kind::Http("Basic Z3c6b2xkLXBlbmNpbA==".to_owned())),
+    ];
+    for (scheme, kind) in kinds {
+        let served = served(None)?;
+        let port = served.addresses()[0].port();
+        served.with(|cluster| cluster.set_address(BrokerId(1), "broker.plant.invalid", port));
+        let front = Front::start(kind, None)?;
+        let proxy = |file: &Path| {
+            format!(
+                "proxy = {{ url = \"{scheme}://127.0.0.1:{}\", username = \"gw\", password_file = \
+                 \"{}\" }}",
+                front.port(),
+                file.display()
+            )
+        };
+        let broker = format!("broker.plant.invalid:{port}");
+        let daemon = Daemon::start(TRIBUTARY, &sections(&broker, &proxy(&password)))?;
+        deliver(&daemon, &served, 20)?;
+        ensure!(front.served() >= 1, "by the proxy");
+        check_secrecy(&daemon)?;
+    }
+    Ok(())
+}
+
+/// A token by client credentials over HTTPS: once for several connections, and again when refused.
+#[test]
+fn an_identity_provider_gives_the_token() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let authority = Authority::new("ours")?;
+    let ca = certificates::write(dir.path(), "ca.pem", &authority.pem)?;
+    let secret = certificates::write(dir.path(), "secret", "old-pencil\n")?;
+    let answer = r#"{"access_token":"a.b.token","expires_in":3600,"token_type":"Bearer"}"#;
+    let login = "Basic Z3c6b2xkLXBlbmNpbA==".to_owned();
+    let provider = Front::start(
+        Kind::Provider(login, answer.to_owned()),
+        Some(&authority.server(&["localhost"], VALID)?),
+    )?;
+    let served = cluster(0)?;
+    let sasl = format!(
+        "sasl = {{ mechanism = \"OAUTHBEARER\", token_url = \"https://localhost:{}/token\", \
+         client_id = \"gw\", client_secret_file = \"{}\", token_ca = \"{}\", scope = \"kafka\" }}",
+        provider.port(),
+        secret.display(),
+        ca.display()
+    );
+    let daemon = Daemon::start(TRIBUTARY, &sections(&address(&served), &sasl))?;
+    deliver(&daemon, &served, 20)?;
+    ensure!(provider.served() == 1, "asked {} times", provider.served());
+    check_secrecy(&daemon)?;
+    // A broker that refuses the token: another one is asked for.
+    served.with(|cluster| {
+        cluster.users().as_mut().expect("there are users").set_tokens(&["another"]);
+    });
+    served.go_away();
+    served.come_back()?;
+    Device::publish(daemon.port(), TOPIC, vec!["waits".to_owned()])?;
+    complaint(&daemon, "invalid_token")?;
+    wait::until("the provider to be asked again", CHANGE_MAX, || {
+        Ok((provider.served() > 1).then_some(()))
+    })?;
+    check_secrecy(&daemon)
+}
