@@ -10,6 +10,7 @@ pub mod files;
 pub mod kafka;
 pub mod log_files;
 pub mod mqtt;
+pub mod network;
 pub mod oidc;
 pub mod secrets;
 pub mod segments;

@@ -18,6 +18,7 @@ use super::report::Report;
 use crate::config::upstream::Access;
 use crate::io::clock::{moment, now};
 use crate::io::kafka::{LinkEvent, Links};
+use crate::io::network::Watch;
 use crate::io::segments::SegmentReader;
 use crate::runtime::clock::Clocks;
 use crate::runtime::ingest::Ingest;
@@ -49,6 +50,7 @@ pub async fn run(context: Context) {
     let Context { beginning, access, hint, log, ingest, clocks, report, mut stop } = context;
     let mut lane = Lane::new(now(), beginning, log.clone());
     let (mut links, mut events) = Links::new(&access);
+    let network = Watch::new();
     let mut claim: Option<oneshot::Receiver<Offset>> = None;
     let mut durable = ingest.follow();
     loop {
@@ -82,6 +84,7 @@ pub async fn run(context: Context) {
                 lane.handle_claimed(now(), written);
                 lock(&hint).clone_from(lane.hint());
             }
+            () = network.returned() => lane.handle_link_returned(now()),
             Ok(()) = durable.changed() => {}
             Ok(()) = stop.changed() => lane.handle_stop(now()),
             () = tokio::time::sleep(pause) => {}
