@@ -2,12 +2,11 @@
 //! (rtnetlink(7)), without rights and without asking again and again.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram as StdDatagram;
 
-use rustix::net::netlink::{ROUTE, SocketAddrNetlink};
+use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::UnixDatagram;
 
 /// Links, and addresses and routes of both families (`RTMGRP_…` of linux/rtnetlink.h).
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
@@ -22,11 +21,13 @@ const HEADER_BYTES: usize = 16;
 /// Messages are aligned to so many bytes.
 const ALIGN: usize = 4;
 /// Larger than any message of these groups.
-const BUFFER_BYTES: usize = 32 << 10;
+const BUFFER_BYTES: usize = 8 << 10;
+const OVERRUN: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
 
 /// Listens to the kernel.
 pub struct Watch {
-    socket: Option<AsyncFd<OwnedFd>>,
+    /// The type is one of another family, but it does nothing with its descriptor than wait and receive.
+    socket: Option<UnixDatagram>,
 }
 
 impl Watch {
@@ -45,21 +46,13 @@ impl Watch {
     /// Waits until a way out may have come back.
     pub async fn returned(&self) {
         let Some(socket) = &self.socket else { return core::future::pending().await };
+        let mut buffer = vec![0; BUFFER_BYTES];
         loop {
-            let read = socket.async_io(Interest::READABLE, |socket| {
-                let mut buffer = vec![0; BUFFER_BYTES];
-                let read = rustix::io::read(socket, &mut buffer)?;
-                Ok(tells_of_return(&buffer[..read]))
-            });
-            match read.await {
-                Ok(false) => {}
-                Ok(true) => return,
+            match socket.recv(&mut buffer).await {
+                Ok(read) if tells_of_return(&buffer[..read]) => return,
+                Ok(_) => {}
                 // So much has changed that the kernel could not keep it all.
-                Err(error)
-                    if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) =>
-                {
-                    return;
-                }
+                Err(error) if error.raw_os_error() == Some(OVERRUN) => return,
                 Err(error) => {
                     tracing::warn!("a link that comes back is not noticed any more: {error}");
                     return core::future::pending().await;
@@ -75,11 +68,12 @@ impl Default for Watch {
     }
 }
 
-fn listen() -> io::Result<AsyncFd<OwnedFd>> {
+fn listen() -> io::Result<UnixDatagram> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(ROUTE))?;
+    // No protocol is number 0, and that is `NETLINK_ROUTE`.
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
     bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
-    AsyncFd::with_interest(socket, Interest::READABLE)
+    UnixDatagram::from_std(StdDatagram::from(socket))
 }
 
 /// Whether one of the messages says that something is there now. What goes away tells us nothing: that
