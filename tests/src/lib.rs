@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod device;
 pub mod disk;
 pub mod front;
+pub mod fuzz;
 pub mod golden;
 pub mod history;
 pub mod mutants;
