@@ -164,7 +164,15 @@ impl Daemon {
     /// # Errors
     /// The daemon does not answer.
     pub fn events(&self) -> Result<Vec<Event>> {
-        let text = self.command(&["tail", "--from", "0", "--end", "--json"])?;
+        self.events_from(0)
+    }
+
+    /// What is in the log at this offset and behind, which must be there.
+    ///
+    /// # Errors
+    /// The daemon does not answer, or tells of a gap.
+    pub fn events_from(&self, offset: u64) -> Result<Vec<Event>> {
+        let text = self.command(&["tail", "--from", &offset.to_string(), "--end", "--json"])?;
         text.lines().map(Event::parse).collect()
     }
 

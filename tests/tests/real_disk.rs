@@ -44,10 +44,12 @@ fn messages(serials: core::ops::Range<usize>) -> Vec<String> {
 
 /// The newest events are there, without a hole, up to the last of `count`.
 fn check_newest(daemon: &Daemon, count: usize) -> Result<usize> {
-    let events = daemon.events()?;
-    let oldest = count - events.len();
+    let status = daemon.status()?;
+    let oldest = status["log"]["oldest"].as_u64().context("status tells the oldest offset")?;
+    let events = daemon.events_from(oldest)?;
+    ensure!(oldest + events.len() as u64 == count as u64, "{} from {oldest}", events.len());
     for (event, serial) in events.iter().zip(oldest..) {
-        ensure!(event.offset == serial as u64, "offset {} instead of {serial}", event.offset);
+        ensure!(event.offset == serial, "offset {} instead of {serial}", event.offset);
         ensure!(event.payload.starts_with(&format!(r#"{{"seq":{serial},"#)), "at {serial}");
     }
     Ok(events.len())

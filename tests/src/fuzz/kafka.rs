@@ -87,6 +87,7 @@ impl<'a> World<'a> {
             Output::Resumed(position) => self.next = position.offset,
             Output::WantBatch => self.ship(),
             Output::Claim(high) => self.replicator.handle_claimed(self.now, high),
+            Output::Authenticate { .. } => unreachable!("no credentials are set"),
             Output::Committed(_) | Output::Changed => {}
         }
     }
