@@ -8,7 +8,7 @@ use tributary_core::time::Instant;
 
 use super::{Ask, LinkState, Links};
 use crate::failure::Failure;
-use crate::replicator::{ConnId, Output};
+use crate::output::{ConnId, Output};
 use crate::sasl::{Credentials, Exchange, Next, SaslError, SecretBytes};
 use crate::status::Refusal;
 use crate::wire::{self, Api, Code, Dialect, Reply, Versions, read};

@@ -14,7 +14,7 @@ use kafka_protocol::protocol::Request;
 use tributary_core::time::Instant;
 
 use crate::failure::Failure;
-use crate::replicator::{ConnId, Output};
+use crate::output::{ConnId, Output};
 use crate::settings::Settings;
 use crate::status::Refusal;
 use crate::wire::{self, Address, Api, Dialect, Ids, Reply, Versions};

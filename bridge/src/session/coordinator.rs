@@ -5,7 +5,7 @@ use tributary_core::time::Instant;
 use super::{Context, PATIENCE_MS};
 use crate::failure::Failure;
 use crate::links::{Ask, Role};
-use crate::replicator::ConnId;
+use crate::output::ConnId;
 use crate::task::{MOVING, Task};
 use crate::wire::{Address, Api, Class, Dialect, Outcome, ask};
 

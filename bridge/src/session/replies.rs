@@ -3,7 +3,7 @@
 use super::{Context, Session, Stage};
 use crate::failure::Failure;
 use crate::links::{Ask, Role};
-use crate::replicator::{ConnId, Output};
+use crate::output::{ConnId, Output};
 use crate::wire::{Api, Dialect, Outcome, Reply, Versions, read};
 
 impl Session {

@@ -7,8 +7,8 @@ use super::{Context, PATIENCE_MS, Session, Stage};
 use crate::batch::Producer;
 use crate::failure::Failure;
 use crate::links::Ask;
+use crate::output::Output;
 use crate::reconcile::Halt;
-use crate::replicator::Output;
 use crate::task::{BUSY, MOVING, Task, UNSTABLE};
 use crate::wire::{Api, Class, Code, Dialect, Outcome, ask};
 

@@ -9,7 +9,7 @@ use super::{Context, Memory, PATIENCE_MS};
 use crate::failure::Failure;
 use crate::limits::{TOPIC_NAME_BYTES_MAX, TOPICS_MAX};
 use crate::links::Ask;
-use crate::replicator::ConnId;
+use crate::output::ConnId;
 use crate::settings::POSITIONS_TOPIC;
 use crate::task::{MOVING, Task};
 use crate::wire::{Address, Api, Class, Cluster, Code, Dialect, ask};
