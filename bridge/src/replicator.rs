@@ -153,10 +153,10 @@ impl Replicator {
     /// [`Output::Resumed`].
     #[must_use]
     pub fn begin_batch(&self) -> BatchBuilder {
-        let limits = self.pace.limits();
+        let (limits, codec) = (self.pace.limits(), self.chooser.codec());
         match &self.session {
-            Some(session) => session.begin_batch(limits),
-            None => BatchBuilder::new(Arc::default(), limits),
+            Some(session) => session.begin_batch(limits, codec),
+            None => BatchBuilder::new(Arc::default(), limits, codec),
         }
     }
 
@@ -170,10 +170,10 @@ impl Replicator {
     /// If the batch is empty without need, or `next` is not beyond the last position, or not of its generation, or its account is
     /// longer than [`crate::limits::ACCOUNT_BYTES_MAX`].
     pub fn handle_batch(&mut self, now: Instant, batch: BatchBuilder, next: Position) {
-        let codec = self.chooser.choose(batch.sample(), self.pace.rate());
-        self.status.codec = codec;
+        self.status.codec = self.chooser.codec();
+        self.chooser.learn(batch.sample(), self.pace.rate());
         self.with_session(now, |session, cx| {
-            session.handle_batch(cx, (batch, codec), next);
+            session.handle_batch(cx, batch, next);
             Ok(())
         });
     }

@@ -457,24 +457,37 @@ def explain(item):
     elif kind == "hint":
         said = {"claim": number("Q"), "lane": cursor.text(), "high": cursor.varint(), "low": cursor.varint(),
                 "generation": f"{cursor.varint():08x}", "account": cursor.text()}
+        if cursor.at != len(cursor.data):
+            said["reached"] = cursor.optional(lambda: [cursor.varint(), cursor.text()])
+            said["spent"] = [cursor.varint(), cursor.varint()]
     elif kind == "gap":
         said = {"first": number("Q"), "end": number("Q")}
     elif kind == "trimmed":
         said = {"oldest": number("Q")}
     elif kind == "routes":
         said = {"format": cursor.byte(), "lane_since": cursor.optional(cursor.varint), "next_id": cursor.varint()}
-        said["routes"] = [route(cursor) for _ in range(cursor.varint())]
-        said["retired"] = [[cursor.text(), cursor.varint()] for _ in range(cursor.varint())]
+        laned = said["format"] == 2
+        said["routes"] = [route(cursor, laned) for _ in range(cursor.varint())]
+        lane = [cursor.varint] if laned else []
+        said["retired"] = [[cursor.text(), cursor.varint(), *(read() for read in lane)] for _ in range(cursor.varint())]
         said["program_bytes"] = len(cursor.piece())
+        if laned:
+            said["begun"] = [cursor.byte() == 1 for _ in range(3)]
+            said["emptied"] = [cursor.optional(cursor.varint) for _ in range(3)]
     if said and cursor.at != len(cursor.data):
         raise Malformed
     return {"control": kind, "at": item["at"], **said}
 
 
-def route(cursor):
-    return {"id": cursor.varint(), "begin": cursor.varint(), "since": cursor.varint(), "name": cursor.text(),
-            "from": cursor.optional(cursor.text), "condition": cursor.optional(cursor.text), "topic": cursor.text(),
-            "key": cursor.optional(cursor.text), "partition_by_key": cursor.byte() == 1}
+def route(cursor, laned):
+    said = {"id": cursor.varint(), "begin": cursor.varint(), "since": cursor.varint()}
+    if laned:
+        said["moved"] = cursor.optional(lambda: [cursor.varint(), cursor.varint(), cursor.varint()])
+    said |= {"name": cursor.text(), "from": cursor.optional(cursor.text), "condition": cursor.optional(cursor.text),
+             "topic": cursor.text(), "key": cursor.optional(cursor.text), "partition_by_key": cursor.byte() == 1}
+    if laned:
+        said["lane"] = cursor.varint()
+    return said
 
 
 def main():

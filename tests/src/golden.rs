@@ -184,7 +184,8 @@ impl Scribe {
     fn hint(&mut self, low: u64, high: u64) -> Result<()> {
         let account = format!("1.{low:x}.0.0;");
         let low = Position { offset: Offset(low), generation: 0x1000_0001, account };
-        let hint = LaneHint { lane: "normal".to_owned(), hint: Hint { low, high: Offset(high) } };
+        let hint = Hint { low, high: Offset(high) };
+        let hint = LaneHint { hint, ..LaneHint::beginning("normal", Position::default()) };
         let durable = self.log().end().offset;
         self.control(ControlKind::Hint, &hint.encode(durable))
     }

@@ -119,16 +119,21 @@ impl Chooser {
         Self { compression, codec, countdown: 0, tried: 0 }
     }
 
-    /// The codec for records of which `sample` is a part, on a link of so many bytes a second.
-    pub(crate) fn choose(&mut self, sample: &[u8], rate: Option<u64>) -> Codec {
+    /// The codec in use.
+    pub(crate) fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Takes note of records that are to be sent on a link of so many bytes a second.
+    pub(crate) fn learn(&mut self, sample: &[u8], rate: Option<u64>) {
         let Compression::Auto(Costs(costs)) = self.compression else {
-            return self.codec;
+            return;
         };
         let sample = &sample[..sample.len().min(SAMPLE_BYTES_MAX)];
         self.countdown = self.countdown.saturating_sub(1);
         let grown = sample.len() / TRIAL_GROWTH >= self.tried.max(1);
         if sample.is_empty() || (self.countdown > 0 && !grown) {
-            return self.codec;
+            return;
         }
         (self.countdown, self.tried) = (TRIAL_EVERY, sample.len());
         let rate = rate.unwrap_or(RATE_UNKNOWN).max(1);
@@ -141,7 +146,6 @@ impl Chooser {
         };
         let best = Codec::ALL.into_iter().zip(costs).min_by_key(time_ns);
         self.codec = best.map_or(Codec::None, |(codec, _)| codec);
-        self.codec
     }
 }
 
@@ -186,17 +190,21 @@ mod tests {
         assert!(sizes[1..].iter().all(|size| size * 3 < sizes[0]), "{sizes:?}");
     }
 
+    fn chosen(compression: Compression, sample: &[u8], rate: u64) -> Codec {
+        let mut chooser = Chooser::new(compression);
+        chooser.learn(sample, Some(rate));
+        chooser.codec()
+    }
+
     #[test]
     fn a_slow_link_gets_the_smallest_and_a_fast_one_the_quickest() {
         let records = telemetry(2_000);
         let sizes = sizes(&records[..SAMPLE_BYTES_MAX]);
-        let mut slow = Chooser::new(Compression::Auto(COSTS));
-        let chosen = slow.choose(&records, Some(8_000));
-        assert_eq!(Some(&sizes[chosen as usize]), sizes.iter().min(), "{chosen} of {sizes:?}");
-        let mut fast = Chooser::new(Compression::Auto(COSTS));
-        assert_eq!(fast.choose(&records, Some(10_000_000_000)), Codec::None);
-        let mut office = Chooser::new(Compression::Auto(COSTS));
-        assert_eq!(office.choose(&records, Some(60_000_000)), Codec::Lz4);
+        let chosen = |rate| chosen(Compression::Auto(COSTS), &records, rate);
+        let slow = chosen(8_000);
+        assert_eq!(Some(&sizes[slow as usize]), sizes.iter().min(), "{slow} of {sizes:?}");
+        assert_eq!(chosen(10_000_000_000), Codec::None);
+        assert_eq!(chosen(60_000_000), Codec::Lz4);
     }
 
     #[test]
@@ -207,13 +215,12 @@ mod tests {
             state.to_be_bytes()[0]
         };
         let noise: Vec<u8> = (0..20_000).map(|_| random()).collect();
-        let mut chooser = Chooser::new(Compression::Auto(COSTS));
-        assert_eq!(chooser.choose(&noise, Some(1_000_000)), Codec::None);
+        assert_eq!(chosen(Compression::Auto(COSTS), &noise, 1_000_000), Codec::None);
     }
 
     #[test]
     fn a_codec_by_name_is_never_changed() {
-        let mut chooser = Chooser::new(Compression::Fixed(Codec::Snappy));
-        assert_eq!(chooser.choose(&telemetry(500), Some(1)), Codec::Snappy);
+        let fixed = Compression::Fixed(Codec::Snappy);
+        assert_eq!(chosen(fixed, &telemetry(500), 1), Codec::Snappy);
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct OpenBatch {
     max_timestamp: i64,
     first: Offset,
     last: Offset,
+    /// What the records in the buffer are compressed with.
+    codec: Codec,
 }
 
 /// A finished batch: these bytes are what Kafka gets, however often they are sent.
@@ -55,6 +57,7 @@ impl OpenBatch {
             max_timestamp: record.timestamp.0,
             first: record.offset,
             last: record.offset,
+            codec: Codec::None,
         }
     }
 
@@ -98,19 +101,22 @@ impl OpenBatch {
         &self.buffer[HEADER_BYTES..]
     }
 
-    /// Compresses the batch if that makes it smaller, stamps it and computes its CRC.
-    pub(super) fn seal(self, codec: Codec, producer: Producer, sequence: i32) -> SealedBatch {
-        assert!(self.count > 0, "a batch is opened for a record");
-        let mut attributes = ATTRIBUTES;
-        let Self { mut buffer, count, base_timestamp, max_timestamp, first, last } = self;
+    /// Compresses the batch, if that makes it smaller. It takes no more records.
+    pub(super) fn compress(&mut self, codec: Codec) {
+        let mut smaller = vec![0; HEADER_BYTES];
         if codec != Codec::None {
-            let mut smaller = vec![0; HEADER_BYTES];
-            codec.compress(&buffer[HEADER_BYTES..], &mut smaller);
-            if smaller.len() < buffer.len() {
-                attributes |= codec.attribute();
-                buffer = smaller;
+            codec.compress(self.records(), &mut smaller);
+            if smaller.len() < self.buffer.len() {
+                (self.buffer, self.codec) = (smaller, codec);
             }
         }
+    }
+
+    /// Stamps the batch and computes its CRC.
+    pub(super) fn seal(self, producer: Producer, sequence: i32) -> SealedBatch {
+        assert!(self.count > 0, "a batch is opened for a record");
+        let attributes = ATTRIBUTES | self.codec.attribute();
+        let Self { mut buffer, count, base_timestamp, max_timestamp, first, last, .. } = self;
         let length = i32::try_from(buffer.len() - 12).expect("a batch is limited to far below");
         let mut head = Head { buffer: &mut buffer, at: 0 };
         head.put(0_i64.to_be_bytes());

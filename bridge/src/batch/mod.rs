@@ -1,7 +1,8 @@
 //! One transaction's records, encoded as they will go to Kafka.
 //!
 //! A [`BatchBuilder`] holds open record batches (format v2), one per topic and partition, and seals
-//! one when it is full. A payload is copied once, into its batch.
+//! and compresses one when it is full: what waits to be sent is as small as what is sent. A payload
+//! is copied once, into its batch.
 
 mod compress;
 mod encode;
@@ -99,11 +100,13 @@ const BATCH_OVERHEAD_BYTES: usize = 256;
 pub struct BatchBuilder {
     origin: Arc<Origin>,
     limits: BatchLimits,
+    codec: Codec,
     chains: Vec<OpenChain>,
     /// Where the chain of a topic (by its index in the origin) and partition is.
     index: BTreeMap<(usize, u32), usize>,
     records: usize,
     bytes: usize,
+    raw_bytes: usize,
     missing: Option<String>,
     /// Records that have a place whatever the limits say.
     reserved: usize,
@@ -144,14 +147,16 @@ pub(crate) fn gateway_hash(gateway: &str) -> u32 {
 }
 
 impl BatchBuilder {
-    pub(crate) fn new(origin: Arc<Origin>, limits: BatchLimits) -> Self {
+    pub(crate) fn new(origin: Arc<Origin>, limits: BatchLimits, codec: Codec) -> Self {
         Self {
             origin,
             limits,
+            codec,
             chains: Vec::new(),
             index: BTreeMap::new(),
             records: 0,
             bytes: 0,
+            raw_bytes: 0,
             missing: None,
             reserved: 0,
         }
@@ -215,13 +220,18 @@ impl BatchBuilder {
         self.push_first(record, (topic, partition), known)
     }
 
+    /// Takes at most so many bytes from now on, a first record aside.
+    pub fn limit_bytes(&mut self, bytes: usize) {
+        self.limits.transaction_bytes = self.limits.transaction_bytes.min(bytes);
+    }
+
     /// Records taken.
     #[must_use]
     pub fn len(&self) -> usize {
         self.records
     }
 
-    /// Bytes of all batches.
+    /// Bytes of all batches: compressed, where a batch is full.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -241,27 +251,34 @@ impl BatchBuilder {
         self.missing.take()
     }
 
-    /// Records of the first batch, encoded: a sample for the choice of a codec.
+    /// Records of a batch that is not compressed yet: a sample for the choice of a codec.
     pub(crate) fn sample(&self) -> &[u8] {
-        self.chains.first().map_or(&[], |chain| chain.full.first().unwrap_or(&chain.open).records())
+        self.chains.first().map_or(&[], |chain| chain.open.records())
+    }
+
+    /// Bytes of all batches before compression.
+    pub(crate) fn raw_bytes(&self) -> usize {
+        self.raw_bytes
     }
 
     /// Compresses and stamps every batch; `sequence` gives the next sequence number of a topic and partition and
     /// moves it on by the count it is told.
     pub(crate) fn seal(
         self,
-        codec: Codec,
         producer: Producer,
         mut sequence: impl FnMut(&str, i32, i32) -> i32,
     ) -> Vec<SealedChain> {
+        let codec = self.codec;
         let seal_chain = |chain: OpenChain| {
             let topic = chain.topic;
             let partition = i32::try_from(chain.partition).expect("below PARTITIONS_MAX");
-            let batches = chain.full.into_iter().chain([chain.open]);
+            let mut last = chain.open;
+            last.compress(codec);
+            let batches = chain.full.into_iter().chain([last]);
             let batches = batches
                 .map(|batch| {
                     let first = sequence(&topic, partition, batch.count());
-                    batch.seal(codec, producer, first)
+                    batch.seal(producer, first)
                 })
                 .collect();
             SealedChain { topic, partition, batches }
@@ -288,7 +305,10 @@ impl BatchBuilder {
         batch.put(record, Some(&evidence));
         if let Some(chain) = known {
             let chain = &mut self.chains[chain];
-            let full = core::mem::replace(&mut chain.open, batch);
+            let mut full = core::mem::replace(&mut chain.open, batch);
+            let raw = full.bytes();
+            full.compress(self.codec);
+            self.bytes -= raw - full.bytes();
             chain.full.push(full);
         } else {
             self.index.insert(place, self.chains.len());
@@ -321,6 +341,7 @@ impl BatchBuilder {
         self.reserved = self.reserved.saturating_sub(1);
         self.records += 1;
         self.bytes += bytes;
+        self.raw_bytes += bytes;
     }
 }
 

@@ -15,7 +15,7 @@ fn builder(limits: BatchLimits) -> BatchBuilder {
         gateway_hash: gateway_hash("gw"),
         topics: vec![(Arc::from("cold"), 1), (Arc::from("hot"), 6)],
     };
-    BatchBuilder::new(Arc::new(origin), limits)
+    BatchBuilder::new(Arc::new(origin), limits, Codec::None)
 }
 
 fn record<'a>(offset: u64, value: &'a [u8], headers: &'a [Header<'a>]) -> Record<'a> {
@@ -32,7 +32,7 @@ fn record<'a>(offset: u64, value: &'a [u8], headers: &'a [Header<'a>]) -> Record
 
 fn seal(builder: BatchBuilder) -> Vec<SealedChain> {
     let mut next = 0;
-    builder.seal(Codec::None, PRODUCER, |_, _, count| {
+    builder.seal(PRODUCER, |_, _, count| {
         next += count;
         next - count
     })

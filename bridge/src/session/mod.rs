@@ -29,7 +29,7 @@ use crate::reconcile::{Local, reconcile};
 use crate::settings::{BatchLimits, Settings};
 use crate::status::Counters;
 use crate::task::Task;
-use crate::transaction::{Order, Transaction};
+use crate::transaction::{Order, Size, Transaction};
 use crate::wire::{Address, Dialect};
 
 pub(crate) use coordinator::Coordinator;
@@ -138,8 +138,8 @@ impl Session {
         self.parts.topics.into_memory()
     }
 
-    pub(crate) fn begin_batch(&self, limits: BatchLimits) -> BatchBuilder {
-        BatchBuilder::new(Arc::clone(&self.origin), limits)
+    pub(crate) fn begin_batch(&self, limits: BatchLimits, codec: Codec) -> BatchBuilder {
+        BatchBuilder::new(Arc::clone(&self.origin), limits, codec)
     }
 
     /// Sends everything that can be sent.
@@ -196,7 +196,7 @@ impl Session {
     pub(crate) fn handle_batch(
         &mut self,
         cx: &mut Context<'_>,
-        (mut batch, codec): (BatchBuilder, Codec),
+        mut batch: BatchBuilder,
         next: Position,
     ) {
         let (Stage::Live { position, asked }, Some(producer)) =
@@ -215,9 +215,9 @@ impl Session {
         }
         next.check(position);
         self.parts.topics.refresh_if_old(cx.now);
-        let (claim, size) = (next.claim_after(position), (batch.len(), batch.bytes()));
+        let (claim, size) = (next.claim_after(position), Size::of(&batch));
         let sequences = &mut self.parts.sequences;
-        let chains = batch.seal(codec, producer, |topic, partition, count| {
+        let chains = batch.seal(producer, |topic, partition, count| {
             let next = sequences.entry((topic.to_owned(), partition)).or_default();
             core::mem::replace(next, sequence_after(*next, count))
         });

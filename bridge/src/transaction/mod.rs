@@ -11,7 +11,7 @@ mod produce;
 use tributary_core::Offset;
 use tributary_core::time::Instant;
 
-use crate::batch::{Producer, SealedChain};
+use crate::batch::{BatchBuilder, Producer, SealedChain};
 use crate::failure::Failure;
 use crate::links::Ask;
 use crate::output::{ConnId, Output};
@@ -31,8 +31,17 @@ pub(crate) struct Order {
     /// What has to be claimed before.
     pub(crate) claim: Offset,
     pub(crate) chains: Vec<SealedChain>,
-    /// Records and bytes in it.
-    pub(crate) size: (usize, usize),
+    pub(crate) size: Size,
+}
+
+/// How much a transaction carries.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Size {
+    pub(crate) records: usize,
+    /// As budgets count them.
+    pub(crate) bytes: usize,
+    /// Before compression.
+    pub(crate) raw_bytes: usize,
 }
 
 /// A transaction that is under way.
@@ -40,8 +49,7 @@ pub(crate) struct Order {
 pub(crate) struct Transaction {
     next: Position,
     claim: Offset,
-    records: usize,
-    bytes: usize,
+    size: Size,
     begun: Instant,
     deadline: Instant,
     chains: Vec<Chain>,
@@ -62,11 +70,18 @@ pub(crate) struct Ended {
     pub(crate) producer: Option<Producer>,
 }
 
+impl Size {
+    pub(crate) fn of(batch: &BatchBuilder) -> Self {
+        let (bytes, raw_bytes) = (batch.bytes(), batch.raw_bytes());
+        Self { records: batch.len(), bytes, raw_bytes }
+    }
+}
+
 impl Transaction {
     /// Commits a position and no records: it can be repeated, and needs no claim.
     pub(crate) fn of_position(cx: &mut Context<'_>, position: Position) -> Self {
         let claim = position.offset;
-        let order = Order { next: position, claim, chains: Vec::new(), size: (0, 0) };
+        let order = Order { next: position, claim, chains: Vec::new(), size: Size::default() };
         let mut transaction = Self::new(cx, order, None);
         // Kafka refuses to add no partition.
         transaction.add_partitions.done();
@@ -78,8 +93,7 @@ impl Transaction {
         let transaction = Self {
             next,
             claim,
-            records: size.0,
-            bytes: size.1,
+            size,
             begun: cx.now,
             deadline: cx.now.plus_ms(u64::from(cx.settings.transaction_timeout_ms)),
             chains: chains.into_iter().map(Chain::new).collect(),
@@ -95,7 +109,7 @@ impl Transaction {
     /// The measure of the link.
     pub(crate) fn measure(&self) -> Measure {
         let wire = self.chains.iter().map(Chain::bytes).sum();
-        Measure { begun: self.begun, bytes: self.bytes, wire }
+        Measure { begun: self.begun, bytes: self.size.bytes, wire }
     }
 
     /// Asks for a claim that covers this transaction, unless there is one.
@@ -218,7 +232,8 @@ impl Transaction {
 
     fn ended(&mut self, producer: Option<Producer>) -> Ended {
         let position = core::mem::take(&mut self.next);
-        Ended { position, records: self.records as u64, bytes: self.bytes as u64, producer }
+        let Size { records, raw_bytes, .. } = self.size;
+        Ended { position, records: records as u64, bytes: raw_bytes as u64, producer }
     }
 
     /// `AddPartitionsToTxn` and `AddOffsetsToTxn`, pipelined.

@@ -142,9 +142,16 @@ fn upstream(text: &mut String, upstream: &UpstreamStatus) {
     );
     if let Some(each) = counters.bytes_sent.checked_div(counters.records) {
         let sent = ByteSize(counters.bytes_sent);
+        let most = upstream.month.bytes_max;
+        let most = most.map_or(String::new(), |most| format!(" of {}", ByteSize(most)));
+        let month = ByteSize(upstream.month.bytes);
+        let words = format!("sent {sent}, {each} bytes for each record; this month {month}{most}");
+        line(text, "", &words);
+    }
+    for lane in &upstream.lanes {
         let words = format!(
-            "sent {sent}, {each} bytes for each record; compression {}",
-            upstream.compression
+            "lane {}: {}, backlog {}, {} records, compression {}",
+            lane.lane, lane.state, lane.backlog, lane.counters.records, lane.compression
         );
         line(text, "", &words);
     }

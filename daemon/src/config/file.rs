@@ -9,7 +9,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::units::{Size, Span};
+use super::units::{Rate, Size, Span};
 
 /// The whole file. Every key has a default: an empty file is valid.
 #[derive(Debug, Default, Deserialize)]
@@ -65,6 +65,8 @@ pub(super) struct UpstreamSection {
     pub(super) tls: Option<Spanned<OneOr<bool, TlsSection>>>,
     pub(super) sasl: Option<Spanned<SaslSection>>,
     pub(super) proxy: Option<Spanned<OneOr<String, ProxySection>>>,
+    pub(super) bandwidth: Option<Rate>,
+    pub(super) monthly: Option<Spanned<Size>>,
 }
 
 /// What records are compressed with.

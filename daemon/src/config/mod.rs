@@ -3,6 +3,7 @@
 //! Everything that `run` would refuse is found here, so that `tributary check` can say it first.
 
 mod file;
+mod lane;
 pub mod problem;
 mod routes;
 mod units;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use file::File;
 pub use file::{Compression, PartitionBy, Start, WhenFull};
+pub use lane::{LANES, Lane};
 use problem::{Problem, Problems, from_toml};
 pub use routes::Route;
 use toml::Spanned;

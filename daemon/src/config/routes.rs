@@ -6,6 +6,7 @@ use toml::Spanned;
 use tributary_core::topic;
 
 use super::file::{PartitionBy, RouteSection, Start};
+use super::lane::Lane;
 use super::problem::Problem;
 
 /// How many routes a gateway may have: their counters travel with each position.
@@ -16,8 +17,6 @@ pub(super) const NAME_BYTES_MAX: usize = 249;
 const DEFAULT_TOPIC: &str = "events";
 /// The topic that holds the lanes' positions.
 const POSITIONS_TOPIC: &str = "tributary.positions";
-/// The one lane there is.
-const LANE: &str = "normal";
 
 /// A checked route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +35,8 @@ pub struct Route {
     pub partition: PartitionBy,
     /// From where a new route reads; `None`: now, or the oldest event under the first upstream.
     pub start: Option<Start>,
+    /// What ships it.
+    pub lane: Lane,
 }
 
 pub(super) fn check(
@@ -53,7 +54,26 @@ pub(super) fn check(
         );
     }
     let mut names = HashSet::new();
-    sections.iter().map(|section| check_one(section, &mut names, problems)).collect()
+    let routes: Vec<Route> =
+        sections.iter().map(|section| check_one(section, &mut names, problems)).collect();
+    check_topics_of_lanes(sections, &routes, problems);
+    routes
+}
+
+/// A topic belongs to one lane: else its records would come in no order that anyone could tell.
+fn check_topics_of_lanes(sections: &[RouteSection], routes: &[Route], problems: &mut Vec<Problem>) {
+    for (at, route) in routes.iter().enumerate() {
+        let clash = |other: &&Route| other.topic == route.topic && other.lane != route.lane;
+        if let Some(other) = routes[..at].iter().find(clash) {
+            let (mine, its) = (route.lane.name(), other.lane.name());
+            let words = format!(
+                "topic `{}` is in lane \"{mine}\" here and in \"{its}\" above",
+                route.topic
+            );
+            let span = sections[at].lane.as_ref().map_or(sections[at].topic.span(), Spanned::span);
+            problems.push(Problem::at(span, words).help("all routes into a topic go by one lane"));
+        }
+    }
 }
 
 fn everything() -> Route {
@@ -65,6 +85,7 @@ fn everything() -> Route {
         key: None,
         partition: PartitionBy::Gateway,
         start: None,
+        lane: Lane::Normal,
     }
 }
 
@@ -87,7 +108,6 @@ fn check_one<'a>(
         problems.push(Problem::at(section.from.span(), error.to_string()));
     }
     check_topic(&section.topic, problems);
-    check_lane(section.lane.as_ref(), problems);
     check_expression(section.condition.as_ref(), tributary_rules::check_predicate, problems);
     check_expression(section.key.as_ref(), tributary_rules::check_key, problems);
     Route {
@@ -98,6 +118,7 @@ fn check_one<'a>(
         key: section.key.as_ref().map(|text| text.get_ref().clone()),
         partition: section.partition,
         start: section.start,
+        lane: check_lane(section.lane.as_ref(), problems),
     }
 }
 
@@ -116,15 +137,15 @@ fn check_topic(topic: &Spanned<String>, problems: &mut Vec<Problem>) {
     }
 }
 
-fn check_lane(lane: Option<&Spanned<String>>, problems: &mut Vec<Problem>) {
-    if let Some(lane) = lane
-        && lane.get_ref() != LANE
-    {
+fn check_lane(lane: Option<&Spanned<String>>, problems: &mut Vec<Problem>) -> Lane {
+    let Some(lane) = lane else { return Lane::Normal };
+    Lane::named(lane.get_ref()).unwrap_or_else(|| {
         problems.push(
             Problem::at(lane.span(), format!("there is no lane `{}`", lane.get_ref()))
-                .help("this version has one lane, \"normal\""),
+                .help("a lane is \"high\", \"normal\" or \"bulk\""),
         );
-    }
+        Lane::Normal
+    })
 }
 
 /// Compiles an expression; its mistakes are placed inside the string of the file.

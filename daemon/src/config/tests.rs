@@ -79,6 +79,18 @@ fn two_routes_of_one_name_are_refused() {
 }
 
 #[test]
+fn a_topic_belongs_to_one_lane() {
+    let route = |name, lane| {
+        format!("[[route]]\nname = \"{name}\"\nfrom = \"a\"\ntopic = \"t\"\nlane = \"{lane}\"\n")
+    };
+    let (message, _, at) = only(&(route("one", "high") + &route("two", "bulk")));
+    assert_eq!(message, "topic `t` is in lane \"bulk\" here and in \"high\" above");
+    assert_eq!(at, "\"bulk\"");
+    let config = Config::parse(&(route("one", "high") + &route("two", "high"))).expect("valid");
+    assert_eq!(config.routes[1].lane, Lane::High);
+}
+
+#[test]
 fn problems_show_the_line() {
     let source = "[log]\nsizes = \"1 GiB\"\n".to_owned();
     let list = problems(&source);

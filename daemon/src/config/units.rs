@@ -10,6 +10,13 @@ use serde::{Deserialize, Deserializer, de};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Size(pub u64);
 
+/// Bytes a second, written as links are sold: `"256 kbit/s"`, `"10 Mbit/s"`, or `"32 kB/s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rate(pub u64);
+
+/// The slowest link that a budget may ask for, in bytes a second.
+const RATE_MIN: u64 = 125;
+
 /// A span of time, written `"50 ms"`, `"10s"`, `"1h 30m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Span(pub Duration);
@@ -23,6 +30,35 @@ impl<'de> Deserialize<'de> for Size {
             ))
         })
     }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let rate = parse_rate(&text).filter(|rate| *rate >= RATE_MIN).map(Self);
+        rate.ok_or_else(|| {
+            de::Error::custom(format!(
+                "`{text}` is not a rate; write it as \"256 kbit/s\" or \"10 Mbit/s\", \"1 kbit/s\" at least"
+            ))
+        })
+    }
+}
+
+fn parse_rate(text: &str) -> Option<u64> {
+    let text = text.trim().strip_suffix("/s")?;
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let (number, unit) = (number.trim().parse::<u64>().ok()?, text[number.len()..].trim());
+    let bits = match unit {
+        "bit" => 1,
+        "kbit" => 1_000,
+        "Mbit" => 1_000_000,
+        "Gbit" => 1_000_000_000,
+        "B" => 8,
+        "kB" => 8_000,
+        "MB" => 8_000_000,
+        _ => return None,
+    };
+    number.checked_mul(bits).map(|bits| bits / 8)
 }
 
 impl fmt::Display for Size {
@@ -50,14 +86,20 @@ mod tests {
     struct Holder {
         size: Size,
         span: Span,
+        rate: Rate,
     }
 
     #[test]
     fn reads_what_people_write() {
         let holder: Holder =
-            toml::from_str("size = \"1 GiB\"\nspan = \"0 ms\"").expect("both are valid");
+            toml::from_str("size = \"1 GiB\"\nspan = \"0 ms\"\nrate = \"256 kbit/s\"")
+                .expect("all are valid");
         assert_eq!(holder.size, Size(1 << 30));
         assert_eq!(holder.span.0, Duration::ZERO);
+        assert_eq!(holder.rate, Rate(32_000));
+        let rates = ["1 Mbit/s", "64kB/s", " 9 bit/s", "1 Mb/s", "fast", "256 kbit", "-1 kbit/s"];
+        let parsed = rates.map(parse_rate);
+        assert_eq!(parsed, [Some(125_000), Some(64_000), Some(1), None, None, None, None]);
     }
 
     #[test]

@@ -9,6 +9,10 @@ use tributary_bridge::Hash;
 
 use super::file::{Compression, OneOr, ProxySection, SaslSection, TlsSection, UpstreamSection};
 use super::problem::Problem;
+use super::units::Size;
+
+/// The smallest budget of a month, in bytes.
+const MONTHLY_MIN: u64 = 1_000_000;
 
 /// The `[upstream]` section, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +21,10 @@ pub struct Upstream {
     pub brokers: Vec<(String, u16)>,
     /// What records are compressed with.
     pub compression: Compression,
+    /// Bytes a second that all lanes together may send.
+    pub bandwidth: Option<u64>,
+    /// Bytes a month that all lanes together may send.
+    pub monthly: Option<u64>,
     /// How it is reached and who we are.
     pub access: Access,
 }
@@ -141,12 +149,25 @@ pub(super) fn check(section: &UpstreamSection, problems: &mut Vec<Problem>) -> U
     Upstream {
         brokers: check_brokers(&section.brokers, problems),
         compression: section.compression,
+        bandwidth: section.bandwidth.map(|rate| rate.0),
+        monthly: section.monthly.as_ref().map(|monthly| check_monthly(monthly, problems)),
         access: Access {
             tls: section.tls.as_ref().and_then(|tls| check_tls(tls, problems)),
             sasl: section.sasl.as_ref().and_then(|sasl| check_sasl(sasl, problems)),
             proxy: section.proxy.as_ref().and_then(|proxy| check_proxy(proxy, problems)),
         },
     }
+}
+
+fn check_monthly(monthly: &Spanned<Size>, problems: &mut Vec<Problem>) -> u64 {
+    let bytes = monthly.get_ref().0;
+    if bytes < MONTHLY_MIN {
+        problems.push(
+            Problem::at(monthly.span(), "too little for a month")
+                .help("sessions alone take some of it: at least \"1 MB\""),
+        );
+    }
+    bytes
 }
 
 /// What is allowed but deserves a word.

@@ -8,7 +8,8 @@ use core::fmt::{self, Write};
 
 use tributary_core::Offset;
 
-use super::table::Table;
+use super::table::{Entry, Table};
+use crate::config::Lane;
 
 /// What happened to the events of one route so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,14 +43,22 @@ impl Account {
         self.counts.iter().any(|(id, _)| *id == route)
     }
 
-    /// Goes on under `table`: its routes keep their counts, new ones begin at zero, others end.
-    pub fn adopt(&mut self, table: &Table) {
-        self.counts = table.routes.iter().map(|entry| (entry.id, self.counts(entry.id))).collect();
+    /// Goes on under `table` in a lane: its routes keep their counts, new ones begin at zero, others
+    /// end. What the lane has counted for a route that is in another lane now stays: a route's
+    /// counts are the sum of all lanes'.
+    pub fn adopt(&mut self, table: &Table, lane: Lane) {
+        let stays = |entry: &&Entry| entry.rule.lane == lane || self.knows(entry.id);
+        let routes = table.routes.iter().filter(stays);
+        self.counts = routes.map(|entry| (entry.id, self.counts(entry.id))).collect();
     }
 
-    /// The counts of the route at `index` of the table that was adopted.
-    pub fn at(&mut self, index: usize) -> &mut Counts {
-        &mut self.counts[index].1
+    /// The counts of a route of the table that was adopted.
+    ///
+    /// # Panics
+    /// If the route is not in this lane.
+    pub fn of(&mut self, route: u32) -> &mut Counts {
+        let found = self.counts.iter_mut().find(|(id, _)| *id == route);
+        &mut found.expect("the account is laid out as the table is").1
     }
 
     /// Reads what [`fmt::Display`] wrote.

@@ -8,21 +8,22 @@ use std::sync::{Arc, Mutex};
 use core::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tributary_bridge::Hint;
 use tributary_core::Offset;
 use tributary_core::log::ControlKind;
 
 use super::feed::Present;
 use super::lane::{Beginning, Effect, Lane};
 use super::report::Report;
+use super::table::Table;
+use super::traffic::{Traffic, View};
 use crate::config::upstream::Access;
-use crate::io::clock::{moment, now};
+use crate::io::clock::{moment, now, wall};
 use crate::io::kafka::{LinkEvent, Links};
 use crate::io::network::Watch;
 use crate::io::segments::SegmentReader;
 use crate::runtime::clock::Clocks;
+use crate::runtime::hint::LaneHint;
 use crate::runtime::ingest::Ingest;
-use crate::runtime::routing::LANE;
 use crate::sync::lock;
 
 /// What a lane needs of the daemon.
@@ -32,7 +33,11 @@ pub struct Context {
     /// How the cluster is reached.
     pub access: Access,
     /// The lane's hint as it stands in the log, for the lane that follows this one.
-    pub hint: Arc<Mutex<Option<Hint>>>,
+    pub hint: Arc<Mutex<Option<LaneHint>>>,
+    /// What the lanes share.
+    pub traffic: Arc<Mutex<Traffic>>,
+    /// The routing table in force at the end of the log.
+    pub table: Arc<Mutex<Table>>,
     /// The log, to read.
     pub log: SegmentReader,
     /// The log, to write hints.
@@ -45,9 +50,12 @@ pub struct Context {
     pub stop: watch::Receiver<bool>,
 }
 
-/// Runs a lane until it is told to stop. Needs a tokio runtime with I/O and time.
+/// Runs a lane until it is told to stop, or has nothing left to do. Needs a tokio runtime with I/O and time.
 pub async fn run(context: Context) {
-    let Context { beginning, access, hint, log, ingest, clocks, report, mut stop } = context;
+    let Context { beginning, access, hint, traffic, table, log, ingest, clocks, report, mut stop } =
+        context;
+    let name = beginning.lane;
+    lock(&traffic).reset(name);
     let mut lane = Lane::new(now(), beginning, log.clone());
     let (mut links, mut events) = Links::new(&access);
     let network = Watch::new();
@@ -55,7 +63,8 @@ pub async fn run(context: Context) {
     let mut durable = ingest.follow();
     loop {
         durable.mark_unchanged();
-        lane.work(now(), &present(&log, &clocks));
+        let view = lock(&traffic).view(now(), wall(), name);
+        lane.work(now(), &present(&log, &clocks, view));
         while let Some(effect) = lane.poll_effect() {
             match effect {
                 Effect::Connect { conn, host, port } => links.connect(conn, host, port),
@@ -72,8 +81,15 @@ pub async fn run(context: Context) {
             lane.tell(now(), &mut report);
             report.position()
         };
-        ingest.positions().set(LANE, position);
-        if lane.is_done(now()) {
+        ingest.positions().set(name.name(), position);
+        lock(&traffic).tell(now(), wall(), name, lane.news());
+        let is_spent = lane.is_spent(&lock(&table));
+        if is_spent {
+            // It needs nothing of the log any more.
+            ingest.positions().remove(name.name());
+        }
+        if is_spent || lane.is_done(now()) {
+            lock(&traffic).reset(name);
             return;
         }
         let pause = Duration::from_millis(lane.poll_timeout(now()).ms_since(now()));
@@ -92,13 +108,14 @@ pub async fn run(context: Context) {
     }
 }
 
-fn present(log: &SegmentReader, clocks: &Mutex<Clocks>) -> Present {
+fn present(log: &SegmentReader, clocks: &Mutex<Clocks>, traffic: View) -> Present {
     let clocks = lock(clocks);
     Present {
         end: log.end(),
         oldest: log.oldest(),
         clock: clocks.now(moment()),
         anchor: clocks.anchor(),
+        traffic,
     }
 }
 

@@ -19,7 +19,9 @@ use tributary_core::time::Timestamp;
 use super::account::Account;
 use super::judge::Judge;
 use super::mapping::{EventTime, Texts};
-use super::table::{Entry, Table};
+use super::table::{Entry, Moved, Table};
+use super::traffic::View;
+use crate::config::Lane;
 use crate::io::crc::crc32c;
 use crate::runtime::clock::Anchor;
 
@@ -33,6 +35,8 @@ const CHUNKS_PER_TURN: usize = 8;
 pub enum Filled {
     /// The durable end was reached.
     All,
+    /// A route enters this lane here, and the lane that it leaves has not come so far yet.
+    Waits,
     /// Enough was read for one turn; there is more.
     Paused,
     /// The batch is full, or lacks a topic that the cluster has not told of yet.
@@ -52,6 +56,8 @@ pub struct Present {
     pub clock: Clock,
     /// For correcting the times of events from before the clock was set.
     pub anchor: Anchor,
+    /// How the other lanes are.
+    pub traffic: View,
 }
 
 /// The fold of one lane.
@@ -66,6 +72,9 @@ pub struct Feed<M> {
 
 /// Where the fold stands.
 struct Fold {
+    lane: Lane,
+    /// Other lanes that must come so far before this one goes on.
+    waits_for: Option<Vec<Moved>>,
     judge: Option<Judge>,
     /// All below is judged, but for the routes that are read back.
     at: Offset,
@@ -88,7 +97,12 @@ enum Step {
 impl<M: ReadMedia> Feed<M> {
     /// A fold that begins at `position`.
     #[must_use]
-    pub fn new(gateway: &str, generation: u32, log: M, position: &Position) -> Self {
+    pub fn new(
+        (gateway, lane): (&str, Lane),
+        generation: u32,
+        log: M,
+        position: &Position,
+    ) -> Self {
         Self {
             gateway: gateway.to_owned(),
             generation,
@@ -96,6 +110,8 @@ impl<M: ReadMedia> Feed<M> {
             reader: Reader::new(position.offset, crc32c),
             buffer: vec![0; CHUNK_BYTES],
             fold: Fold {
+                lane,
+                waits_for: None,
                 judge: None,
                 at: position.offset,
                 account: Account::parse(&position.account).unwrap_or_default(),
@@ -130,6 +146,14 @@ impl<M: ReadMedia> Feed<M> {
 
     /// Puts the records of the next events into `batch`, until it is full or the log ends.
     pub fn fill(&mut self, batch: &mut BatchBuilder, present: &Present) -> Filled {
+        if let Some(others) = &self.fold.waits_for {
+            if others.iter().any(|moved| present.traffic.is_before(moved)) {
+                return Filled::Waits;
+            }
+            // From the segment's start: the table comes again.
+            self.fold.waits_for = None;
+            self.reader = Reader::new(self.fold.reading_at(), crc32c);
+        }
         for _ in 0..CHUNKS_PER_TURN {
             let begin = self.reader.next_offset();
             let chunk = match self.reader.read(&self.log, present.end, &mut self.buffer) {
@@ -167,7 +191,7 @@ impl Fold {
     ) -> Step {
         for item in chunk {
             let step = match item {
-                Item::Control(control) => self.adopt(&control),
+                Item::Control(control) => self.adopt(&control, present),
                 Item::Gap { range, .. } => self.lose(&range),
                 Item::Events(frame) => {
                     let clock = frame.clock();
@@ -192,7 +216,7 @@ impl Fold {
     }
 
     /// Goes on under the table of a control record, if it is one and holds here.
-    fn adopt(&mut self, control: &Control<'_>) -> Step {
+    fn adopt(&mut self, control: &Control<'_>, present: &Present) -> Step {
         if control.kind != ControlKind::Routes || self.reading_back || control.at > self.at {
             return Step::On;
         }
@@ -203,13 +227,20 @@ impl Fold {
                 control.at
             )));
         };
+        let before = |moved: &Moved| present.traffic.is_before(moved);
+        let behind: Vec<Moved> =
+            judge.table().entering(self.lane, control.at).filter(before).collect();
+        if control.at == self.at && !behind.is_empty() {
+            self.waits_for = Some(behind);
+            return Step::Stop(Filled::Waits);
+        }
         if control.at == self.at && self.account.backfill.is_none() {
             let unmet = |entry: &&Entry| !self.account.knows(entry.id);
-            let new = judge.table().backfilled(self.at).filter(unmet);
+            let new = judge.table().backfilled(self.lane, self.at).filter(unmet);
             self.account.backfill = new.map(|entry| Offset(entry.begin)).min();
         }
         if control.at == self.at {
-            self.account.adopt(judge.table());
+            self.account.adopt(judge.table(), self.lane);
         }
         // A table from before the position comes again whenever the reader finds its way: what was
         // counted under the one in force must not go with it.
@@ -229,7 +260,7 @@ impl Fold {
         if let Some(judge) = &self.judge
             && !self.counted
         {
-            self.account.adopt(judge.table());
+            self.account.adopt(judge.table(), self.lane);
             self.counted = true;
         }
     }
@@ -239,10 +270,11 @@ impl Fold {
         self.lay_out();
         let end = if self.reading_back { range.end.min(self.at) } else { range.end };
         if let Some(judge) = &self.judge {
-            for (index, entry) in judge.table().routes.iter().enumerate() {
+            let routes = judge.table().routes.iter();
+            for entry in routes.filter(|entry| entry.rule.lane == self.lane) {
                 if !self.reading_back || entry.since == self.at.0 {
                     let first = range.start.0.max(entry.begin);
-                    self.account.at(index).lost += end.0.saturating_sub(first);
+                    self.account.of(entry.id).lost += end.0.saturating_sub(first);
                 }
             }
         }
@@ -274,8 +306,10 @@ impl Fold {
         let Some(judge) = &mut self.judge else {
             return self.pass(offset.plus(1));
         };
-        let (at, back) = (self.at.0, self.reading_back);
-        judge.judge(event, |entry| entry.begin <= offset.0 && (!back || entry.since == at));
+        let (at, back, lane) = (self.at.0, self.reading_back, self.lane);
+        judge.judge(event, |entry| {
+            entry.rule.lane == lane && entry.begin <= offset.0 && (!back || entry.since == at)
+        });
         let topics = judge.selected().map(|(_, entry, _)| entry.rule.topic.as_str());
         let bytes = self.texts.record_bytes_max(gateway, event);
         if let Err(error) = batch.reserve(topics, bytes) {
@@ -300,11 +334,11 @@ impl Fold {
             };
             batch.push(&record).expect("a place was reserved");
         }
-        for (index, ..) in judge.selected() {
-            self.account.at(index).delivered += 1;
+        for (_, entry, _) in judge.selected() {
+            self.account.of(entry.id).delivered += 1;
         }
-        for index in judge.undecided() {
-            self.account.at(index).undecided += 1;
+        for entry in judge.undecided() {
+            self.account.of(entry.id).undecided += 1;
         }
         self.pass(offset.plus(1))
     }

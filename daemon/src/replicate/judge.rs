@@ -88,7 +88,7 @@ impl Judge {
     }
 
     /// The routes whose condition could not be told for the event just judged.
-    pub(super) fn undecided(&self) -> impl Iterator<Item = usize> {
-        self.verdict.undecided.iter().copied()
+    pub(super) fn undecided(&self) -> impl Iterator<Item = &Entry> {
+        self.verdict.undecided.iter().map(|index| &self.table.routes[*index])
     }
 }

@@ -9,6 +9,7 @@ use tributary_core::time::Instant;
 use super::account::Account;
 use super::feed::Feed;
 use super::table::Table;
+use crate::runtime::hint::LaneHint;
 
 /// How a lane stands.
 #[derive(Clone, Debug, Default)]
@@ -53,12 +54,35 @@ pub struct Counters {
     pub throttled_ms: u64,
 }
 
+impl Counters {
+    /// Adds another lane's.
+    pub fn add(&mut self, other: Self) {
+        self.sessions += other.sessions;
+        self.transactions += other.transactions;
+        self.records += other.records;
+        self.batch_bytes += other.batch_bytes;
+        self.bytes_sent += other.bytes_sent;
+    }
+}
+
 impl Report {
     /// Below, nothing is left to be shipped, nor to be read back.
     #[must_use]
     pub fn position(&self) -> Offset {
         let settled = Offset(self.settled);
         self.account.backfill.map_or(settled, |back| back.min(settled))
+    }
+
+    /// How a lane stands that does not run, as the log knows.
+    #[must_use]
+    pub fn noted(hint: &LaneHint) -> Self {
+        let account = hint.reached.as_ref().map_or(&hint.hint.low.account, |to| &to.account);
+        Self {
+            state: "at rest",
+            settled: hint.settled().0,
+            account: Account::parse(account).unwrap_or_default(),
+            ..Self::default()
+        }
     }
 
     /// Takes over how replicator and fold stand. `settled`: whether all that the fold has passed is

@@ -9,25 +9,30 @@ use serde::{Deserialize, Serialize};
 use tributary_bridge::Partitioner;
 use tributary_core::Offset;
 
-use crate::config::{PartitionBy, Route, Start};
+use super::first_table;
+use crate::config::{LANES, Lane, PartitionBy, Route, Start};
 
 /// The layout of the record; a newer one is not guessed at.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// How many removed routes are remembered, so that one that comes back repeats nothing.
 const RETIRED_MAX: usize = 256;
 
 /// All routes in force from one offset on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
-    format: u8,
+    pub(super) format: u8,
     /// Since when there is a lane; `None`: nothing has ever been replicated from this log.
     pub lane_since: Option<u64>,
-    next_id: u32,
+    pub(super) next_id: u32,
     /// In the order of the configuration, as the programs are.
     pub routes: Vec<Entry>,
-    retired: Vec<Retired>,
+    pub(super) retired: Vec<Retired>,
     /// The compiled conditions and keys, one pair per route.
     pub programs: Vec<u8>,
+    /// Which lanes have ever had a route: their hints must be in the log.
+    pub begun: [bool; LANES],
+    /// Since which offset a lane has had no route.
+    pub emptied: [Option<u64>; LANES],
 }
 
 /// One route in force.
@@ -39,8 +44,22 @@ pub struct Entry {
     pub begin: u64,
     /// The offset of the table in which it first stood.
     pub since: u64,
+    /// How it came from another lane, if it did.
+    pub moved: Option<Moved>,
     /// What the configuration says of it.
     pub rule: Rule,
+}
+
+/// How a route came into its lane from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The offset at which it entered its lane.
+    pub at: u64,
+    /// The lane that shipped it before, which has to come so far first: so that its records stay in
+    /// order.
+    pub from: Lane,
+    /// The offset at which it had left that lane.
+    pub left: u64,
 }
 
 /// What the configuration says of a route.
@@ -58,12 +77,16 @@ pub struct Rule {
     pub key: Option<String>,
     /// Whether the key, rather than the gateway, decides the partition.
     pub partition_by_key: bool,
+    /// The lane that ships it.
+    pub lane: Lane,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Retired {
-    name: String,
-    until: u64,
+pub(super) struct Retired {
+    pub(super) name: String,
+    pub(super) until: u64,
+    /// The lane that shipped it.
+    pub(super) lane: Lane,
 }
 
 /// A table could not be read from the log.
@@ -81,6 +104,8 @@ impl Table {
             routes: Vec::new(),
             retired: Vec::new(),
             programs: Vec::new(),
+            begun: [false; LANES],
+            emptied: [None; LANES],
         }
     }
 
@@ -89,14 +114,21 @@ impl Table {
     /// # Errors
     /// If it was written by a version with another layout.
     pub fn decode(body: &[u8]) -> Result<Self, Unreadable> {
-        let table: Self = postcard::from_bytes(body).map_err(|_| Unreadable)?;
-        if table.format == FORMAT { Ok(table) } else { Err(Unreadable) }
+        match body.first() {
+            Some(&FORMAT) => postcard::from_bytes(body).map_err(|_| Unreadable),
+            Some(&first_table::FORMAT) => first_table::decode(body),
+            _ => Err(Unreadable),
+        }
     }
 
     /// The body of a control record.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).unwrap_or_else(|_| unreachable!("a table always encodes"))
+        let encoded = match first_table::of(self) {
+            Some(first) => postcard::to_allocvec(&first),
+            None => postcard::to_allocvec(self),
+        };
+        encoded.unwrap_or_else(|_| unreachable!("a table always encodes"))
     }
 
     /// Whether `routes` ask for anything other than this table does.
@@ -110,7 +142,7 @@ impl Table {
     /// The table that follows this one at offset `at` of a log that begins at `oldest`.
     #[must_use]
     pub fn succeed(&self, wanted: &Wanted, at: Offset, oldest: Offset) -> Self {
-        let mut next = self.clone();
+        let mut next = Self { format: FORMAT, ..self.clone() };
         let first_lane = wanted.lane && self.lane_since.is_none();
         if first_lane {
             next.lane_since = Some(at.0);
@@ -120,17 +152,47 @@ impl Table {
         for (rule, start) in &wanted.routes {
             let kept = self.routes.iter().find(|entry| entry.rule.name == rule.name);
             next.routes.push(if let Some(entry) = kept {
-                Entry { rule: rule.clone(), ..entry.clone() }
+                let stays = entry.rule.lane == rule.lane;
+                let moved = Moved { at: at.0, from: entry.rule.lane, left: at.0 };
+                let moved = if stays { entry.moved } else { Some(moved) };
+                Entry { rule: rule.clone(), moved, ..entry.clone() }
             } else {
                 let from_oldest = start.map_or(first_lane, |start| start == Start::Oldest);
                 let begin = if from_oldest { self.unsent_since(&rule.name, oldest) } else { at.0 };
                 let id = next.next_id;
                 next.next_id += 1;
-                Entry { id, begin, since: at.0, rule: rule.clone() }
+                let before = self.retired.iter().find(|retired| retired.name == rule.name);
+                let elsewhere = before.filter(|retired| retired.lane != rule.lane);
+                let moved =
+                    |retired: &Retired| Moved { at: at.0, from: retired.lane, left: retired.until };
+                let moved = elsewhere.map(moved);
+                Entry { id, begin, since: at.0, moved, rule: rule.clone() }
             });
+        }
+        for lane in Lane::ALL {
+            let has_routes = next.has_routes(lane);
+            next.begun[lane.index()] |= has_routes;
+            let emptied = &mut next.emptied[lane.index()];
+            *emptied = if has_routes {
+                None
+            } else {
+                emptied.or_else(|| self.has_routes(lane).then_some(at.0))
+            };
         }
         next.retire(self, at);
         next
+    }
+
+    /// Whether a route is in this lane.
+    #[must_use]
+    pub fn has_routes(&self, lane: Lane) -> bool {
+        self.routes.iter().any(|entry| entry.rule.lane == lane)
+    }
+
+    /// Whether a lane that has come to `settled` has anything left to do.
+    #[must_use]
+    pub fn needs(&self, lane: Lane, settled: Offset) -> bool {
+        self.has_routes(lane) || self.emptied[lane.index()].is_some_and(|at| settled.0 < at)
     }
 
     /// The first offset that no earlier route of this name may have selected.
@@ -143,16 +205,25 @@ impl Table {
         for entry in &previous.routes {
             if !self.routes.iter().any(|kept| kept.id == entry.id) {
                 self.retired.retain(|retired| retired.name != entry.rule.name);
-                self.retired.push(Retired { name: entry.rule.name.clone(), until: at.0 });
+                let Rule { name, lane, .. } = entry.rule.clone();
+                self.retired.push(Retired { name, until: at.0, lane });
             }
         }
         let surplus = self.retired.len().saturating_sub(RETIRED_MAX);
         self.retired.drain(..surplus);
     }
 
-    /// The routes that begin before this table does, if it stands at `at`: they read back first.
-    pub fn backfilled(&self, at: Offset) -> impl Iterator<Item = &Entry> {
-        self.routes.iter().filter(move |entry| entry.since == at.0 && entry.begin < at.0)
+    /// The routes of a lane that begin before this table does, if it stands at `at`: they read back
+    /// first.
+    pub fn backfilled(&self, lane: Lane, at: Offset) -> impl Iterator<Item = &Entry> {
+        let due = move |entry: &&Entry| entry.since == at.0 && entry.begin < at.0;
+        self.routes.iter().filter(move |entry| entry.rule.lane == lane).filter(due)
+    }
+
+    /// From where routes enter this lane at `at`.
+    pub fn entering(&self, lane: Lane, at: Offset) -> impl Iterator<Item = Moved> {
+        let entries = self.routes.iter().filter(move |entry| entry.rule.lane == lane);
+        entries.filter_map(|entry| entry.moved).filter(move |moved| moved.at == at.0)
     }
 }
 
@@ -184,6 +255,12 @@ impl Wanted {
         Ok(Self { lane, routes, programs })
     }
 
+    /// The lanes that the routes are in.
+    pub fn lanes(&self) -> impl Iterator<Item = Lane> {
+        let has = |lane: &Lane| self.rules().any(|rule| rule.lane == *lane);
+        Lane::ALL.into_iter().filter(has)
+    }
+
     fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.routes.iter().map(|(rule, _)| rule)
     }
@@ -206,6 +283,7 @@ impl Rule {
             topic: route.topic.clone(),
             key: route.key.clone(),
             partition_by_key: route.partition == PartitionBy::Key,
+            lane: route.lane,
         }
     }
 }
@@ -225,6 +303,7 @@ mod tests {
                 key: None,
                 partition: PartitionBy::Gateway,
                 start: *start,
+                lane: Lane::Normal,
             })
             .collect();
         Wanted::compile(&routes, true).expect("small")
@@ -236,7 +315,7 @@ mod tests {
         assert_eq!((first.routes[0].begin, first.lane_since), (10, Some(50)));
         let second = first.succeed(&wanted(&[("a", None), ("b", None)]), Offset(70), Offset(10));
         assert_eq!((second.routes[0].begin, second.routes[1].begin), (10, 70));
-        assert_eq!(second.backfilled(Offset(70)).count(), 0);
+        assert_eq!(second.backfilled(Lane::Normal, Offset(70)).count(), 0);
     }
 
     #[test]
@@ -247,6 +326,25 @@ mod tests {
         let back = gone.succeed(&wanted(&[("a", oldest)]), Offset(90), Offset(10));
         assert_eq!((back.routes[0].begin, back.routes[0].since), (60, 90));
         assert_ne!(back.routes[0].id, first.routes[0].id);
+    }
+
+    #[test]
+    fn a_route_that_changes_its_lane_leaves_one_and_enters_the_other() {
+        let mut want = wanted(&[("a", None), ("b", None)]);
+        let first = Table::none().succeed(&want, Offset(50), Offset(10));
+        want.routes[1].0.lane = Lane::Bulk;
+        assert!(first.differs(&want));
+        let second = first.succeed(&want, Offset(70), Offset(10));
+        assert_eq!(second.routes[1].moved, Some(Moved { at: 70, from: Lane::Normal, left: 70 }));
+        assert_eq!((second.routes[1].id, second.routes[1].begin), (first.routes[1].id, 10));
+        assert_eq!(second.entering(Lane::Bulk, Offset(70)).count(), 1);
+        assert_eq!(second.entering(Lane::Bulk, Offset(71)).count(), 0);
+        assert_eq!(second.begun, [false, true, true]);
+        want.routes[0].0.lane = Lane::Bulk;
+        let third = second.succeed(&want, Offset(90), Offset(10));
+        assert_eq!(third.emptied, [None, Some(90), None]);
+        assert!(third.needs(Lane::Normal, Offset(89)) && !third.needs(Lane::Normal, Offset(90)));
+        assert!(!third.needs(Lane::High, Offset(0)));
     }
 
     #[test]

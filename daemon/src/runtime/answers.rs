@@ -11,9 +11,13 @@ use tributary_core::time::Instant;
 use super::clock::Clocks;
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
-use super::status::{LogStatus, MqttStatus, Status, UpstreamStatus, routes};
+use super::routing::Hints;
+use super::status::{
+    LaneStatus, LogStatus, Month, MqttStatus, Reports, Status, UpstreamStatus, routes,
+};
 use super::tail;
 use super::writer::Facts;
+use crate::config::Lane;
 use crate::io::clock::moment;
 use crate::io::control::{Answers, Lines, Request};
 use crate::io::crc::crc32c;
@@ -21,6 +25,7 @@ use crate::io::segments::SegmentReader;
 use crate::log_tools::{INPUT, LogEnd};
 use crate::replicate::report::Report;
 use crate::replicate::table::Table;
+use crate::replicate::traffic::{Traffic, month_of};
 use crate::sync::lock;
 
 /// Bytes read to find the age of one event.
@@ -38,9 +43,19 @@ pub(super) struct Constants {
 }
 
 /// What a reload may change.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Upstream {
     pub(super) brokers: Vec<String>,
+    pub(super) traffic: Arc<Mutex<Traffic>>,
+    pub(super) monthly: Option<u64>,
+    /// By priority.
+    pub(super) lanes: Vec<LaneAnswers>,
+}
+
+/// Where a lane tells how it stands.
+#[derive(Clone)]
+pub(super) struct LaneAnswers {
+    pub(super) lane: Lane,
     pub(super) identity: String,
     pub(super) report: Arc<Mutex<Report>>,
 }
@@ -54,23 +69,31 @@ pub(super) struct Daemon {
     pub(super) log: SegmentReader,
     pub(super) facts: Arc<Mutex<Facts>>,
     pub(super) upstream: Mutex<Option<Upstream>>,
-    pub(super) table: Mutex<Table>,
+    pub(super) table: Arc<Mutex<Table>>,
+    /// What the log knows of the lanes.
+    pub(super) hints: Hints,
 }
 
 impl Daemon {
     pub(super) fn status(&self) -> Status {
         let durable = self.ingest.durable();
         let upstream = lock(&self.upstream).clone();
-        let report =
-            upstream.as_ref().map(|upstream| lock(&upstream.report).clone()).unwrap_or_default();
+        let lanes = upstream.iter().flat_map(|upstream| &upstream.lanes);
+        let mut reports: Reports =
+            lanes.map(|lane| (lane.lane, lock(&lane.report).clone())).collect();
+        for lane in Lane::ALL {
+            if let Some(hint) = &*lock(&self.hints[lane.index()]) {
+                reports.entry(lane).or_insert_with(|| Report::noted(hint));
+            }
+        }
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             gateway: self.constants.gateway.clone(),
             uptime_s: moment().now.ms_since(self.constants.started) / 1_000,
             log: self.log_status(durable),
             mqtt: self.mqtt_status(),
-            upstream: upstream.map(|upstream| self.upstream_status(upstream, &report, durable)),
-            routes: routes(&lock(&self.table), &report, durable.0),
+            upstream: upstream.map(|upstream| self.upstream_status(upstream, &reports, durable)),
+            routes: routes(&lock(&self.table), &reports, durable.0),
         }
     }
 
@@ -123,16 +146,27 @@ impl Daemon {
     fn upstream_status(
         &self,
         upstream: Upstream,
-        report: &Report,
+        reports: &Reports,
         durable: Offset,
     ) -> UpstreamStatus {
+        let lanes = upstream.lanes.iter();
+        let lanes: Vec<LaneStatus> =
+            lanes.map(|lane| self.lane_status(lane, &reports[&lane.lane], durable)).collect();
+        let spent = lock(&upstream.traffic).spent();
+        let this_month = month_of(moment().wall) == spent.month;
+        let month =
+            Month { bytes: if this_month { spent.bytes } else { 0 }, bytes_max: upstream.monthly };
+        UpstreamStatus::of(upstream.brokers, lanes, month, durable.0)
+    }
+
+    fn lane_status(&self, lane: &LaneAnswers, report: &Report, durable: Offset) -> LaneStatus {
         let backlog = durable.0.saturating_sub(report.settled);
-        UpstreamStatus {
+        LaneStatus {
+            lane: lane.lane.name().to_owned(),
             state: report.state.to_owned(),
             reason: report.reason.clone(),
             refused: report.refused.clone(),
-            brokers: upstream.brokers,
-            identity: upstream.identity,
+            identity: lane.identity.clone(),
             transaction_version: report.transaction_version,
             compression: report.codec.to_string(),
             settled: report.settled,

@@ -8,6 +8,7 @@ mod fanout;
 pub mod hint;
 pub mod hub;
 pub mod ingest;
+mod lanes;
 pub mod opening;
 pub mod retention;
 pub mod routing;

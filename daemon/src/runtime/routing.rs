@@ -1,21 +1,22 @@
 //! Puts routing tables into force.
 //!
-//! Invariant: a lane that begins has a hint in the log before it has a table, so that a missing
+//! Invariant: a lane that begins has a hint in the log before it is in a table, so that a missing
 //! hint always means damage.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use tributary_bridge::{Hint, Position};
+use tributary_bridge::Position;
 use tributary_core::log::ControlKind;
 
 use super::hint::LaneHint;
 use super::ingest::Ingest;
 use super::server::Failure;
+use crate::config::{LANES, Lane};
 use crate::replicate::table::{Table, Wanted};
 use crate::sync::lock;
 
-/// The one lane.
-pub const LANE: &str = "normal";
+/// The hints of all lanes as they stand in the log.
+pub type Hints = [Arc<Mutex<Option<LaneHint>>>; LANES];
 
 /// What a routing table is put into force with.
 pub struct Routing<'a> {
@@ -23,8 +24,8 @@ pub struct Routing<'a> {
     pub ingest: &'a Ingest,
     /// The table in force at the end of the log.
     pub table: &'a Mutex<Table>,
-    /// The lane's hint.
-    pub hint: &'a Mutex<Option<Hint>>,
+    /// The lanes' hints.
+    pub hints: &'a Hints,
     /// This opening of the log.
     pub generation: u32,
 }
@@ -40,8 +41,8 @@ impl Routing<'_> {
             return Ok(());
         }
         let broken = |_| Failure::Other("the log cannot be written".to_owned());
-        if wanted.lane && current.lane_since.is_none() {
-            self.begin_lane().await.map_err(broken)?;
+        for lane in wanted.lanes().filter(|lane| !current.begun[lane.index()]) {
+            self.begin_lane(lane).await.map_err(broken)?;
         }
         let (sender, made) = tokio::sync::oneshot::channel();
         let written = self.ingest.write_control(ControlKind::Routes, move |at, oldest| {
@@ -57,16 +58,16 @@ impl Routing<'_> {
         Ok(())
     }
 
-    async fn begin_lane(&self) -> Result<(), tokio::sync::oneshot::error::RecvError> {
+    async fn begin_lane(&self, lane: Lane) -> Result<(), tokio::sync::oneshot::error::RecvError> {
         let generation = self.generation;
-        let written = self.ingest.write_control(ControlKind::Hint, move |at, _| {
-            let low = Position { offset: at, generation, account: String::new() };
-            let hint = Hint { low, high: at };
-            LaneHint { lane: LANE.to_owned(), hint }.encode(at)
-        });
-        let offset = written.await?;
-        let low = Position { offset, generation, account: String::new() };
-        *lock(self.hint) = Some(Hint { low, high: offset });
+        let hint = move |offset| {
+            let low = Position { offset, generation, account: String::new() };
+            LaneHint::beginning(lane.name(), low)
+        };
+        let written =
+            self.ingest.write_control(ControlKind::Hint, move |at, _| hint(at).encode(at));
+        let at = written.await?;
+        *lock(&self.hints[lane.index()]) = Some(hint(at));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Starts the daemon, changes it on reload, and ends it in order.
 //!
 //! A switchboard. The order at the end is the promise kept to the last: connections first (what is
-//! durable is acknowledged), then the lane (its transaction ends, its claim is taken back), then
+//! durable is acknowledged), then the lanes (transactions end, claims are taken back), then
 //! the log.
 
 use core::net::SocketAddr;
@@ -13,27 +13,23 @@ use std::thread::JoinHandle;
 use core::time::Duration;
 
 use tokio::sync::watch;
-use tributary_bridge::{Codec, Compression, Hint, Settings};
-use tributary_core::Offset;
 use tributary_mqtt::Settings as MqttSettings;
 
-use super::answers::{Constants, Daemon, Upstream};
+use super::answers::{Constants, Daemon};
 use super::committer::Committer;
 use super::dialogue::Shared;
 use super::fanout;
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
+use super::lanes::Lanes;
 use super::opening::{self, Opened, Recovered};
 use super::retention::Policy;
-use super::routing::{LANE, Routing};
+use super::routing::Routing;
 use super::writer::Writer;
-use crate::config::{self, Config};
+use crate::config::{Config, Lane};
 use crate::io::mqtt::{FileCommitter, Inside};
 use crate::io::signals::{Asked, Signals, raise_open_files};
 use crate::io::{clock, control, mqtt, threads};
-use crate::replicate::costs;
-use crate::replicate::drive::{self, Context};
-use crate::replicate::lane::Beginning;
 use crate::replicate::table::Wanted;
 use crate::sync::lock;
 
@@ -78,10 +74,7 @@ struct Server {
     path: Option<PathBuf>,
     listeners: Vec<SocketAddr>,
     daemon: Arc<Daemon>,
-    generation: u32,
-    generations: Vec<(u32, Offset)>,
-    hint: Arc<Mutex<Option<Hint>>>,
-    lane: Mutex<Option<Running>>,
+    lanes: Lanes,
     writer: Mutex<Option<JoinHandle<()>>>,
     stop: watch::Sender<bool>,
 }
@@ -91,13 +84,6 @@ struct Doors {
     control: control::Listener,
     listeners: Vec<mqtt::Listener>,
     committer: Arc<FileCommitter>,
-}
-
-/// A lane at work.
-struct Running {
-    stop: watch::Sender<bool>,
-    thread: JoinHandle<()>,
-    upstream: config::Upstream,
 }
 
 impl Server {
@@ -110,7 +96,7 @@ impl Server {
         let Opened { recovered, reader, gateway, file_system, gaps, generations } = opened;
         let Recovered { log, snapshot, clocks, .. } = recovered;
         let (generation, table) = (log.generation(), opening::table_of(&snapshot)?);
-        let hint = snapshot.hint(LANE).map(|lane| lane.hint);
+        let hints = Lane::ALL.map(|lane| Arc::new(Mutex::new(snapshot.hint(lane.name()))));
         let ingest = Arc::new(Ingest::new(log.next_offset()));
         let clocks = Arc::new(Mutex::new(clocks));
         let delay = config.log.commit_delay;
@@ -136,7 +122,8 @@ impl Server {
             log: reader.clone(),
             facts: writer.facts(),
             upstream: Mutex::new(None),
-            table: Mutex::new(table),
+            table: Arc::new(Mutex::new(table)),
+            hints: hints.clone(),
         });
         let committer = Arc::new(Committer::new(writer, Arc::clone(&ingest), delay));
         let log_thread = Arc::clone(&committer);
@@ -146,10 +133,7 @@ impl Server {
             path,
             listeners,
             daemon,
-            generation,
-            generations,
-            hint: Arc::new(Mutex::new(hint)),
-            lane: Mutex::new(None),
+            lanes: Lanes::new(hints, generation, generations),
             writer: Mutex::new(Some(writer)),
             stop: watch::Sender::new(false),
         };
@@ -181,65 +165,15 @@ impl Server {
     /// Puts routes and upstream of a configuration into force.
     async fn apply(&self, wanted: Wanted, config: &Config) -> Result<(), Failure> {
         self.put_table(wanted).await?;
-        let running = lock(&self.lane).as_ref().map(|lane| lane.upstream.clone());
-        if config.upstream != running {
-            self.stop_lane().await;
-            match &config.upstream {
-                Some(upstream) => self.start_lane(upstream.clone())?,
-                None => self.daemon.ingest.positions().remove(LANE),
-            }
-        }
-        Ok(())
+        Ok(self.lanes.follow(config.upstream.as_ref(), &self.daemon).await?)
     }
 
     /// Has the routing table follow the configuration, from the next event on.
     async fn put_table(&self, wanted: Wanted) -> Result<(), Failure> {
         let Daemon { ingest, table, .. } = &*self.daemon;
-        let routing = Routing { ingest, table, hint: &self.hint, generation: self.generation };
+        let Lanes { hints, generation, .. } = &self.lanes;
+        let routing = Routing { ingest, table, hints, generation: *generation };
         routing.put(wanted).await
-    }
-
-    fn start_lane(&self, wanted: config::Upstream) -> Result<(), Failure> {
-        let gateway = &self.daemon.constants.gateway;
-        let log_id = lock(&self.daemon.facts).id.0;
-        let settings = settings(gateway, log_id, &wanted);
-        let upstream = Upstream {
-            brokers: wanted.brokers.iter().map(|(host, port)| format!("{host}:{port}")).collect(),
-            identity: settings.identity(),
-            report: Arc::default(),
-        };
-        let (stop, stopped) = watch::channel(false);
-        let beginning = Beginning {
-            settings,
-            generation: self.generation,
-            generations: self.generations.clone(),
-            hint: lock(&self.hint).clone(),
-        };
-        let context = Context {
-            beginning,
-            access: wanted.access.clone(),
-            hint: Arc::clone(&self.hint),
-            log: self.daemon.log.clone(),
-            ingest: Arc::clone(&self.daemon.ingest),
-            clocks: Arc::clone(&self.daemon.clocks),
-            report: Arc::clone(&upstream.report),
-            stop: stopped,
-        };
-        let begins = context.beginning.hint.as_ref().map_or(Offset(0), |hint| hint.low.offset);
-        self.daemon.ingest.positions().set(LANE, begins);
-        let thread = spawn_async("lane-normal", drive::run(context))?;
-        *lock(&self.daemon.upstream) = Some(upstream);
-        *lock(&self.lane) = Some(Running { stop, thread, upstream: wanted });
-        Ok(())
-    }
-
-    async fn stop_lane(&self) {
-        let running = lock(&self.lane).take();
-        *lock(&self.daemon.upstream) = None;
-        if let Some(lane) = running {
-            lane.stop.send_replace(true);
-            join(lane.thread).await;
-        }
     }
 
     /// Waits for signals; ends everything in order.
@@ -254,7 +188,7 @@ impl Server {
         tracing::info!("stopping");
         self.stop.send_replace(true);
         self.farewell().await;
-        self.stop_lane().await;
+        self.lanes.stop(&self.daemon).await;
         self.daemon.ingest.set_closed(Some(Closed::Stopping));
         let writer = lock(&self.writer).take();
         if let Some(writer) = writer {
@@ -308,30 +242,9 @@ impl Server {
     }
 }
 
-/// What the bridge is told of an upstream.
-fn settings(gateway: &str, log_id: u64, upstream: &config::Upstream) -> Settings {
-    let authenticate = upstream.access.sasl.is_some();
-    Settings {
-        authenticate,
-        compression: compression(upstream.compression),
-        ..Settings::new(gateway, log_id, upstream.brokers.clone())
-    }
-}
-
 fn compile(config: &Config) -> Result<Wanted, Failure> {
     Wanted::compile(&config.routes, config.upstream.is_some())
         .map_err(|error| Failure::Other(format!("the routes do not compile: {error}")))
-}
-
-fn compression(wanted: config::Compression) -> Compression {
-    Compression::Fixed(match wanted {
-        config::Compression::Auto => return Compression::Auto(costs::measure()),
-        config::Compression::None => Codec::None,
-        config::Compression::Gzip => Codec::Gzip,
-        config::Compression::Snappy => Codec::Snappy,
-        config::Compression::Lz4 => Codec::Lz4,
-        config::Compression::Zstd => Codec::Zstd,
-    })
 }
 
 fn ephemeral(listeners: &[SocketAddr]) -> bool {
@@ -357,7 +270,7 @@ fn constants(
 }
 
 /// Runs a future on a thread of its own, for work that reads files.
-fn spawn_async(
+pub(super) fn spawn_async(
     name: &str,
     future: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
@@ -365,7 +278,7 @@ fn spawn_async(
     threads::spawn(name, move || runtime.block_on(future))
 }
 
-async fn join(thread: JoinHandle<()>) {
+pub(super) async fn join(thread: JoinHandle<()>) {
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
     if !matches!(joined, Ok(Ok(()))) {
         tracing::error!("a thread of the daemon has panicked");

@@ -1,11 +1,15 @@
 //! How the daemon stands, in numbers: what `tributary status` asks for. Cumulative counters are
 //! exact over restarts where they travel with the position (routes), else since the start.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::retention::Gone;
+use crate::config::Lane;
+use crate::replicate::account::Counts;
 use crate::replicate::report::{Counters as LaneCounters, Report};
-use crate::replicate::table::Table;
+use crate::replicate::table::{Entry, Moved, Table};
 
 /// Everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,10 +81,10 @@ pub struct MqttStatus {
     pub dropped: u64,
 }
 
-/// The Kafka side.
+/// The Kafka side: what matters most of all lanes, and each of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamStatus {
-    /// In words: `live`, `backing off`, `in doubt`, …
+    /// Of the first lane that is not live, else `live`.
     pub state: String,
     /// Why it is not live, or what stops it.
     pub reason: Option<String>,
@@ -88,6 +92,44 @@ pub struct UpstreamStatus {
     pub refused: Option<String>,
     /// Bootstrap brokers.
     pub brokers: Vec<String>,
+    /// Transactional id, which is also the group id, of that lane.
+    pub identity: String,
+    /// The cluster's finalized `transaction.version`.
+    pub transaction_version: Option<i16>,
+    /// All below is dealt with by every lane: in Kafka, or not selected.
+    pub settled: u64,
+    /// Events that are not.
+    pub backlog: u64,
+    /// Age of the oldest of them.
+    pub oldest_undelivered_ms: Option<u64>,
+    /// Since the start, all lanes together.
+    pub counters: LaneCounters,
+    /// Bytes sent this month.
+    pub month: Month,
+    /// By priority.
+    pub lanes: Vec<LaneStatus>,
+}
+
+/// Bytes sent in the calendar month, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Month {
+    /// So far.
+    pub bytes: u64,
+    /// The budget, if there is one.
+    pub bytes_max: Option<u64>,
+}
+
+/// One lane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneStatus {
+    /// Its name.
+    pub lane: String,
+    /// In words: `live`, `backing off`, `in doubt`, …
+    pub state: String,
+    /// Why it is not live, or what stops it.
+    pub reason: Option<String>,
+    /// What Kafka refuses: topic, offsets, error.
+    pub refused: Option<String>,
     /// Transactional id, which is also the group id.
     pub identity: String,
     /// The cluster's finalized `transaction.version`.
@@ -104,6 +146,34 @@ pub struct UpstreamStatus {
     pub counters: LaneCounters,
 }
 
+impl UpstreamStatus {
+    /// Puts together what the lanes say of themselves.
+    #[must_use]
+    pub fn of(brokers: Vec<String>, lanes: Vec<LaneStatus>, month: Month, durable: u64) -> Self {
+        let ill = lanes.iter().find(|lane| lane.state != "live");
+        let shown = ill.or(lanes.first()).cloned().unwrap_or_default();
+        let settled = lanes.iter().map(|lane| lane.settled).min().unwrap_or(durable);
+        let mut counters = LaneCounters::default();
+        for lane in &lanes {
+            counters.add(lane.counters);
+        }
+        Self {
+            state: shown.state,
+            reason: shown.reason,
+            refused: lanes.iter().find_map(|lane| lane.refused.clone()),
+            brokers,
+            identity: shown.identity,
+            transaction_version: shown.transaction_version,
+            settled,
+            backlog: durable.saturating_sub(settled),
+            oldest_undelivered_ms: lanes.iter().filter_map(|lane| lane.oldest_undelivered_ms).max(),
+            counters,
+            month,
+            lanes,
+        }
+    }
+}
+
 /// What became of the events of one route: `ingested` is the sum of the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteStatus {
@@ -116,6 +186,8 @@ pub struct RouteStatus {
     pub condition: Option<String>,
     /// Kafka topic.
     pub topic: String,
+    /// The lane that ships it.
+    pub lane: String,
     /// The first offset that it may select.
     pub begin: u64,
     /// Events since then.
@@ -132,35 +204,55 @@ pub struct RouteStatus {
     pub pending: u64,
 }
 
-/// The routes of `table`, as far as the lane's report has come.
+/// How each running lane stands.
+pub type Reports = BTreeMap<Lane, Report>;
+
+/// The routes of `table`, as far as the lanes' reports have come.
 #[must_use]
-pub fn routes(table: &Table, report: &Report, durable: u64) -> Vec<RouteStatus> {
-    table
-        .routes
-        .iter()
-        .map(|entry| {
-            let counts = report.account.counts(entry.id);
-            let ingested = durable.saturating_sub(entry.begin);
-            // A route that the lane has not come to yet, or reads back for, is behind by that.
-            let judged_to = match report.account.backfill {
-                _ if !report.account.knows(entry.id) => entry.begin,
-                Some(back) if entry.since == report.settled => back.0,
-                _ => report.settled,
-            };
-            let judged = judged_to.saturating_sub(entry.begin);
-            RouteStatus {
-                name: entry.rule.name.clone(),
-                from: entry.rule.from.clone(),
-                condition: entry.rule.condition.clone(),
-                topic: entry.rule.topic.clone(),
-                begin: entry.begin,
-                ingested,
-                delivered: counts.delivered,
-                filtered: judged.saturating_sub(counts.delivered + counts.lost),
-                undecided: counts.undecided,
-                lost: counts.lost,
-                pending: ingested.saturating_sub(judged),
-            }
-        })
-        .collect()
+pub fn routes(table: &Table, reports: &Reports, durable: u64) -> Vec<RouteStatus> {
+    let route = |entry: &Entry| {
+        let counts = sum(reports, entry.id);
+        let ingested = durable.saturating_sub(entry.begin);
+        let judged = judged_to(entry, reports).saturating_sub(entry.begin);
+        RouteStatus {
+            name: entry.rule.name.clone(),
+            from: entry.rule.from.clone(),
+            condition: entry.rule.condition.clone(),
+            topic: entry.rule.topic.clone(),
+            lane: entry.rule.lane.name().to_owned(),
+            begin: entry.begin,
+            ingested,
+            delivered: counts.delivered,
+            filtered: judged.saturating_sub(counts.delivered + counts.lost),
+            undecided: counts.undecided,
+            lost: counts.lost,
+            pending: ingested.saturating_sub(judged),
+        }
+    };
+    table.routes.iter().map(route).collect()
+}
+
+/// What all lanes that the route was in have counted.
+fn sum(reports: &Reports, route: u32) -> Counts {
+    let counts = reports.values().map(|report| report.account.counts(route));
+    counts.fold(Counts::default(), |sum, counts| Counts {
+        delivered: sum.delivered + counts.delivered,
+        lost: sum.lost + counts.lost,
+        undecided: sum.undecided + counts.undecided,
+    })
+}
+
+/// All events of the route below are dealt with.
+fn judged_to(entry: &Entry, reports: &Reports) -> u64 {
+    let Some(report) = reports.get(&entry.rule.lane) else { return entry.begin };
+    match (entry.moved, report.account.backfill) {
+        // The lane that it has left comes first.
+        (Some(Moved { at, from, left }), _) if report.settled < at => {
+            reports.get(&from).map_or(left, |before| before.settled.min(left))
+        }
+        // A route that the lane has not come to yet, or reads back for, is behind by that.
+        (None, _) if !report.account.knows(entry.id) => entry.begin,
+        (_, Some(back)) if entry.since == report.settled => back.0,
+        _ => report.settled,
+    }
 }

@@ -11,21 +11,24 @@ use core::task::{Context, Poll, Waker};
 
 use fastrand::Rng;
 use tokio::sync::oneshot;
-use tributary::config::Route;
+use tributary::config::{Lane as Name, Route};
 use tributary::replicate::feed::Present;
 use tributary::replicate::lane::{Beginning, Effect, Lane};
 use tributary::replicate::report::Report;
 use tributary::replicate::table::{Table, Wanted};
+use tributary::replicate::traffic::{Limits, Spent, Traffic};
 use tributary::runtime::Failure;
 use tributary::runtime::clock::{Clocks, Moment};
 use tributary::runtime::dialogue::{Dialogue, Shared};
+use tributary::runtime::hint::LaneHint;
 use tributary::runtime::hub::Hub;
 use tributary::runtime::ingest::Ingest;
 use tributary::runtime::opening::{Recovered, recover, table_of};
 use tributary::runtime::retention::Policy;
-use tributary::runtime::routing::{LANE, Routing};
+use tributary::runtime::routing::{Hints, Routing};
+use tributary::runtime::status::routes;
 use tributary::runtime::writer::Writer;
-use tributary_bridge::{Codec, Compression, Hint, Settings};
+use tributary_bridge::{Codec, Compression, Settings};
 use tributary_core::Offset;
 use tributary_core::log::{ControlKind, Entropy};
 use tributary_core::time::{Instant, Timestamp};
@@ -54,9 +57,9 @@ pub(super) struct Process {
     pub(super) shared: Arc<Shared>,
     writer: Writer<Disk>,
     reader: DiskReader,
-    pub(super) lane: Option<Lane<DiskReader>>,
-    claim: Option<oneshot::Receiver<Offset>>,
-    hint: Arc<Mutex<Option<Hint>>>,
+    pub(super) lanes: BTreeMap<Name, Track>,
+    hints: Hints,
+    traffic: Traffic,
     table: Arc<Mutex<Table>>,
     putting: Option<Putting>,
     /// What is asked for next: one reload ends before another begins.
@@ -69,6 +72,12 @@ pub(super) struct Process {
     /// When the lane wants to be woken.
     pub(super) lane_at: u64,
     log_id: u64,
+}
+
+/// A lane at work.
+pub(super) struct Track {
+    pub(super) lane: Lane<DiskReader>,
+    claim: Option<oneshot::Receiver<Offset>>,
 }
 
 /// A device's connection as the gateway sees it.
@@ -127,7 +136,9 @@ impl Process {
     fn new(recovered: Recovered<Disk>, reader: DiskReader) -> Self {
         let Recovered { log, snapshot, clocks, .. } = recovered;
         let table = table_of(&snapshot).unwrap_or_else(|why| panic!("{why:?}"));
-        let hint = snapshot.hint(LANE).map(|lane| lane.hint);
+        let hints = Name::ALL.map(|lane| Arc::new(Mutex::new(snapshot.hint(lane.name()))));
+        let settled =
+            hints.each_ref().map(|hint| lock(hint).as_ref().map_or(Offset(0), LaneHint::settled));
         let generation = log.generation();
         let generations = log.generations().iter().map(|g| (g.number, g.first)).collect();
         let log_id = log.id().0;
@@ -141,9 +152,9 @@ impl Process {
             shared: Arc::new(Shared { ingest, hub, clocks, settings }),
             writer,
             reader,
-            lane: None,
-            claim: None,
-            hint: Arc::new(Mutex::new(hint)),
+            lanes: BTreeMap::new(),
+            hints,
+            traffic: Traffic::new(Limits::default(), Spent::default(), settled),
             table: Arc::new(Mutex::new(table)),
             putting: None,
             wanted: None,
@@ -169,25 +180,25 @@ impl Process {
         }
         let Some(wanted) = self.wanted.take() else { return };
         let ingest = Arc::clone(&self.shared.ingest);
-        let (table, hint) = (Arc::clone(&self.table), Arc::clone(&self.hint));
+        let (table, hints) = (Arc::clone(&self.table), self.hints.clone());
         let generation = self.generation;
         self.putting = Some(Box::pin(async move {
-            let (ingest, table, hint) = (&*ingest, &*table, &*hint);
-            Routing { ingest, table, hint, generation }.put(wanted).await
+            let (ingest, table, hints) = (&*ingest, &*table, &hints);
+            Routing { ingest, table, hints, generation }.put(wanted).await
         }));
     }
 
     /// Goes on with what waits for the log. Whether the routes that were asked for are in force
     /// just now.
     pub(super) fn advance(&mut self, instant: Instant) -> bool {
-        if let Some(claim) = &mut self.claim
-            && let written = claim.try_recv()
-            && written != Err(oneshot::error::TryRecvError::Empty)
-        {
-            self.claim = None;
-            if let Some(lane) = &mut self.lane {
-                lane.handle_claimed(instant, written.is_ok());
-                lock(&self.hint).clone_from(lane.hint());
+        for (name, track) in &mut self.lanes {
+            if let Some(claim) = &mut track.claim
+                && let written = claim.try_recv()
+                && written != Err(oneshot::error::TryRecvError::Empty)
+            {
+                track.claim = None;
+                track.lane.handle_claimed(instant, written.is_ok());
+                lock(&self.hints[name.index()]).clone_from(track.lane.hint());
             }
         }
         let Some(putting) = &mut self.putting else { return false };
@@ -196,25 +207,45 @@ impl Process {
             return false;
         };
         self.putting = None;
-        if put.is_ok() && self.lane.is_none() {
-            self.begin_lane(instant);
+        if put.is_ok() {
+            self.begin_lanes(instant);
         }
         self.begin_putting();
         put.is_ok() && self.putting.is_none()
     }
 
-    fn begin_lane(&mut self, instant: Instant) {
+    /// Begins the lanes that the table in force needs.
+    fn begin_lanes(&mut self, instant: Instant) {
+        for lane in Name::ALL {
+            let hint = lock(&self.hints[lane.index()]).clone();
+            let settled = hint.as_ref().map_or(Offset(0), LaneHint::settled);
+            let needed = lock(&self.table).needs(lane, settled);
+            if needed && !self.lanes.contains_key(&lane) {
+                self.traffic.reset(lane);
+                let lane_at_work = self.begin_lane(instant, (lane, hint));
+                self.lanes.insert(lane, Track { lane: lane_at_work, claim: None });
+            }
+        }
+    }
+
+    fn begin_lane(
+        &self,
+        instant: Instant,
+        (lane, hint): (Name, Option<LaneHint>),
+    ) -> Lane<DiskReader> {
         let bootstrap = vec![("broker-1".to_owned(), 9092), ("broker-2".to_owned(), 9092)];
         let beginning = Beginning {
+            lane,
             settings: Settings {
+                lane: lane.name().to_owned(),
                 compression: Compression::Fixed(codec(self.log_id)),
                 ..Settings::new(NAME, self.log_id, bootstrap)
             },
             generation: self.generation,
             generations: self.generations.clone(),
-            hint: lock(&self.hint).clone(),
+            hint,
         };
-        self.lane = Some(Lane::new(instant, beginning, self.reader.clone()));
+        Lane::new(instant, beginning, self.reader.clone())
     }
 
     /// Whether routes that were asked for are not in force yet.
@@ -222,9 +253,13 @@ impl Process {
         self.putting.is_some()
     }
 
-    /// Who the gateway is to Kafka.
-    pub(super) fn identity(&self) -> String {
-        Settings::new(NAME, self.log_id, Vec::new()).identity()
+    /// Who the gateway is to Kafka: one for each lane at work.
+    pub(super) fn identities(&self) -> Vec<String> {
+        let identity = |lane: &Name| {
+            let lane = lane.name().to_owned();
+            Settings { lane, ..Settings::new(NAME, self.log_id, Vec::new()) }.identity()
+        };
+        self.lanes.keys().map(identity).collect()
     }
 
     /// Commits all that waits.
@@ -235,48 +270,73 @@ impl Process {
         self.writer.tend(moment);
     }
 
-    /// The effects of a turn of the lane; a hint is left for the log at once.
-    pub(super) fn turn_lane(&mut self, moment: Moment) -> Vec<Effect> {
-        let present = self.present(moment);
+    /// The effects of a turn of every lane; hints are left for the log at once.
+    pub(super) fn turn_lanes(&mut self, moment: Moment) -> Vec<(Name, Effect)> {
         let mut effects = Vec::new();
-        let Some(lane) = &mut self.lane else { return effects };
-        lane.work(moment.now, &present);
-        while let Some(effect) = lane.poll_effect() {
-            if let Effect::WriteHint(body) = effect {
-                let ingest = &self.shared.ingest;
-                self.claim = Some(ingest.write_control(ControlKind::Hint, move |_, _| body));
-            } else {
-                effects.push(effect);
+        let mut over = Vec::new();
+        for name in Name::ALL {
+            let present = self.present(moment, name);
+            let Some(Track { lane, claim }) = self.lanes.get_mut(&name) else { continue };
+            lane.work(moment.now, &present);
+            while let Some(effect) = lane.poll_effect() {
+                if let Effect::WriteHint(body) = effect {
+                    let ingest = &self.shared.ingest;
+                    *claim = Some(ingest.write_control(ControlKind::Hint, move |_, _| body));
+                } else {
+                    effects.push((name, effect));
+                }
             }
+            self.traffic.tell(moment.now, moment.wall, name, lane.news());
+            if lane.is_spent(&lock(&self.table)) {
+                over.push(name);
+            }
+        }
+        for name in over {
+            self.lanes.remove(&name);
+            self.traffic.reset(name);
         }
         effects
     }
 
-    /// How the lane stands.
-    pub(super) fn report(&self, moment: Moment) -> Report {
-        let mut report = Report::default();
-        if let Some(lane) = &self.lane {
-            lane.tell(moment.now, &mut report);
-        }
-        report
+    /// When a lane is to be woken.
+    pub(super) fn poll_lanes(&self, now: Instant) -> Option<Instant> {
+        self.lanes.values().map(|track| track.lane.poll_timeout(now)).min()
+    }
+
+    /// How the lanes stand that are at work.
+    pub(super) fn reports(&self, moment: Moment) -> BTreeMap<Name, Report> {
+        let report = |track: &Track| {
+            let mut report = Report::default();
+            track.lane.tell(moment.now, &mut report);
+            report
+        };
+        self.lanes.iter().map(|(name, track)| (*name, report(track))).collect()
     }
 
     /// Records of the routes in force that stand in Kafka, as the gateway counts them.
     pub(super) fn delivered(&self, moment: Moment) -> u64 {
-        let account = self.report(moment).account;
-        lock(&self.table).routes.iter().map(|entry| account.counts(entry.id).delivered).sum()
+        let mut reports = self.reports(moment);
+        for name in Name::ALL {
+            if let Some(hint) = self.hint(name) {
+                reports.entry(name).or_insert_with(|| Report::noted(&hint));
+            }
+        }
+        let table = lock(&self.table).clone();
+        let durable = self.shared.ingest.durable().0;
+        routes(&table, &reports, durable).iter().map(|route| route.delivered).sum()
     }
 
-    /// The lane's hint as it stands in the log.
-    pub(super) fn hint(&self) -> Option<Hint> {
-        lock(&self.hint).clone()
+    /// A lane's hint as it stands in the log.
+    pub(super) fn hint(&self, lane: Name) -> Option<LaneHint> {
+        lock(&self.hints[lane.index()]).clone()
     }
 
-    fn present(&self, moment: Moment) -> Present {
+    fn present(&self, moment: Moment, lane: Name) -> Present {
         let (end, oldest) = self.reader.end();
         let clocks: &Mutex<Clocks> = &self.shared.clocks;
         let clocks = lock(clocks);
-        Present { end, oldest, clock: clocks.now(moment), anchor: clocks.anchor() }
+        let traffic = self.traffic.view(moment.now, moment.wall, lane);
+        Present { end, oldest, clock: clocks.now(moment), anchor: clocks.anchor(), traffic }
     }
 
     /// A device has connected.

@@ -196,7 +196,7 @@ impl World {
 
     fn move_coordinator(&mut self) {
         let broker = self.some_broker();
-        if let Some(group) = self.identity() {
+        for group in self.identities() {
             self.cluster.move_coordinator(&group, broker);
             self.drain_cluster();
         }
@@ -207,8 +207,8 @@ impl World {
         brokers[self.rng.usize(..brokers.len())]
     }
 
-    fn identity(&self) -> Option<String> {
-        self.gateways[0].process.as_ref().map(Process::identity)
+    fn identities(&self) -> Vec<String> {
+        self.gateways[0].process.as_ref().map(Process::identities).unwrap_or_default()
     }
 
     fn upstream_away(&mut self, way: Way, ms: u64) {
@@ -256,7 +256,7 @@ impl World {
     }
 
     fn forget(&mut self) {
-        if let Some(group) = self.identity() {
+        for group in self.identities() {
             self.may_doubt = true;
             self.cluster.forget_group(&group);
         }

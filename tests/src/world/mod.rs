@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
+use tributary::replicate::report::Report;
+use tributary::runtime::hint::LaneHint;
 use tributary_cluster::{Cluster, Kafka, Settings, TransactionVersion};
 use tributary_core::log::Geometry;
 use tributary_core::time::{Instant, Timestamp};
@@ -228,9 +230,9 @@ impl World {
     fn complaint(&self) -> String {
         let gateway = &self.gateways[0];
         let moment = gateway.moment(self.now);
-        let report = gateway.process.as_ref().map(|process| process.report(moment));
+        let reports = gateway.process.as_ref().map(|process| process.reports(moment));
         let (made, acked) = self.ledger.counts();
-        format!("not at rest: {acked} of {made} readings acknowledged; the lane: {report:?}")
+        format!("not at rest: {acked} of {made} readings acknowledged; the lanes: {reports:?}")
     }
 
     fn happen(&mut self, happening: Happening) -> Result<()> {
@@ -240,7 +242,7 @@ impl World {
             Happening::ToDevice(wire, bytes) => self.hear(wire, &bytes)?,
             Happening::Hangup(wire) => self.hang_up(wire),
             Happening::Commit(gateway) => self.commit(gateway),
-            Happening::WakeLane(gateway) => self.wake_lane(gateway),
+            Happening::WakeLane(gateway) => self.wake_lanes(gateway),
             Happening::Start(gateway) => self.start(gateway),
             Happening::WakeCluster => self.wake_cluster(),
             Happening::Opened(line) => self.opened(line),
@@ -257,10 +259,14 @@ impl World {
     fn is_at_rest(&self) -> bool {
         let quiet = self.gateways.iter().all(|gateway| {
             let Some(process) = &gateway.process else { return false };
-            let report = process.report(gateway.moment(self.now));
+            let reports = process.reports(gateway.moment(self.now));
             let durable = process.shared.ingest.durable().0;
-            let halted = matches!(report.state, "in doubt" | "identity");
-            halted || (report.state == "live" && report.settled == durable)
+            let halted = |report: &Report| matches!(report.state, "in doubt" | "identity");
+            // Others may wait for a lane that stands still.
+            let waits = reports.values().any(halted);
+            reports.values().all(|report| {
+                halted(report) || (report.state == "live" && (waits || report.settled == durable))
+            })
         });
         quiet && self.devices.iter().all(Device::is_done)
     }
@@ -273,18 +279,21 @@ impl World {
         for gateway in &self.gateways {
             let moment = gateway.moment(self.now);
             let process = gateway.process.as_ref().context("a gateway is down at the end")?;
-            let report = process.report(moment);
-            let allowed = match report.state {
-                "live" => true,
-                "in doubt" => {
-                    self.may_be_another
-                        || self.may_doubt && process.hint().is_none_or(|h| h.high > h.low.offset)
-                }
-                "identity" => self.may_be_another,
-                _ => false,
-            };
-            ensure!(allowed, "the lane stands in {}: {:?}", report.state, report.reason);
-            states.push(report.state);
+            for (lane, report) in process.reports(moment) {
+                let in_doubt = |hint: LaneHint| hint.hint.high > hint.hint.low.offset;
+                let allowed = match report.state {
+                    "live" => true,
+                    "in doubt" => {
+                        self.may_be_another
+                            || self.may_doubt && process.hint(lane).is_none_or(in_doubt)
+                    }
+                    "identity" => self.may_be_another,
+                    _ => false,
+                };
+                let (state, why) = (report.state, &report.reason);
+                ensure!(allowed, "lane {} stands in {state}: {why:?}", lane.name());
+                states.push(report.state);
+            }
             delivered += process.delivered(moment);
         }
         let stands = states.iter().any(|state| *state != "live");
@@ -299,7 +308,8 @@ impl World {
             ensure!(delivered == records, "accounted for {delivered} of {records} records");
         }
         let (readings, acked) = self.ledger.counts();
-        let Some(&state) = states.first() else { bail!("no gateway") };
+        let ill = states.iter().find(|state| **state != "live");
+        let Some(&state) = ill.or(states.first()) else { bail!("no gateway") };
         let misfortunes = self.misfortunes.clone();
         let (digest, ms) = (self.digest, self.now);
         Ok(Outcome { digest, readings, acked, records, ms, state, misfortunes })

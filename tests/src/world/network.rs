@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use tributary::replicate::lane::Effect;
+use tributary::config::Lane;
+use tributary::replicate::{self, lane::Effect};
 use tributary_bridge::ConnId;
 use tributary_cluster::{BrokerId, Output};
 use tributary_core::time::Instant;
 
 use super::{Happening, World};
+use crate::disk::DiskReader;
 
 /// How long an attempt to connect to nobody lasts.
 const CONNECT_MS: u64 = 3_000;
@@ -31,7 +33,7 @@ pub(super) enum Way {
 struct Ends {
     gateway: usize,
     /// `None`: the lane has gone.
-    lane: Option<ConnId>,
+    lane: Option<(Lane, ConnId)>,
     broker: Option<tributary_cluster::ConnId>,
     target: Option<BrokerId>,
     arrivals: [u64; 2],
@@ -54,7 +56,7 @@ impl Network {
         self.way = Way::Open;
     }
 
-    fn line_of(&self, gateway: usize, conn: ConnId) -> Option<Line> {
+    fn line_of(&self, gateway: usize, conn: (Lane, ConnId)) -> Option<Line> {
         let of = |ends: &Ends| ends.gateway == gateway && ends.lane == Some(conn);
         self.lines.iter().find(|(_, ends)| of(ends)).map(|(line, _)| *line)
     }
@@ -65,22 +67,22 @@ impl Network {
 }
 
 impl World {
-    /// Lets a lane do what it can, and carries out what it wants.
-    pub(super) fn turn_lane(&mut self, gateway: usize) {
+    /// Lets the lanes do what they can, and carries out what they want.
+    pub(super) fn turn_lanes(&mut self, gateway: usize) {
         let moment = self.gateways[gateway].moment(self.now);
         let Some(process) = &mut self.gateways[gateway].process else { return };
-        let effects = process.turn_lane(moment);
-        for effect in effects {
+        let effects = process.turn_lanes(moment);
+        for (lane, effect) in effects {
             match effect {
-                Effect::Connect { conn, host, .. } => self.open(gateway, conn, &host),
+                Effect::Connect { conn, host, .. } => self.open(gateway, (lane, conn), &host),
                 Effect::Send { conn, bytes } => {
-                    if let Some(line) = self.network.line_of(gateway, conn) {
+                    if let Some(line) = self.network.line_of(gateway, (lane, conn)) {
                         let at = self.arrival_on(line, 0);
                         self.at(at, Happening::ToBroker(line, bytes.to_vec()));
                     }
                 }
                 Effect::Disconnect { conn } => {
-                    if let Some(line) = self.network.line_of(gateway, conn) {
+                    if let Some(line) = self.network.line_of(gateway, (lane, conn)) {
                         self.drop_line(line);
                     }
                 }
@@ -90,8 +92,8 @@ impl World {
         }
         self.commit_soon(gateway);
         let Some(process) = &self.gateways[gateway].process else { return };
-        let Some(lane) = &process.lane else { return };
-        let at = self.gateways[gateway].world_time(lane.poll_timeout(moment.now)).max(self.now + 1);
+        let Some(deadline) = process.poll_lanes(moment.now) else { return };
+        let at = self.gateways[gateway].world_time(deadline).max(self.now + 1);
         if process.lane_at <= self.now || at < process.lane_at {
             self.at(at, Happening::WakeLane(gateway));
             if let Some(process) = &mut self.gateways[gateway].process {
@@ -100,14 +102,14 @@ impl World {
         }
     }
 
-    pub(super) fn wake_lane(&mut self, gateway: usize) {
+    pub(super) fn wake_lanes(&mut self, gateway: usize) {
         let due = |process: &super::gateway::Process| process.lane_at == self.now;
         if self.gateways[gateway].process.as_ref().is_some_and(due) {
-            self.turn_lane(gateway);
+            self.turn_lanes(gateway);
         }
     }
 
-    fn open(&mut self, gateway: usize, conn: ConnId, host: &str) {
+    fn open(&mut self, gateway: usize, conn: (Lane, ConnId), host: &str) {
         let id = host.strip_prefix("broker-").and_then(|id| id.parse().ok());
         self.network.next += 1;
         let line = Line(self.network.next);
@@ -125,18 +127,26 @@ impl World {
         ends.broker = broker.and_then(|broker| self.cluster.connect(broker));
         let (gateway, name, is_open) = (ends.gateway, ends.lane, ends.broker.is_some());
         let now = self.gateways[gateway].instant(self.now);
-        if let Some(conn) = name
-            && let Some(lane) =
-                self.gateways[gateway].process.as_mut().and_then(|process| process.lane.as_mut())
+        if let Some((lane, conn)) = name
+            && let Some(lane) = self.lane(gateway, lane)
         {
             if is_open {
                 lane.handle_connected(now, conn);
             } else {
-                self.network.lines.remove(&line);
                 lane.handle_closed(now, conn, "connection refused");
+                self.network.lines.remove(&line);
             }
-            self.turn_lane(gateway);
+            self.turn_lanes(gateway);
         }
+    }
+
+    fn lane(
+        &mut self,
+        gateway: usize,
+        lane: Lane,
+    ) -> Option<&mut replicate::lane::Lane<DiskReader>> {
+        let process = self.gateways[gateway].process.as_mut()?;
+        process.lanes.get_mut(&lane).map(|track| &mut track.lane)
     }
 
     fn arrival_on(&mut self, line: Line, direction: usize) -> u64 {
@@ -169,12 +179,11 @@ impl World {
         let (gateway, name) = (ends.gateway, ends.lane);
         self.note(4, bytes);
         let now = self.gateways[gateway].instant(self.now);
-        if let Some(conn) = name
-            && let Some(process) = &mut self.gateways[gateway].process
-            && let Some(lane) = &mut process.lane
+        if let Some((lane, conn)) = name
+            && let Some(lane) = self.lane(gateway, lane)
         {
             lane.handle_bytes(now, conn, bytes);
-            self.turn_lane(gateway);
+            self.turn_lanes(gateway);
         }
     }
 
@@ -193,12 +202,11 @@ impl World {
             self.network.lines.remove(&line);
         }
         let now = self.gateways[gateway].instant(self.now);
-        if let Some(conn) = name
-            && let Some(process) = &mut self.gateways[gateway].process
-            && let Some(lane) = &mut process.lane
+        if let Some((lane, conn)) = name
+            && let Some(lane) = self.lane(gateway, lane)
         {
             lane.handle_closed(now, conn, "connection lost");
-            self.turn_lane(gateway);
+            self.turn_lanes(gateway);
         }
     }
 

@@ -40,7 +40,7 @@ impl World {
         let moment = self.gateways[gateway].moment(self.now);
         let Some(process) = &mut self.gateways[gateway].process else { return };
         // The doors open when the routes are in force.
-        if process.lane.is_none() {
+        if process.lanes.is_empty() {
             return;
         }
         self.serial += 1;
@@ -143,7 +143,7 @@ impl World {
         for wire in wires {
             self.answer(gateway, wire);
         }
-        self.turn_lane(gateway);
+        self.turn_lanes(gateway);
     }
 
     /// Sends a device what has become possible.

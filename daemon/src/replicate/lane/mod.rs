@@ -3,11 +3,12 @@
 //! A value: events and time go in, effects come out. Invariant: the replicator learns of a claim
 //! only once it is durable in the log.
 
+mod claims;
+
 use std::collections::VecDeque;
 
 use tributary_bridge::{
-    BatchBuilder, Bytes, ConnId, Credentials, Hint, Local, Output, Position, Replicator, Settings,
-    State,
+    BatchBuilder, Bytes, ConnId, Credentials, Output, Position, Replicator, Settings, State,
 };
 use tributary_core::Offset;
 use tributary_core::log::ReadMedia;
@@ -15,6 +16,9 @@ use tributary_core::time::Instant;
 
 use super::feed::{Feed, Filled, Present};
 use super::report::{Announcer, Report};
+use super::table::Table;
+use super::traffic::{News, View};
+use crate::config::Lane as Name;
 use crate::runtime::hint::LaneHint;
 
 /// How long the first event waits for company before a transaction begins.
@@ -23,11 +27,18 @@ const LINGER_MS: u64 = 20;
 const EVENTS_ENOUGH: u64 = 1_000;
 /// An idle lane takes back what it claimed, so that an outage leaves nothing in doubt.
 const IDLE_MS: u64 = 2_000;
+/// While a lane above has a backlog, a lane begins a transaction this often, of so many bytes.
+const TRICKLE_MS: u64 = 5_000;
+const TRICKLE_BYTES: usize = 16 << 10;
+/// How often a lane looks whether it need not wait for another one any more.
+const LOOK_MS: u64 = 100;
 /// How long a lane may take to end its last transaction when the daemon stops.
 const DRAIN_MS: u64 = 3_000;
 
 /// What a lane begins with.
 pub struct Beginning {
+    /// Which lane it is.
+    pub lane: Name,
     /// Bridge settings: identity and brokers.
     pub settings: Settings,
     /// This opening of the log.
@@ -35,7 +46,7 @@ pub struct Beginning {
     /// All openings of the log that are known, oldest first.
     pub generations: Vec<(u32, Offset)>,
     /// The lane's hint as it stands in the log; `None` if the log has lost it.
-    pub hint: Option<Hint>,
+    pub hint: Option<LaneHint>,
 }
 
 /// What a lane wants done.
@@ -88,8 +99,13 @@ pub struct Lane<M> {
     committed: Position,
     claimed: Offset,
     /// A hint that is being written.
-    claim: Option<Hint>,
+    claim: Option<LaneHint>,
     idle_since: Instant,
+    /// When the last transaction began, and whether it could not hold all that there was.
+    began: Option<Instant>,
+    saturated: bool,
+    /// When to look again whether another lane still has to be waited for.
+    look_at: Option<Instant>,
     /// Whether the last filling left off before the end.
     more: bool,
     /// Why the lane cannot make records at the moment.
@@ -104,10 +120,10 @@ impl<M: ReadMedia + Clone> Lane<M> {
     pub fn new(now: Instant, beginning: Beginning, log: M) -> Self {
         let seed = u64::from(beginning.generation);
         let replicator = Replicator::new(now, beginning.settings.clone(), seed);
-        let hint = beginning.hint.clone();
+        let hint = beginning.hint.as_ref();
         Self {
-            claimed: hint.as_ref().map_or(Offset(0), |hint| hint.high),
-            committed: hint.map(|hint| hint.low).unwrap_or_default(),
+            claimed: hint.map_or(Offset(0), |lane| lane.hint.high),
+            committed: hint.map(|lane| lane.hint.low.clone()).unwrap_or_default(),
             beginning,
             log,
             replicator,
@@ -118,6 +134,9 @@ impl<M: ReadMedia + Clone> Lane<M> {
             outstanding: false,
             claim: None,
             idle_since: now,
+            began: None,
+            saturated: false,
+            look_at: None,
             more: false,
             stuck: None,
             stopping: None,
@@ -161,8 +180,8 @@ impl<M: ReadMedia + Clone> Lane<M> {
         if let Some(hint) = self.claim.take()
             && is_durable
         {
-            self.claimed = hint.high;
-            self.replicator.handle_claimed(now, hint.high);
+            self.claimed = hint.hint.high;
+            self.replicator.handle_claimed(now, hint.hint.high);
             self.beginning.hint = Some(hint);
         }
     }
@@ -186,7 +205,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
                 break;
             }
         }
-        self.release_claim(now, present.end.offset);
+        self.release_claim(now, present);
     }
 
     /// The next thing to do.
@@ -199,14 +218,43 @@ impl<M: ReadMedia + Clone> Lane<M> {
     pub fn poll_timeout(&self, now: Instant) -> Instant {
         let idle = now.plus_ms(if self.more { 0 } else { IDLE_MS });
         let lingering = self.waiting_since.map(|since| since.plus_ms(LINGER_MS));
-        let deadlines = [self.replicator.poll_timeout(), lingering];
+        let deadlines = [self.replicator.poll_timeout(), lingering, self.look_at];
         deadlines.into_iter().flatten().fold(idle, Instant::min)
     }
 
     /// The hint as it stands in the log.
     #[must_use]
-    pub fn hint(&self) -> &Option<Hint> {
+    pub fn hint(&self) -> &Option<LaneHint> {
         &self.beginning.hint
+    }
+
+    /// How the lane stands, for the other lanes.
+    #[must_use]
+    pub fn news(&self) -> News {
+        let judged = self.feed.as_ref().filter(|_| !self.outstanding).map(Feed::next_offset);
+        let noted =
+            || self.beginning.hint.as_ref().map_or(self.committed.offset, LaneHint::settled);
+        let settled = match (judged, &self.feed) {
+            (Some(offset), _) => offset,
+            (None, Some(_)) => self.committed.offset,
+            (None, None) => noted(),
+        };
+        News {
+            settled,
+            is_saturated: self.saturated && self.is_live(),
+            bytes_sent: self.replicator.status().counters.bytes_sent,
+        }
+    }
+
+    /// Whether nothing is left to do: the routing table at the end of the log has no route of this
+    /// lane, and what was selected before is in Kafka.
+    #[must_use]
+    pub fn is_spent(&self, table: &Table) -> bool {
+        let noted = self.beginning.hint.as_ref().map(|lane| lane.hint.low.offset);
+        let released = self.claimed <= self.committed.offset
+            && self.claim.is_none()
+            && noted == Some(self.committed.offset);
+        self.feed.is_some() && released && !table.needs(self.beginning.lane, self.news().settled)
     }
 
     /// Tells how the lane stands.
@@ -237,11 +285,11 @@ impl<M: ReadMedia + Clone> Lane<M> {
             }
             Output::Disconnect { conn } => self.effects.push_back(Effect::Disconnect { conn }),
             Output::NeedLocal => self.replicator.handle_local(now, &self.local(present)),
-            Output::Resumed(position) => self.resume(position),
+            Output::Resumed(position) => self.resume(position, present),
             Output::WantBatch => self.batch = Some(self.replicator.begin_batch()),
             // All that is durable, so that shipping a backlog claims once.
             Output::Claim(offset) => {
-                self.write_hint(present.end.offset.max(offset), present.end.offset);
+                self.write_hint((present.end.offset.max(offset), None), present);
             }
             Output::Committed(position) => {
                 self.committed = position;
@@ -252,39 +300,60 @@ impl<M: ReadMedia + Clone> Lane<M> {
         }
     }
 
-    /// What the log knows, as of now.
-    fn local(&self, present: &Present) -> Local {
-        Local {
-            generation: self.beginning.generation,
-            generations: self.beginning.generations.clone(),
-            hint: self.beginning.hint.clone(),
-            log_is_empty: present.end.offset == Offset(0),
-            oldest: present.oldest,
-            end: present.end.offset,
-        }
-    }
-
-    fn resume(&mut self, position: Position) {
-        let Beginning { settings, generation, .. } = &self.beginning;
-        tracing::info!(offset = position.offset.0, "replication goes on");
-        self.feed = Some(Feed::new(&settings.gateway, *generation, self.log.clone(), &position));
+    fn resume(&mut self, position: Position, present: &Present) {
+        let Beginning { settings, generation, lane, .. } = &self.beginning;
+        let name = lane.name();
+        tracing::info!(lane = name, offset = position.offset.0, "replication goes on");
+        let from = self.reached(&position, present).unwrap_or_else(|| position.clone());
+        let whose = (settings.gateway.as_str(), *lane);
+        self.feed = Some(Feed::new(whose, *generation, self.log.clone(), &from));
         self.committed = position;
         self.outstanding = false;
         self.batch = None;
         self.waiting_since = None;
+        self.saturated = false;
+    }
+
+    /// Whether a transaction may begin, as far as the link and the other lanes are concerned; else
+    /// it is looked at again.
+    fn may_begin(&mut self, now: Instant, present: &Present) -> bool {
+        let View { yields, not_before, is_spent, transaction_bytes_max, .. } = present.traffic;
+        let trickle_at = self.began.filter(|_| yields).map(|began| began.plus_ms(TRICKLE_MS));
+        let wait = [not_before, trickle_at].into_iter().flatten().max().filter(|at| *at > now);
+        if is_spent {
+            self.stuck = Some("this month's bytes are used up (upstream.monthly)".to_owned());
+        }
+        if wait.is_some() || is_spent {
+            self.look_at =
+                wait.map_or(Some(now.plus_ms(IDLE_MS)), |at| Some(at.min(now.plus_ms(LOOK_MS))));
+            return false;
+        }
+        if let Some(batch) = &mut self.batch {
+            let trickle = yields.then_some(TRICKLE_BYTES);
+            if let Some(most) = [transaction_bytes_max, trickle].into_iter().flatten().min() {
+                batch.limit_bytes(most);
+            }
+        }
+        true
     }
 
     /// Fills a batch, if one is wanted and it is time. Whether it was handed in.
     fn fill(&mut self, now: Instant, present: &Present) -> bool {
-        let (Some(feed), Some(batch)) = (&mut self.feed, &mut self.batch) else { return false };
+        self.look_at = None;
+        let (Some(feed), Some(_)) = (&self.feed, &self.batch) else { return false };
         let behind = present.end.offset.0.saturating_sub(feed.next_offset().0);
         if behind == 0 || self.stopping.is_some() {
+            self.saturated = false;
             return false;
         }
         let since = *self.waiting_since.get_or_insert(now);
         if behind < EVENTS_ENOUGH && now.ms_since(since) < LINGER_MS {
             return false;
         }
+        if !self.may_begin(now, present) {
+            return false;
+        }
+        let (Some(feed), Some(batch)) = (&mut self.feed, &mut self.batch) else { return false };
         self.waiting_since = None;
         let filled = if present.clock.trusted {
             feed.fill(batch, present)
@@ -293,36 +362,18 @@ impl<M: ReadMedia + Clone> Lane<M> {
         };
         let hand_in = !batch.is_empty() || filled == Filled::HandIn;
         self.more = filled == Filled::Paused;
+        self.look_at = (filled == Filled::Waits).then(|| now.plus_ms(LOOK_MS));
+        self.saturated = filled == Filled::HandIn && !batch.is_empty();
         self.stuck = if let Filled::Stopped(why) = filled { Some(why) } else { None };
         if hand_in && let Some(batch) = self.batch.take() {
+            self.began = Some(now);
             self.outstanding |= !batch.is_empty();
             self.replicator.handle_batch(now, batch, feed.position());
         }
         hand_in
     }
 
-    /// An idle lane takes its claim back: after an outage of weeks, in which Kafka may forget the
-    /// position, nothing is in doubt.
-    ///
-    /// Only in a session: one that has ended may have left a transaction whose end nobody knows.
-    fn release_claim(&mut self, now: Instant, durable: Offset) {
-        let rested = self.stopping.is_some() || now.ms_since(self.idle_since) >= IDLE_MS;
-        let idle = self.is_live() && self.replicator.is_idle() && self.claim.is_none();
-        if rested && idle && self.claimed > self.committed.offset {
-            self.replicator.handle_claimed(now, self.committed.offset);
-            self.write_hint(self.committed.offset, durable);
-        }
-    }
-
     fn is_live(&self) -> bool {
         self.replicator.status().state == State::Live
-    }
-
-    fn write_hint(&mut self, high: Offset, durable: Offset) {
-        let hint = Hint { low: self.committed.clone(), high };
-        let lane = self.beginning.settings.lane.clone();
-        let body = LaneHint { lane, hint: hint.clone() }.encode(durable);
-        self.claim = Some(hint);
-        self.effects.push_back(Effect::WriteHint(body));
     }
 }

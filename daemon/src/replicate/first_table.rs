@@ -1,0 +1,118 @@
+//! Routing tables as the first versions wrote them: one lane, `normal`. As long as a log knows no
+//! other, its tables stay in this form.
+
+use serde::{Deserialize, Serialize};
+
+use super::table::{Entry, Retired, Rule, Table, Unreadable};
+use crate::config::Lane;
+
+/// The first byte of such a table.
+pub(super) const FORMAT: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct First {
+    format: u8,
+    lane_since: Option<u64>,
+    next_id: u32,
+    routes: Vec<FirstEntry>,
+    retired: Vec<(String, u64)>,
+    programs: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FirstEntry {
+    id: u32,
+    begin: u64,
+    since: u64,
+    rule: FirstRule,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FirstRule {
+    name: String,
+    from: Option<String>,
+    condition: Option<String>,
+    topic: String,
+    key: Option<String>,
+    partition_by_key: bool,
+}
+
+/// Reads a table of the first format.
+pub(super) fn decode(body: &[u8]) -> Result<Table, Unreadable> {
+    let first: First = postcard::from_bytes(body).map_err(|_| Unreadable)?;
+    let mut table = Table::none();
+    table.begun[Lane::Normal.index()] = first.lane_since.is_some();
+    Ok(Table {
+        lane_since: first.lane_since,
+        next_id: first.next_id,
+        routes: first.routes.into_iter().map(entry).collect(),
+        retired: first.retired.into_iter().map(retired).collect(),
+        programs: first.programs,
+        ..table
+    })
+}
+
+/// The table in the first format, if that can hold it.
+pub(super) fn of(table: &Table) -> Option<First> {
+    let plain = |entry: &Entry| entry.moved.is_none() && entry.rule.lane == Lane::Normal;
+    let normal = table.lane_since.is_some();
+    let holds = table.begun == [false, normal, false]
+        && table.emptied.iter().all(Option::is_none)
+        && table.routes.iter().all(plain)
+        && table.retired.iter().all(|retired| retired.lane == Lane::Normal);
+    let retired = |retired: &Retired| (retired.name.clone(), retired.until);
+    holds.then(|| First {
+        format: FORMAT,
+        lane_since: table.lane_since,
+        next_id: table.next_id,
+        routes: table.routes.iter().map(first_entry).collect(),
+        retired: table.retired.iter().map(retired).collect(),
+        programs: table.programs.clone(),
+    })
+}
+
+fn first_entry(entry: &Entry) -> FirstEntry {
+    let Entry { id, begin, since, rule, .. } = entry;
+    let Rule { name, from, condition, topic, key, partition_by_key, .. } = rule.clone();
+    let rule = FirstRule { name, from, condition, topic, key, partition_by_key };
+    FirstEntry { id: *id, begin: *begin, since: *since, rule }
+}
+
+fn retired((name, until): (String, u64)) -> Retired {
+    Retired { name, until, lane: Lane::Normal }
+}
+
+fn entry(first: FirstEntry) -> Entry {
+    let FirstRule { name, from, condition, topic, key, partition_by_key } = first.rule;
+    let lane = Lane::Normal;
+    let rule = Rule { name, from, condition, topic, key, partition_by_key, lane };
+    Entry { id: first.id, begin: first.begin, since: first.since, moved: None, rule }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_of_the_first_versions_is_read() {
+        let bytes: &[u8] = &[
+            1, 1, 5, 2, 1, 1, 3, 5, 3, b'h', b'o', b't', 1, 1, b'#', 0, 1, b't', 0, 1, 1, 1, b'x',
+            9, 1, 7,
+        ];
+        let table = Table::decode(bytes).expect("it is whole");
+        assert_eq!(
+            (table.lane_since, table.next_id, table.programs.as_slice()),
+            (Some(5), 2, &[7][..])
+        );
+        let entry = &table.routes[0];
+        assert_eq!((entry.id, entry.begin, entry.since, entry.moved), (1, 3, 5, None));
+        assert_eq!((entry.rule.name.as_str(), entry.rule.topic.as_str()), ("hot", "t"));
+        assert!(entry.rule.partition_by_key && entry.rule.lane == Lane::Normal);
+        assert_eq!(table.begun, [false, true, false]);
+        assert_eq!(table.encode(), bytes);
+        let mut laned = table.clone();
+        laned.routes[0].rule.lane = Lane::Bulk;
+        assert_eq!(laned.encode()[0], 2);
+        assert_eq!(Table::decode(&laned.encode()).expect("just written"), laned);
+    }
+}

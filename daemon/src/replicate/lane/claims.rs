@@ -1,0 +1,76 @@
+//! What a lane leaves in the log about its position, and what it makes of it when it begins.
+
+use tributary_bridge::{Hint, Local, Position};
+use tributary_core::Offset;
+use tributary_core::log::ReadMedia;
+use tributary_core::time::Instant;
+
+use super::{Effect, IDLE_MS, Lane};
+use crate::replicate::feed::{Feed, Present};
+use crate::runtime::hint::{LaneHint, Reached};
+
+/// A lane that found nothing to ship notes how far it is after so many events.
+const REACHED_STRIDE: u64 = 65_536;
+
+impl<M: ReadMedia + Clone> Lane<M> {
+    /// What the log knows, as of now.
+    pub(super) fn local(&self, present: &Present) -> Local {
+        Local {
+            generation: self.beginning.generation,
+            generations: self.beginning.generations.clone(),
+            hint: self.beginning.hint.as_ref().map(|lane| lane.hint.clone()),
+            log_is_empty: present.end.offset == Offset(0),
+            oldest: present.oldest,
+            end: present.end.offset,
+        }
+    }
+
+    /// Where to go on reading from a position behind which nothing was selected for a while.
+    pub(super) fn reached(&self, position: &Position, present: &Present) -> Option<Position> {
+        let LaneHint { hint, reached, .. } = self.beginning.hint.as_ref()?;
+        let same = hint.low.offset == position.offset && hint.low.account == position.account;
+        let Reached { offset, account } = reached.clone().filter(|_| same)?;
+        let valid = (position.offset..=present.end.offset).contains(&Offset(offset));
+        valid.then_some(Position { offset: Offset(offset), account, ..position.clone() })
+    }
+
+    /// An idle lane takes its claim back: after an outage of weeks, in which Kafka may forget the
+    /// position, nothing is in doubt.
+    ///
+    /// Only in a session: one that has ended may have left a transaction whose end nobody knows.
+    /// It also notes how far it has judged, when it has come far without finding anything.
+    pub(super) fn release_claim(&mut self, now: Instant, present: &Present) {
+        let rested = self.stopping.is_some() || now.ms_since(self.idle_since) >= IDLE_MS;
+        let idle = self.is_live() && self.replicator.is_idle() && self.claim.is_none();
+        if !(rested && idle) {
+            return;
+        }
+        let low = self.beginning.hint.as_ref().map(|lane| lane.hint.low.offset);
+        let release = self.claimed > self.committed.offset || low < Some(self.committed.offset);
+        let reached = self.feed.as_ref().filter(|_| !self.outstanding).map(Feed::position);
+        let reached = reached.filter(|reached| reached.offset > self.committed.offset);
+        let noted = self.beginning.hint.as_ref().map_or(Offset(0), LaneHint::settled);
+        let far = reached
+            .as_ref()
+            .is_some_and(|to| to.offset.0 - noted.0.min(to.offset.0) >= REACHED_STRIDE);
+        if release || far {
+            let low = self.committed.offset;
+            self.replicator.handle_claimed(now, low);
+            let reached = reached.map(|to| Reached { offset: to.offset.0, account: to.account });
+            self.write_hint((low, reached), present);
+        }
+    }
+
+    pub(super) fn write_hint(
+        &mut self,
+        (high, reached): (Offset, Option<Reached>),
+        present: &Present,
+    ) {
+        let hint = Hint { low: self.committed.clone(), high };
+        let lane = self.beginning.settings.lane.clone();
+        let hint = LaneHint { lane, hint, reached, spent: present.traffic.spent };
+        let body = hint.encode(present.end.offset);
+        self.claim = Some(hint);
+        self.effects.push_back(Effect::WriteHint(body));
+    }
+}

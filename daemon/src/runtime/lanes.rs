@@ -1,0 +1,177 @@
+//! The lanes that run: one thread each, those that the routing table needs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tokio::sync::watch;
+use tributary_bridge::{Codec, Compression, Settings};
+use tributary_core::Offset;
+
+use super::answers::{Daemon, LaneAnswers, Upstream};
+use super::hint::LaneHint;
+use super::routing::Hints;
+use super::server::{join, spawn_async};
+use crate::config::upstream::Access;
+use crate::config::{self, Lane};
+use crate::replicate::costs;
+use crate::replicate::drive::{self, Context};
+use crate::replicate::lane::Beginning;
+use crate::replicate::traffic::{Limits, Traffic};
+use crate::sync::lock;
+
+/// All lanes, running or not.
+pub(super) struct Lanes {
+    /// What the log knows of their positions.
+    pub(super) hints: Hints,
+    pub(super) generation: u32,
+    pub(super) generations: Vec<(u32, Offset)>,
+    upstream: Mutex<Option<config::Upstream>>,
+    running: Mutex<BTreeMap<Lane, Running>>,
+    traffic: Mutex<Arc<Mutex<Traffic>>>,
+}
+
+/// A lane at work.
+struct Running {
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+    answers: LaneAnswers,
+}
+
+impl Lanes {
+    pub(super) fn new(hints: Hints, generation: u32, generations: Vec<(u32, Offset)>) -> Self {
+        Self {
+            hints,
+            generation,
+            generations,
+            upstream: Mutex::default(),
+            running: Mutex::default(),
+            traffic: Mutex::default(),
+        }
+    }
+
+    /// Starts the lanes that the table in force needs; others under another upstream.
+    pub(super) async fn follow(
+        &self,
+        upstream: Option<&config::Upstream>,
+        daemon: &Daemon,
+    ) -> io::Result<()> {
+        let same = lock(&self.upstream).as_ref() == upstream;
+        if !same {
+            self.stop(daemon).await;
+            *lock(&self.upstream) = upstream.cloned();
+            *lock(&self.traffic) = Arc::new(Mutex::new(self.begin_traffic(upstream)));
+        }
+        self.bury().await;
+        if upstream.is_none() {
+            for lane in Lane::ALL {
+                daemon.ingest.positions().remove(lane.name());
+            }
+        }
+        if let Some(upstream) = upstream {
+            self.start(upstream, daemon)?;
+            let running = lock(&self.running);
+            let brokers = upstream.brokers.iter().map(|(host, port)| format!("{host}:{port}"));
+            *lock(&daemon.upstream) = Some(Upstream {
+                brokers: brokers.collect(),
+                traffic: Arc::clone(&lock(&self.traffic)),
+                monthly: upstream.monthly,
+                lanes: running.values().map(|lane| lane.answers.clone()).collect(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Ends every lane in order: its transaction ends, its claim is taken back.
+    pub(super) async fn stop(&self, daemon: &Daemon) {
+        let running = core::mem::take(&mut *lock(&self.running));
+        *lock(&daemon.upstream) = None;
+        for lane in running.values() {
+            lane.stop.send_replace(true);
+        }
+        for lane in running.into_values() {
+            join(lane.thread).await;
+        }
+    }
+
+    /// Joins the lanes that had nothing left to do.
+    async fn bury(&self) {
+        let is_over = |_: &Lane, lane: &mut Running| lane.thread.is_finished();
+        let ended: Vec<_> = lock(&self.running).extract_if(.., is_over).collect();
+        for (_, lane) in ended {
+            join(lane.thread).await;
+        }
+    }
+
+    fn begin_traffic(&self, upstream: Option<&config::Upstream>) -> Traffic {
+        let limits = upstream
+            .map(|upstream| Limits { bandwidth: upstream.bandwidth, monthly: upstream.monthly });
+        let hints = self.hints.each_ref().map(|hint| lock(hint).clone());
+        let spent = hints.iter().flatten().map(|hint| hint.spent).max();
+        let settled = hints.map(|hint| hint.as_ref().map_or(Offset(0), LaneHint::settled));
+        Traffic::new(limits.unwrap_or_default(), spent.unwrap_or_default(), settled)
+    }
+
+    fn start(&self, upstream: &config::Upstream, daemon: &Daemon) -> io::Result<()> {
+        let compression = compression(upstream.compression);
+        for lane in Lane::ALL {
+            let hint = lock(&self.hints[lane.index()]).clone();
+            let settled = hint.as_ref().map_or(Offset(0), LaneHint::settled);
+            let needed = lock(&daemon.table).needs(lane, settled);
+            if needed && !lock(&self.running).contains_key(&lane) {
+                let log_id = lock(&daemon.facts).id.0;
+                let gateway = &daemon.constants.gateway;
+                let settings = Settings {
+                    authenticate: upstream.access.sasl.is_some(),
+                    compression,
+                    lane: lane.name().to_owned(),
+                    ..Settings::new(gateway, log_id, upstream.brokers.clone())
+                };
+                daemon.ingest.positions().set(lane.name(), settled);
+                let access = upstream.access.clone();
+                let running = self.start_one((lane, hint), (settings, access), daemon)?;
+                lock(&self.running).insert(lane, running);
+            }
+        }
+        Ok(())
+    }
+
+    fn start_one(
+        &self,
+        (lane, hint): (Lane, Option<LaneHint>),
+        (settings, access): (Settings, Access),
+        daemon: &Daemon,
+    ) -> io::Result<Running> {
+        let (stop, stopped) = watch::channel(false);
+        let identity = settings.identity();
+        let answers = LaneAnswers { lane, identity, report: Arc::default() };
+        let (generation, generations) = (self.generation, self.generations.clone());
+        let context = Context {
+            beginning: Beginning { lane, settings, generation, generations, hint },
+            access,
+            hint: Arc::clone(&self.hints[lane.index()]),
+            traffic: Arc::clone(&lock(&self.traffic)),
+            table: Arc::clone(&daemon.table),
+            log: daemon.log.clone(),
+            ingest: Arc::clone(&daemon.ingest),
+            clocks: Arc::clone(&daemon.clocks),
+            report: Arc::clone(&answers.report),
+            stop: stopped,
+        };
+        let name = format!("lane-{}", lane.name());
+        let thread = spawn_async(&name, drive::run(context))?;
+        Ok(Running { stop, thread, answers })
+    }
+}
+
+fn compression(wanted: config::Compression) -> Compression {
+    Compression::Fixed(match wanted {
+        config::Compression::Auto => return Compression::Auto(costs::measure()),
+        config::Compression::None => Codec::None,
+        config::Compression::Gzip => Codec::Gzip,
+        config::Compression::Snappy => Codec::Snappy,
+        config::Compression::Lz4 => Codec::Lz4,
+        config::Compression::Zstd => Codec::Zstd,
+    })
+}
