@@ -40,8 +40,7 @@ pub struct Replicator {
 }
 
 impl Replicator {
-    /// A replicator that begins its first session at once: call `poll_output`. `seed` spreads the
-    /// back-off of many gateways; it decides nothing else.
+    /// A replicator that begins its first session at once. `seed` spreads back-offs, no more.
     ///
     /// # Panics
     ///
@@ -167,8 +166,7 @@ impl Replicator {
     ///
     /// # Panics
     ///
-    /// If the batch is empty without need, or `next` is not beyond the last position, or not of its generation, or its account is
-    /// longer than [`crate::limits::ACCOUNT_BYTES_MAX`].
+    /// If the batch is empty without need, or `next` does not follow the last position.
     pub fn handle_batch(&mut self, now: Instant, batch: BatchBuilder, next: Position) {
         self.status.codec = self.chooser.codec();
         self.chooser.learn(batch.sample(), self.pace.rate());
