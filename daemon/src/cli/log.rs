@@ -281,7 +281,7 @@ fn inspected(summary: &Summary) -> Vec<String> {
     } else {
         format!("events     {held}: offsets {} to {}", summary.oldest, summary.next - 1)
     });
-    let (count, of) = (summary.segments.len(), ByteSize(u64::from(summary.segment_bytes)));
+    let (count, of) = (summary.files, ByteSize(u64::from(summary.segment_bytes)));
     lines.push(format!("files      {count} of {of}, {} in all", ByteSize(summary.bytes)));
     if let Some((segment, at)) = summary.end {
         lines.push(format!("end        byte {at} of segment {segment}"));

@@ -26,7 +26,8 @@ pub struct LogFiles {
     dir: PathBuf,
     stream: String,
     geometry: Geometry,
-    /// Bytes of all files.
+    /// How many there are, and bytes of all.
+    files: u32,
     bytes: u64,
     open: RefCell<BTreeMap<u32, File>>,
     /// The page that is durable in a slot: segment, place, bytes.
@@ -39,7 +40,7 @@ impl LogFiles {
     /// # Errors
     /// If there are none, or they cannot be read.
     pub fn open(dir: &Path, stream: &str) -> Result<Self> {
-        let (mut segments, mut longest, mut bytes) = (0, 0, 0);
+        let (mut segments, mut longest, mut files, mut bytes) = (0, 0, 0, 0);
         for (name, index, path) in segment_files(dir)? {
             if name != stream {
                 continue;
@@ -47,12 +48,13 @@ impl LogFiles {
             let length = fs::metadata(path)?.len();
             segments = segments.max(index.saturating_add(1));
             longest = longest.max(length);
+            files += 1;
             bytes += length;
         }
         if segments == 0 {
             return Err(Error::new(ErrorKind::NotFound, "no file of a log is there"));
         }
-        let mut files = Self {
+        let mut log = Self {
             dir: dir.to_owned(),
             stream: stream.to_owned(),
             geometry: Geometry {
@@ -60,16 +62,17 @@ impl LogFiles {
                 segment_bytes: u32::try_from(longest).unwrap_or(u32::MAX),
                 page_bytes: PAGE_BYTES[0],
             },
+            files,
             bytes,
             open: RefCell::default(),
             tail: None,
         };
-        files.geometry.page_bytes = files.page_bytes(segments);
-        if !files.geometry.is_sound() {
+        log.geometry.page_bytes = log.page_bytes(segments);
+        if !log.geometry.is_sound() {
             let text = format!("files of {longest} bytes are no segments of a log");
             return Err(Error::new(ErrorKind::InvalidData, text));
         }
-        Ok(files)
+        Ok(log)
     }
 
     /// The page size that the first header tells.
@@ -89,6 +92,12 @@ impl LogFiles {
     /// The last page, which the daemon that writes has told.
     pub fn set_tail(&mut self, segment: u32, at: u32, bytes: Vec<u8>) {
         self.tail = Some((segment, at, bytes));
+    }
+
+    /// How many files there are.
+    #[must_use]
+    pub fn files(&self) -> u32 {
+        self.files
     }
 
     /// Bytes of all files.

@@ -24,6 +24,8 @@ pub struct Summary {
     pub next: u64,
     /// Where the log ends: segment, and bytes from its start.
     pub end: Option<(u32, u32)>,
+    /// How many files there are.
+    pub files: u32,
     /// Bytes of all files.
     pub bytes: u64,
     /// Bytes of one segment.
@@ -82,6 +84,7 @@ pub fn survey(log: &OpenedLog, place: &Place) -> Summary {
         oldest: log.oldest.0,
         next: log.next.0,
         end: log.end.map(|end| (end.segment, end.at)),
+        files: log.files.files(),
         bytes: log.files.bytes(),
         segment_bytes: log.files.geometry().segment_bytes,
         ..Summary::default()

@@ -192,8 +192,9 @@ impl Measured {
         let written = write!(
             text,
             "B/ev: bytes that the device wrote for each event, a whole page for a commit of\n\
-             one. Ten events a second, each with a commit of its own, are {} a\n\
-             day; `commit.delay` under [log] trades a later PUBACK for fewer of them.\n\
+             one; what others wrote meanwhile is counted, too. Ten events a second, each\n\
+             with a commit of its own, are {} a day; `commit.delay` under [log]\n\
+             trades a later PUBACK for fewer of them.\n\
              A commit in less than 0.1 ms on an SD card or a USB stick is too good to be true:\n\
              see whether it keeps its word with --promise and --check.",
             bytesize::ByteSize(a_day(10)),
