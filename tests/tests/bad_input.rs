@@ -1,6 +1,7 @@
 //! A directory that is damaged or unsuitable, a configuration with mistakes: the daemon starts and
 //! says exactly what is missing, or refuses and says what to do.
 
+use core::time::Duration;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use serde_json::Value;
 use tributary_core::crc::crc32c;
 use tributary_tests::daemon::Daemon;
 use tributary_tests::device::Device;
-use tributary_tests::scratch;
+use tributary_tests::{scratch, wait};
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 /// Of four kilobytes each: more than two segments.
@@ -21,6 +22,8 @@ const SEGMENTS: usize = 3;
 const FRAME_EVENTS_MAX: usize = 16;
 /// Damage in what was committed last cannot be told from a commit that was cut.
 const END_BYTES: u64 = 256 << 10;
+/// How long a daemon takes to read its whole log, gently.
+const READ_MAX: Duration = Duration::from_secs(30);
 const BAD_CONFIG: i32 = 2;
 const BAD_DIRECTORY: i32 = 3;
 
@@ -164,6 +167,27 @@ fn a_segment_that_is_gone_costs_what_was_in_it() -> Result<()> {
         let least = if what == "cut" { 400 } else { 900 };
         ensure!((least..1_100).contains(&(end - first)), "{what}: {first} to {end} are missing");
     }
+    Ok(())
+}
+
+#[test]
+fn damage_of_old_segments_is_told_in_status_before_anyone_reads_them() -> Result<()> {
+    let mut patient = Patient::new()?;
+    let at = used_bytes(&patient.sound[0]) / 2;
+    let byte = patient.sound[0][usize::try_from(at)?] ^ 1;
+    let file = fs::OpenOptions::new().write(true).open(patient.segment(0))?;
+    file.write_all_at(&[byte], at)?;
+    patient.daemon.restart()?;
+    let mut log = Value::Null;
+    wait::until("the log is read", READ_MAX, || {
+        log = patient.daemon.status()?["log"].take();
+        Ok((log["verified"] == log["durable"]).then_some(()))
+    })?;
+    let told = log["gaps"].as_array().context("gaps")?.clone();
+    patient.daemon.kill()?;
+    let found = patient.examine()?;
+    let gaps: Vec<Value> = found.gaps.iter().map(|gap| serde_json::json!([gap.0, gap.1])).collect();
+    ensure!(!gaps.is_empty() && told == gaps, "{told:?}, and a reader says {gaps:?}");
     Ok(())
 }
 

@@ -21,6 +21,8 @@ pub struct Report {
     pub next: Offset,
     /// What is missing in the newest segment, or between it and `next`.
     pub gaps: heapless::Vec<Gap, GAPS_MAX>,
+    /// Gaps that were joined to the last of these, with what lies between, because they are too many.
+    pub joined_gaps: u32,
     /// Of these gaps, those that an earlier recovery found already.
     pub known_gaps: heapless::Vec<Gap, GAPS_MAX>,
     /// Openings so far, oldest first.
@@ -50,6 +52,7 @@ impl Report {
             oldest: floor,
             next: floor,
             gaps: heapless::Vec::new(),
+            joined_gaps: 0,
             known_gaps: heapless::Vec::new(),
             generations: Generations::new(),
             last_clock: None,
@@ -69,7 +72,11 @@ impl Report {
         }
         let full = self.gaps.is_full();
         match self.gaps.last_mut() {
-            Some(last) if full || last.end == gap.start => last.end = gap.end,
+            Some(last) if last.end == gap.start => last.end = gap.end,
+            Some(last) if full => {
+                last.end = gap.end;
+                self.joined_gaps += 1;
+            }
             _ => self.gaps.push(gap).expect("it is not full"),
         }
     }

@@ -11,6 +11,15 @@ use crate::io::control::{Request, ask};
 use crate::runtime::retention::Gone;
 use crate::runtime::status::{LogStatus, RouteStatus, Status, UpstreamStatus};
 
+/// A figure for a day needs some time to be one, in seconds.
+const WEAR_AFTER_S: u64 = 60;
+const DAY_S: u64 = 86_400;
+/// How often the flash of a cheap card can be rewritten as a whole: the low end of what is said of
+/// such flash. What a card makes of its writes inside is not in it.
+const REWRITES: u64 = 500;
+/// Longer is not worth telling.
+const YEARS_MAX: u64 = 100;
+
 /// Asks, and prints the answer.
 pub(super) fn run(place: &PlaceArgs, json: bool) -> Result<(), ExitCode> {
     let dir = place.dir()?;
@@ -47,7 +56,7 @@ fn render(status: &Status) -> String {
         clients = format!("{clients}, {} messages dropped for slow subscribers", mqtt.dropped);
     }
     line(&mut text, "mqtt", &format!("{}; {clients}", mqtt.listeners.join(", ")));
-    log(&mut text, &status.log);
+    log(&mut text, &status.log, status.uptime_s);
     match &status.upstream {
         None => line(&mut text, "upstream", "none configured: events stay here"),
         Some(upstream) => self::upstream(&mut text, upstream),
@@ -60,7 +69,7 @@ fn line(text: &mut String, label: &str, value: &str) {
     text.extend([&format!("{label:<10}"), value, "\n"]);
 }
 
-fn log(text: &mut String, log: &LogStatus) {
+fn log(text: &mut String, log: &LogStatus, uptime_s: u64) {
     let held = log.durable - log.oldest;
     line(
         text,
@@ -74,6 +83,11 @@ fn log(text: &mut String, log: &LogStatus) {
             log.file_system
         ),
     );
+    if let Some(why) = &log.smaller {
+        line(text, "", &format!("it stays smaller: {why}"));
+    }
+    let page = ByteSize(u64::from(log.page_bytes));
+    line(text, "", &format!("mounted {}; a commit protects pages of {page}", log.mount_options));
     line(
         text,
         "",
@@ -84,9 +98,13 @@ fn log(text: &mut String, log: &LogStatus) {
             log.flushes
         ),
     );
+    wear(text, log, uptime_s);
     gone(text, log);
     for (first, end) in &log.gaps {
         line(text, "", &format!("gap: offsets {first} to {} are lost", end - 1));
+    }
+    if log.gaps_more > 0 {
+        line(text, "", &format!("and {} gaps more, see `tributary log verify`", log.gaps_more));
     }
     if !log.clock_trusted {
         line(text, "", "the wall clock is not set: times are marked with ~");
@@ -94,6 +112,31 @@ fn log(text: &mut String, log: &LogStatus) {
     if let Some(why) = &log.refusing {
         line(text, "", &format!("EVENTS ARE REFUSED: {why}"));
     }
+}
+
+/// What the log writes in a day, and how long a device lasts that is rewritten as a whole
+/// [`REWRITES`] times.
+fn wear(text: &mut String, log: &LogStatus, uptime_s: u64) {
+    if uptime_s < WEAR_AFTER_S {
+        return;
+    }
+    let a_day = log.bytes_written.saturating_mul(DAY_S) / uptime_s;
+    let days = log.file_system_bytes.saturating_mul(REWRITES).checked_div(a_day);
+    let years = days.map_or(YEARS_MAX, |days| days / 365).min(YEARS_MAX);
+    let size = ByteSize(log.file_system_bytes);
+    line(
+        text,
+        "",
+        &format!(
+            "that is {} a day: a device of {size} that bears {REWRITES} rewrites bears it {}",
+            ByteSize(a_day),
+            match years {
+                0 => "less than a year".to_owned(),
+                YEARS_MAX => format!("{YEARS_MAX} years or more"),
+                years => format!("{years} years"),
+            }
+        ),
+    );
 }
 
 fn gone(text: &mut String, log: &LogStatus) {

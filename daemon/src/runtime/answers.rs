@@ -12,6 +12,7 @@ use super::clock::Clocks;
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
 use super::routing::Hints;
+use super::scrub::Damage;
 use super::status::{
     LaneStatus, LogStatus, Month, MqttStatus, Reports, Status, UpstreamStatus, routes,
 };
@@ -21,7 +22,7 @@ use crate::config::Lane;
 use crate::io::clock::moment;
 use crate::io::control::{Answers, Lines, Request};
 use crate::io::crc::crc32c;
-use crate::io::segments::SegmentReader;
+use crate::io::segments::{Place, SegmentReader};
 use crate::log_tools::{INPUT, LogEnd};
 use crate::replicate::report::Report;
 use crate::replicate::table::Table;
@@ -36,9 +37,9 @@ pub(super) struct Constants {
     pub(super) gateway: String,
     pub(super) listeners: Vec<String>,
     pub(super) dir: String,
-    pub(super) file_system: String,
+    pub(super) place: Place,
     pub(super) bytes_max: u64,
-    pub(super) gaps: Vec<(u64, u64)>,
+    pub(super) damage: Arc<Damage>,
     pub(super) started: Instant,
 }
 
@@ -99,6 +100,8 @@ impl Daemon {
 
     fn log_status(&self, durable: Offset) -> LogStatus {
         let facts = lock(&self.facts).clone();
+        let Constants { place, damage, .. } = &self.constants;
+        let gaps = damage.gaps();
         let refusing = facts.closed.map(|closed| match closed {
             Closed::Failed => cannot_be_written(facts.failure.as_deref()),
             Closed::Full => self.full(),
@@ -108,13 +111,19 @@ impl Daemon {
             id: format!("{:016x}", facts.id.0),
             generation: format!("{:08x}", facts.generation),
             dir: self.constants.dir.clone(),
-            file_system: self.constants.file_system.clone(),
+            file_system: place.file_system.clone(),
+            mount_options: place.options.clone(),
+            file_system_bytes: place.bytes,
+            page_bytes: place.page_bytes,
             bytes_max: self.constants.bytes_max,
             oldest: facts.oldest.0,
             durable: durable.0,
             gone: facts.gone,
             refused: self.ingest.refused(),
-            gaps: self.constants.gaps.clone(),
+            gaps: gaps.listed,
+            gaps_more: gaps.more,
+            verified: damage.verified(),
+            smaller: self.log.smaller(),
             refusing,
             bytes_written: facts.counters.bytes,
             flushes: facts.counters.barriers,

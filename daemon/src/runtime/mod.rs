@@ -12,6 +12,7 @@ mod lanes;
 pub mod opening;
 pub mod retention;
 pub mod routing;
+pub mod scrub;
 mod server;
 pub mod snapshot;
 pub mod status;

@@ -6,13 +6,14 @@ use tributary_core::log::{
 };
 
 use super::clock::{Clocks, Moment};
+use super::scrub::{Damage, Gaps};
 use super::server::Failure;
 use super::snapshot::Snapshot;
 use crate::config::Config;
 use crate::io::clock::moment_looked_at;
 use crate::io::crc::crc32c;
 use crate::io::files::{entropy, host_name};
-use crate::io::segments::{SegmentFiles, SegmentReader};
+use crate::io::segments::{Place, SegmentFiles, SegmentReader};
 use crate::replicate::table::Table;
 
 /// A log that was recovered, and what it remembers.
@@ -52,8 +53,8 @@ pub(super) struct Opened {
     pub(super) recovered: Recovered<SegmentFiles>,
     pub(super) reader: SegmentReader,
     pub(super) gateway: String,
-    pub(super) file_system: String,
-    pub(super) gaps: Vec<(u64, u64)>,
+    pub(super) place: Place,
+    pub(super) damage: Damage,
     pub(super) generations: Vec<(u32, Offset)>,
 }
 
@@ -62,28 +63,31 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
     let files = SegmentFiles::open(&config.log.dir, config.log.bytes_max, config.log.volatile)
         .map_err(|error| Failure::Directory(error.to_string()))?;
     files.make_ahead()?;
-    let (reader, file_system) = (files.reader(), files.file_system().to_owned());
+    let (reader, place) = (files.reader(), files.place().clone());
     let recovered = recover(files, entropy()?, moment_looked_at())
         .map_err(|error| Failure::Directory(error.to_string()))?;
     let Recovered { log, report, .. } = &recovered;
     let name = || format!("{}-{:04x}", host_name(), log.id().0 >> 48);
     let gateway = config.gateway.clone().unwrap_or_else(name);
     let generations = log.generations().iter().map(|g| (g.number, g.first)).collect();
-    let gaps: Vec<(u64, u64)> =
-        report.gaps.iter().map(|range| (range.start.0, range.end.0)).collect();
+    let damage = Damage::of(report);
+    let Gaps { listed, more } = damage.gaps();
     tracing::info!(
         dir = %config.log.dir.display(),
         oldest = report.oldest.0,
         next = report.next.0,
-        gaps = gaps.len(),
+        gaps = listed.len(),
         torn_bytes = report.torn_bytes,
         "log {}",
         if report.created { "created" } else { "opened" }
     );
-    for (first, end) in &gaps {
+    for (first, end) in listed {
         tracing::error!(first, end, "offsets of the log are damaged: they are reported as a gap");
     }
-    Ok(Opened { recovered, reader, gateway, file_system, gaps, generations })
+    if more > 0 {
+        tracing::error!(more, "gaps are joined to the last one, with what lies between");
+    }
+    Ok(Opened { recovered, reader, gateway, place, damage, generations })
 }
 
 /// The routing table in force at the end of the log.

@@ -25,9 +25,11 @@ use super::lanes::Lanes;
 use super::opening::{self, Opened, Recovered};
 use super::retention::Policy;
 use super::routing::Routing;
+use super::scrub::{self, Damage};
 use super::writer::Writer;
 use crate::config::{Config, Lane};
 use crate::io::mqtt::{FileCommitter, Inside};
+use crate::io::segments::Place;
 use crate::io::signals::{Asked, Signals, raise_open_files};
 use crate::io::{clock, control, mqtt, threads};
 use crate::replicate::table::Wanted;
@@ -93,7 +95,8 @@ impl Server {
         path: Option<PathBuf>,
         opened: Opened,
     ) -> Result<(Self, Doors), Failure> {
-        let Opened { recovered, reader, gateway, file_system, gaps, generations } = opened;
+        let Opened { recovered, reader, gateway, place, damage, generations } = opened;
+        let damage = Arc::new(damage);
         let Recovered { log, snapshot, clocks, .. } = recovered;
         let (generation, table) = (log.generation(), opening::table_of(&snapshot)?);
         let hints = Lane::ALL.map(|lane| Arc::new(Mutex::new(snapshot.hint(lane.name()))));
@@ -115,7 +118,7 @@ impl Server {
         let listeners: Vec<SocketAddr> =
             sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
         let daemon = Arc::new(Daemon {
-            constants: constants(config, gateway, file_system, gaps, &listeners),
+            constants: constants(config, gateway, place, Arc::clone(&damage), &listeners),
             ingest: Arc::clone(&ingest),
             hub: Arc::clone(&hub),
             clocks,
@@ -128,6 +131,7 @@ impl Server {
         let committer = Arc::new(Committer::new(writer, Arc::clone(&ingest), delay));
         let log_thread = Arc::clone(&committer);
         let writer = threads::spawn("log", move || log_thread.run())?;
+        scrub::start(reader.clone(), damage)?;
         spawn_async("fan-out", fanout::run(reader, hub, ingest.follow()))?;
         let server = Self {
             path,
@@ -254,17 +258,17 @@ fn ephemeral(listeners: &[SocketAddr]) -> bool {
 fn constants(
     config: &Config,
     gateway: String,
-    file_system: String,
-    gaps: Vec<(u64, u64)>,
+    place: Place,
+    damage: Arc<Damage>,
     listeners: &[SocketAddr],
 ) -> Constants {
     Constants {
         gateway,
         listeners: listeners.iter().map(ToString::to_string).collect(),
         dir: config.log.dir.display().to_string(),
-        file_system,
+        place,
         bytes_max: config.log.bytes_max,
-        gaps,
+        damage,
         started: clock::now(),
     }
 }

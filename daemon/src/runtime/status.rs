@@ -41,6 +41,12 @@ pub struct LogStatus {
     pub dir: String,
     /// File system under it, as far as it is known.
     pub file_system: String,
+    /// The options that it is mounted with, as far as they are known.
+    pub mount_options: String,
+    /// Bytes of the whole file system.
+    pub file_system_bytes: u64,
+    /// What is written as a whole: the unit that a commit protects.
+    pub page_bytes: u32,
     /// Bytes that it may take.
     pub bytes_max: u64,
     /// The oldest offset that is still there.
@@ -52,8 +58,14 @@ pub struct LogStatus {
     pub gone: Gone,
     /// Events that were refused since the start, and their publishers told if they could be.
     pub refused: u64,
-    /// Offsets found damaged or lost when the log was opened: first and end of each range.
+    /// Offsets found damaged or lost: first and end of each range.
     pub gaps: Vec<(u64, u64)>,
+    /// Gaps that are not listed.
+    pub gaps_more: u64,
+    /// Everything below was read and checked since the start.
+    pub verified: u64,
+    /// Why the log stays smaller than it may be.
+    pub smaller: Option<String>,
     /// Why events are refused at the moment.
     pub refusing: Option<String>,
     /// Bytes written since the start.

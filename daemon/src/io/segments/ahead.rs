@@ -21,6 +21,9 @@ pub(super) fn make_ahead(shared: &Arc<Shared>) -> std::io::Result<()> {
     let shared = Arc::downgrade(shared);
     spawn("log-ahead", move || {
         if let Err(error) = make_all(&shared) {
+            if let Some(shared) = shared.upgrade() {
+                shared.note_smaller(&error);
+            }
             tracing::warn!(%error, "the log stays smaller than configured");
         }
     })

@@ -1,5 +1,6 @@
 //! Why the files of a log cannot be used, and what to do.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Why the files of a log cannot be used.
@@ -55,9 +56,27 @@ impl core::fmt::Display for SegmentError {
                 dir.display()
             ),
             Self::Io { path, what, source } => {
-                write!(f, "cannot {what} {}: {source}", path.display())
+                write!(f, "cannot {what} {}: {source}{}", path.display(), advice(source))
             }
         }
+    }
+}
+
+/// What to do about an error of the system, if that can be told.
+fn advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "; free space there, or give the log a smaller `size` under [log]"
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            "; the kernel makes a file system read-only when its device fails: see dmesg, check it \
+             with fsck, or replace the card"
+        }
+        ErrorKind::PermissionDenied => "; this user must be allowed to read and write it",
+        _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+            "; the device fails: see dmesg, save what is on it, and replace it"
+        }
+        _ => "",
     }
 }
 
@@ -67,5 +86,21 @@ impl core::error::Error for SegmentError {
             Self::Directory { source, .. } | Self::Io { source, .. } => Some(source),
             Self::Locked { .. } | Self::InRam { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_to_do() {
+        let error = |errno: rustix::io::Errno| {
+            let source = std::io::Error::from(errno);
+            SegmentError::Io { path: "/d/input-00001.seg".into(), what: "make", source }.to_string()
+        };
+        assert!(error(rustix::io::Errno::NOSPC).ends_with("a smaller `size` under [log]"));
+        assert!(error(rustix::io::Errno::IO).contains("replace it"));
+        assert!(error(rustix::io::Errno::ROFS).contains("fsck"));
     }
 }

@@ -22,8 +22,9 @@ use tributary_core::Offset;
 use tributary_core::log::{End, Geometry, Media, ReadMedia, Tail};
 
 pub use error::SegmentError;
+pub use place::Place;
 pub use reader::SegmentReader;
-use shared::{Shared, segments_in, sync_directory};
+use shared::{Shared, ring_in, sync_directory};
 
 /// Bytes of one segment.
 pub const SEGMENT_BYTES: u32 = 4 << 20;
@@ -36,7 +37,7 @@ const SEGMENTS_MAX: u32 = 1 << 16;
 #[derive(Debug)]
 pub struct SegmentFiles {
     shared: Arc<Shared>,
-    file_system: String,
+    place: Place,
     /// Locked as long as this lives; the kernel unlocks it however the process ends.
     _lock: File,
 }
@@ -57,14 +58,14 @@ impl SegmentFiles {
             return Err(SegmentError::InRam { dir: dir.to_owned(), file_system });
         }
         let asked = u32::try_from(bytes_max / u64::from(SEGMENT_BYTES)).unwrap_or(SEGMENTS_MAX);
-        let there = segments_in(dir).map_err(unusable)?;
+        let there = ring_in(dir, asked).map_err(unusable)?;
         let geometry = Geometry {
-            segments: asked.max(there).clamp(SEGMENTS_MIN, SEGMENTS_MAX),
+            segments: there.clamp(SEGMENTS_MIN, SEGMENTS_MAX),
             segment_bytes: SEGMENT_BYTES,
             page_bytes: place.page_bytes,
         };
         let shared = Arc::new(Shared::new(geometry, dir));
-        Ok(Self { shared, file_system: place.file_system, _lock: lock })
+        Ok(Self { shared, place, _lock: lock })
     }
 
     /// Has the files made that are missing, while the log is used.
@@ -81,10 +82,10 @@ impl SegmentFiles {
         SegmentReader::new(Arc::clone(&self.shared))
     }
 
-    /// The kind of file system under the directory.
+    /// What the directory lies on.
     #[must_use]
-    pub fn file_system(&self) -> &str {
-        &self.file_system
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Bytes that the log may take.
@@ -109,7 +110,7 @@ impl ReadMedia for SegmentFiles {
 
 impl Media for SegmentFiles {
     fn prepare(&mut self, segment: u32) -> Result<(), SegmentError> {
-        self.shared.make(segment)
+        self.shared.make(segment).inspect_err(|error| self.shared.note_smaller(error))
     }
 
     fn write(&mut self, segment: u32, at: u32, bytes: &[u8]) -> Result<(), SegmentError> {

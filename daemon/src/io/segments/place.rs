@@ -4,13 +4,18 @@ use std::io;
 use std::path::Path;
 
 /// What a directory lies on.
-pub(super) struct Place {
-    /// For people.
-    pub(super) file_system: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The kind of file system, for people.
+    pub file_system: String,
+    /// What it is mounted with; empty if that is not known.
+    pub options: String,
+    /// Bytes of the whole file system.
+    pub bytes: u64,
     /// Whether a power cut or a restart empties it.
-    pub(super) in_ram: bool,
+    pub in_ram: bool,
     /// The larger of 4 KiB, the kernel's page and the file system's block: what is written as one.
-    pub(super) page_bytes: u32,
+    pub page_bytes: u32,
 }
 
 /// File systems by the number that `statfs` gives: name, and whether they are in RAM. (An overlay
@@ -44,8 +49,51 @@ pub(super) fn look_at(dir: &Path) -> io::Result<Place> {
     let largest = block.max(page).max(4096);
     Ok(Place {
         file_system: known.map_or_else(|| format!("{number:#x}"), |known| known.1.to_owned()),
+        options: options_of(dir),
+        bytes: found.f_blocks.saturating_mul(u64::try_from(found.f_bsize).unwrap_or(0)),
         in_ram: known.is_some_and(|known| known.2),
         // A network file system may name blocks of a megabyte: no segment has room for that.
         page_bytes: if largest.is_power_of_two() { largest.min(64 << 10) } else { 4096 },
     })
+}
+
+/// The options of the mount that a directory lies in, by the kernel's list: proc(5), mountinfo.
+fn options_of(dir: &Path) -> String {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    options_in(&mounts, &dir)
+}
+
+/// Of the mounts that hold a directory the innermost, and of these the last.
+fn options_in(mounts: &str, dir: &Path) -> String {
+    let mount = |line: &str| {
+        let (point, options) = (line.split(' ').nth(4)?.to_owned(), line.split(' ').nth(5)?);
+        let of_disk = line.rsplit(' ').next()?;
+        dir.starts_with(&point).then(|| (point.len(), format!("{options},{of_disk}")))
+    };
+    let found = mounts.lines().filter_map(mount).max_by_key(|(length, _)| *length);
+    let mut options: Vec<&str> = Vec::new();
+    let text = found.map(|(_, options)| options).unwrap_or_default();
+    for option in text.split(',').filter(|option| !option.is_empty()) {
+        if !options.contains(&option) {
+            options.push(option);
+        }
+    }
+    options.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_mount_is_the_one() {
+        let mounts = "22 1 179:2 / / rw,noatime shared:1 - ext4 /dev/root rw,commit=600\n\
+                      40 22 8:1 / /var/lib rw,relatime - f2fs /dev/sda1 rw\n\
+                      41 22 8:2 / /var/library rw - xfs /dev/sda2 rw\n";
+        let options = |dir: &str| options_in(mounts, Path::new(dir));
+        assert_eq!(options("/home/pi"), "rw,noatime,commit=600");
+        assert_eq!(options("/var/lib/tributary"), "rw,relatime");
+        assert_eq!(options("relative"), "");
+    }
 }

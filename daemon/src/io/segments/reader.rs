@@ -32,6 +32,12 @@ impl SegmentReader {
         self.shared.durable()
     }
 
+    /// Why the log stays smaller than it may be.
+    #[must_use]
+    pub fn smaller(&self) -> Option<String> {
+        self.shared.smaller()
+    }
+
     /// The oldest offset that is kept.
     #[must_use]
     pub fn oldest(&self) -> Offset {

@@ -12,6 +12,8 @@ use tributary_core::log::{End, Geometry, Tail};
 use super::{SEGMENT_BYTES, SegmentError};
 use crate::sync::lock;
 
+/// What the header of a segment begins with, see FORMAT.md.
+const SEGMENT_MAGIC: &[u8] = b"TRIBSEG";
 /// What a file is made of: so much is written at once.
 static FILL: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -25,6 +27,8 @@ pub(super) struct Shared {
     /// a segment that is in use.
     making: Mutex<()>,
     durable: Mutex<Durable>,
+    /// Why a file could not be made.
+    smaller: Mutex<Option<String>>,
 }
 
 /// The durable end, and the page that is durable only in a slot.
@@ -52,6 +56,7 @@ impl Shared {
             files: Mutex::new(vec![None; geometry.segments as usize]),
             making: Mutex::new(()),
             durable: Mutex::new(durable),
+            smaller: Mutex::new(None),
         }
     }
 
@@ -63,6 +68,15 @@ impl Shared {
         durable.at = tail.at;
         durable.bytes.clear();
         durable.bytes.extend_from_slice(tail.bytes);
+    }
+
+    /// Takes note of why a file could not be made.
+    pub(super) fn note_smaller(&self, error: &SegmentError) {
+        *lock(&self.smaller) = Some(error.to_string());
+    }
+
+    pub(super) fn smaller(&self) -> Option<String> {
+        lock(&self.smaller).clone()
     }
 
     pub(super) fn end(&self) -> End {
@@ -176,17 +190,32 @@ impl Shared {
     }
 }
 
-/// How many segments the files in a directory make.
-pub(super) fn segments_in(dir: &Path) -> std::io::Result<u32> {
-    let mut segments = 0;
+/// How many segments a ring has that `asked` are wanted of: more, if files behind these were begun
+/// by a log. Any other file with such a name is a stray one.
+pub(super) fn ring_in(dir: &Path, asked: u32) -> std::io::Result<u32> {
+    let mut segments = asked;
     for entry in fs::read_dir(dir)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         let index =
             name.to_str().and_then(|name| name.strip_prefix("input-")?.strip_suffix(".seg"));
         let index: Option<u32> = index.and_then(|index| index.parse().ok());
-        segments = segments.max(index.map_or(0, |index| index.saturating_add(1)));
+        if let Some(index) = index.filter(|index| *index >= segments)
+            && is_begun(&entry.path())
+        {
+            segments = index.saturating_add(1);
+        }
     }
     Ok(segments)
+}
+
+/// Whether a file has the header of a segment, of any version, in one of its places.
+fn is_begun(path: &Path) -> bool {
+    let mut front = [0; 512 + SEGMENT_MAGIC.len()];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut front, 0));
+    // What cannot be read may be one.
+    let failed = read.is_err_and(|error| error.kind() != ErrorKind::UnexpectedEof);
+    failed || front.starts_with(SEGMENT_MAGIC) || front.ends_with(SEGMENT_MAGIC)
 }
 
 /// Has the names in a directory survive a power cut.

@@ -84,9 +84,9 @@ fn only_the_first_file_is_made_before_the_log_serves() {
     let mut log = open(&nested, SIZE, 1);
     append(&mut log, b"first");
     log.commit().unwrap();
-    assert_eq!(segments_in(&nested).unwrap(), 1);
+    assert_eq!(files_in(&nested), 1);
     log.roll(&[], CLOCK).unwrap();
-    assert_eq!(segments_in(&nested).unwrap(), 2);
+    assert_eq!(files_in(&nested), 2);
 }
 
 #[test]
@@ -128,6 +128,22 @@ fn a_smaller_size_keeps_what_is_there_and_a_larger_one_grows() {
 }
 
 #[test]
+fn a_stray_file_makes_the_ring_no_longer() {
+    let dir = directory();
+    drop(open(dir.path(), SIZE, 1));
+    fs::write(dir.path().join("input-65535.seg"), "not a segment").unwrap();
+    fs::write(dir.path().join("input-00077.seg"), vec![0; 4096]).unwrap();
+    let log = open(dir.path(), SIZE, 2);
+    assert_eq!(log.media().bytes_max(), SIZE);
+}
+
+/// Files of segments in a directory.
+fn files_in(dir: &Path) -> usize {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().starts_with("input-")).count()
+}
+
+#[test]
 fn files_are_made_ahead_and_never_over_what_is_used() {
     let dir = directory();
     let mut log = open(dir.path(), SIZE, 1);
@@ -138,7 +154,7 @@ fn files_are_made_ahead_and_never_over_what_is_used() {
         while shared.make_longer(segment, 300_000).unwrap() {}
     }
     drop(log);
-    assert_eq!(segments_in(dir.path()).unwrap(), 4);
+    assert_eq!(files_in(dir.path()), 4);
     assert_eq!(open(dir.path(), SIZE, 2).next_offset(), Offset(1));
 }
 
