@@ -15,7 +15,7 @@ import struct
 import sys
 
 EVENTS, CONTROL = 0xE1, 0xC0
-NAMES = ["opened", "routes", "anchor", "hint", "cursor", "gap", "released", "trimmed"]
+NAMES = ["opened", "routes", "anchor", "hint", "cursor", "gap", "sessions", "trimmed"]
 ORIGINS = ["device", "source", "downlink", "rule"]
 OFFSET_MAX = 1 << 62
 HEAD = 48
@@ -381,16 +381,18 @@ def read(segment, after):
 
 def event(cursor, offset, frame):
     flags = cursor.byte()
-    if flags & 3 == 3 or flags >> 5:
+    if flags & 3 == 3 or flags >> 6:
         raise Malformed
     line = {"offset": offset, "time": time(frame.wall + cursor.zigzag())}
     if not frame.flags & 1:
         line["trusted"] = False
+    if flags & 0x20 and int.from_bytes(cursor.take(2), "little") == 0:
+        raise Malformed
     client, topic, properties = cursor.text(), cursor.text(), cursor.piece()
     line.update(topic=topic, client=client, qos=flags & 3)
     if flags & 4:
         line["retain"] = True
-    line["origin"] = ORIGINS[flags >> 3]
+    line["origin"] = ORIGINS[flags >> 3 & 3]
     line.update(read_properties(Cursor(properties)))
     payload = cursor.rest()
     try:

@@ -70,6 +70,12 @@ impl Daemon {
         command
     }
 
+    /// Its data directory.
+    #[must_use]
+    pub fn data(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
+    }
+
     /// Where devices connect.
     #[must_use]
     pub fn port(&self) -> u16 {

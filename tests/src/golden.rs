@@ -218,6 +218,7 @@ fn put_event(serial: u64, base: Timestamp, body: &mut Vec<u8>) {
         qos: [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce]
             [usize::from(serial.to_le_bytes()[0] % 3)],
         retain: serial.is_multiple_of(6),
+        packet_id: None,
         origin: match serial % 11 {
             0 => Origin::Source,
             1 => Origin::Rule,
@@ -252,7 +253,7 @@ fn plain(scribe: &mut Scribe) -> Result<()> {
         scribe.commit()?;
     }
     scribe.control(ControlKind::Cursor, b"a reader's own")?;
-    scribe.control(ControlKind::Released, b"")?;
+    scribe.control(ControlKind::Sessions, b"")?;
     scribe.events(2)?;
     scribe.commit()
 }

@@ -554,6 +554,7 @@ fn event(payload: &[u8], time: Timestamp) -> Event<'_> {
         qos: Qos::AtLeastOnce,
         retain: false,
         origin: Origin::Device,
+        packet_id: None,
         properties: Properties::NONE,
     }
 }

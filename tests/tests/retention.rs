@@ -68,6 +68,7 @@ impl Keeper {
             qos: Qos::AtLeastOnce,
             retain: false,
             origin: Origin::Device,
+            packet_id: None,
             properties: Properties::NONE,
         })
     }

@@ -75,6 +75,7 @@ fn event(payload: &[u8]) -> Event<'_> {
         qos: Qos::AtLeastOnce,
         retain: false,
         origin: Origin::Device,
+        packet_id: None,
         properties: Properties::default(),
     }
 }

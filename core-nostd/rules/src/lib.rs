@@ -14,7 +14,7 @@
 //!     topic: "plant/p1/telemetry",
 //!     payload: br#"{"motor":{"temp":71.5},"status":"ok"}"#,
 //!     # client: "c", time: Timestamp(0), qos: Qos::AtLeastOnce, retain: false,
-//!     # origin: Origin::Device, properties: Properties::default(),
+//!     # origin: Origin::Device, packet_id: None, properties: Properties::default(),
 //!     // ...
 //! };
 //! let (mut scratch, mut key) = (Scratch::new(), [0; 64]);

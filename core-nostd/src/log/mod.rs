@@ -110,8 +110,8 @@ pub enum ControlKind {
     Cursor = 4,
     /// Offsets that are lost (u64 first, u64 end, little endian). Kept by the log itself.
     Gap = 5,
-    /// Packet ids of QoS 2 that are free again.
-    Released = 6,
+    /// What became of MQTT sessions: their begin, subscriptions, and steps of QoS 2.
+    Sessions = 6,
     /// The oldest offset that is kept (u64, little endian). Kept by the log itself.
     Trimmed = 7,
 }
@@ -124,7 +124,7 @@ impl ControlKind {
         Self::Hint,
         Self::Cursor,
         Self::Gap,
-        Self::Released,
+        Self::Sessions,
         Self::Trimmed,
     ];
 

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! varint   length of what follows
-//! u8       flags: QoS (bits 0-1), RETAIN (bit 2), origin (bits 3-4), 0 (bits 5-7)
+//! u8       flags: QoS (bits 0-1), RETAIN (bit 2), origin (bits 3-4), packet id (bit 5), 0 (bits 6-7)
 //! zigzag   arrival time in ms, relative to the frame's wall time
+//! u16      packet identifier of a publish at QoS 2, little endian; only with bit 5
 //! varint   length of the client id,  its bytes (UTF-8)
 //! varint   length of the topic,      its bytes (UTF-8)
 //! varint   length of the properties, their bytes (MQTT 5.0, 2.2.2, without the length in front)
 //! …        the payload: all that is left
 //! ```
+
+use core::num::NonZeroU16;
 
 use super::{Event, Origin, Qos};
 use crate::properties::Properties;
@@ -16,6 +19,7 @@ use crate::time::Timestamp;
 use crate::varint;
 
 const RETAIN: u8 = 0b0000_0100;
+const PACKET_ID: u8 = 0b0010_0000;
 
 /// Bytes of the event as a record of a frame whose wall time is `base`.
 #[must_use]
@@ -27,6 +31,7 @@ pub fn encoded_len(event: &Event<'_>, base: Timestamp) -> usize {
 fn content_len(event: &Event<'_>, base: Timestamp) -> usize {
     let with_length = |bytes: &[u8]| varint::len(bytes.len() as u64) + bytes.len();
     1 + varint::len(delta(event, base))
+        + if event.packet_id.is_some() { 2 } else { 0 }
         + with_length(event.client.as_bytes())
         + with_length(event.topic.as_bytes())
         + with_length(event.properties.0)
@@ -44,8 +49,13 @@ const fn delta(event: &Event<'_>, base: Timestamp) -> u64 {
 pub fn encode(event: &Event<'_>, base: Timestamp, out: &mut [u8]) {
     let mut at = varint::put(content_len(event, base) as u64, out);
     out[at] = event.qos as u8 | if event.retain { RETAIN } else { 0 } | (event.origin as u8) << 3;
+    out[at] |= if event.packet_id.is_some() { PACKET_ID } else { 0 };
     at += 1;
     at += varint::put(delta(event, base), &mut out[at..]);
+    if let Some(packet_id) = event.packet_id {
+        out[at..at + 2].copy_from_slice(&packet_id.get().to_le_bytes());
+        at += 2;
+    }
     for bytes in [event.client.as_bytes(), event.topic.as_bytes(), event.properties.0] {
         at += varint::put(bytes.len() as u64, &mut out[at..]);
         out[at..at + bytes.len()].copy_from_slice(bytes);
@@ -63,6 +73,7 @@ pub fn decode<'a>(bytes: &mut &'a [u8], base: Timestamp) -> Option<Event<'a>> {
     let (&flags, after) = content.split_first()?;
     content = after;
     let delta = varint::unzigzag(varint::take(&mut content)?);
+    let packet_id = if flags & PACKET_ID == 0 { None } else { Some(packet_id(&mut content)?) };
     Some(Event {
         client: text(&mut content)?,
         topic: text(&mut content)?,
@@ -76,7 +87,8 @@ pub fn decode<'a>(bytes: &mut &'a [u8], base: Timestamp) -> Option<Event<'a>> {
             _ => return None,
         },
         retain: flags & RETAIN != 0,
-        origin: match flags >> 3 {
+        packet_id,
+        origin: match (flags & !PACKET_ID) >> 3 {
             0 => Origin::Device,
             1 => Origin::Source,
             2 => Origin::Downlink,
@@ -84,6 +96,12 @@ pub fn decode<'a>(bytes: &mut &'a [u8], base: Timestamp) -> Option<Event<'a>> {
             _ => return None,
         },
     })
+}
+
+fn packet_id(content: &mut &[u8]) -> Option<NonZeroU16> {
+    let (bytes, rest) = content.split_first_chunk()?;
+    *content = rest;
+    NonZeroU16::new(u16::from_le_bytes(*bytes))
 }
 
 fn piece<'a>(content: &mut &'a [u8]) -> Option<&'a [u8]> {
@@ -109,17 +127,25 @@ mod tests {
         qos: Qos::AtLeastOnce,
         retain: true,
         origin: Origin::Source,
+        packet_id: None,
         properties: Properties(&[0x01, 1]),
     };
 
     #[test]
     fn an_event_survives() {
-        for base in [Timestamp(1_800_000_000_200), Timestamp(0), Timestamp(i64::MAX)] {
+        let exactly_once =
+            Event { qos: Qos::ExactlyOnce, packet_id: NonZeroU16::new(0xABCD), ..EVENT };
+        for (base, event) in [
+            (Timestamp(1_800_000_000_200), EVENT),
+            (Timestamp(0), EVENT),
+            (Timestamp(i64::MAX), EVENT),
+            (Timestamp(0), exactly_once),
+        ] {
             let mut bytes = [0; 128];
-            let length = encoded_len(&EVENT, base);
-            encode(&EVENT, base, &mut bytes[..length]);
+            let length = encoded_len(&event, base);
+            encode(&event, base, &mut bytes[..length]);
             let mut rest = &bytes[..length];
-            assert_eq!(decode(&mut rest, base), Some(EVENT));
+            assert_eq!(decode(&mut rest, base), Some(event));
             assert!(rest.is_empty());
         }
     }

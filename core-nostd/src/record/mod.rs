@@ -4,6 +4,8 @@ mod encoding;
 
 pub use encoding::{decode, encode, encoded_len};
 
+use core::num::NonZeroU16;
+
 use crate::properties::Properties;
 use crate::time::Timestamp;
 
@@ -48,6 +50,8 @@ pub struct Event<'a> {
     pub retain: bool,
     /// Who brought it.
     pub origin: Origin,
+    /// Of a publish at QoS 2, the packet identifier: it tells a retransmission after a crash.
+    pub packet_id: Option<NonZeroU16>,
     /// MQTT 5 properties that travel with the event.
     pub properties: Properties<'a>,
 }

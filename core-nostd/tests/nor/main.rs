@@ -42,6 +42,7 @@ fn body(serial: u64) -> Vec<u8> {
         qos: Qos::AtLeastOnce,
         retain: false,
         origin: Origin::Device,
+        packet_id: None,
         properties: Properties::NONE,
     };
     let base = Timestamp(1_800_000_000_000);

@@ -46,6 +46,7 @@ fn event(payload: &[u8]) -> Event<'_> {
         qos: Qos::AtLeastOnce,
         retain: false,
         origin: Origin::Device,
+        packet_id: None,
         properties: Properties::NONE,
     }
 }

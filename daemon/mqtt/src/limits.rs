@@ -9,10 +9,15 @@ pub const PACKET_BYTES_MAX: u32 = 5 + 268_435_455;
 pub const PACKET_BYTES_DEFAULT: u32 = 256 * 1024;
 /// Publishes of one client that may wait for their PUBACK, unless the settings say otherwise.
 pub const UNACKED_MAX_DEFAULT: u16 = 1024;
-/// QoS 1 messages under way to one client, unless the settings or the client say less.
+/// Messages above QoS 0 under way to one client, unless the settings or the client say less.
 pub const IN_FLIGHT_MAX_DEFAULT: u16 = 128;
 /// Topic aliases that a client may set, unless the settings say otherwise.
 pub const TOPIC_ALIASES_DEFAULT: u16 = 16;
+/// Topic aliases that are used towards a client, if it takes as many.
+pub const TOPIC_ALIASES_OUT_MAX: usize = 16;
+/// For how long a session outlives its connection at most, unless the settings say otherwise, in
+/// seconds: 30 days.
+pub const SESSION_EXPIRY_S_DEFAULT: u32 = 30 * 24 * 3600;
 /// All topics behind the aliases of one client together, in bytes.
 pub const TOPIC_ALIAS_BYTES_MAX: usize = 16 * 1024;
 /// From the opening of a connection to its CONNECT and the answer to it, in milliseconds.

@@ -14,6 +14,7 @@ pub mod network;
 pub mod oidc;
 pub mod secrets;
 pub mod segments;
+pub mod sessions;
 pub mod signals;
 pub mod threads;
 pub mod tls;

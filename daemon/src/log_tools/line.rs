@@ -148,7 +148,7 @@ impl ControlLine {
             ControlKind::Hint => "hint",
             ControlKind::Cursor => "cursor",
             ControlKind::Gap => "gap",
-            ControlKind::Released => "released",
+            ControlKind::Sessions => "sessions",
             ControlKind::Trimmed => "trimmed",
         };
         Self { control: name, at: control.at.0, body_hex: hex(control.body) }

@@ -127,6 +127,7 @@ mod tests {
             qos: Qos::AtLeastOnce,
             retain: false,
             origin: Origin::Device,
+            packet_id: None,
             properties: Properties(properties),
         }
     }

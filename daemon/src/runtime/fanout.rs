@@ -1,57 +1,148 @@
 //! Hands durable events to those who subscribed to their topics.
 //!
-//! A reader of the log like any other, so a slow moment costs no memory and loses nothing; what a
-//! slow subscriber loses is decided at its outbox. While nobody listens it reads nothing.
+//! A reader of the log like any other, so a slow moment costs no memory and loses nothing. A client
+//! that is slower than its mailbox is large, or that comes back, is served by a second reader from
+//! where it stands until it has caught up. While nobody listens nothing is read.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tributary_core::Offset;
-use tributary_core::log::{Item, Reader};
+use tributary_core::log::{End, Item, ReadMedia, Reader};
 
-use super::hub::Hub;
+use super::hub::{Hub, Work};
 use crate::io::crc::crc32c;
 use crate::io::segments::SegmentReader;
 
 /// Bytes read from the log at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Runs until `durable` has no sender any more. Reading may block: give it a thread of its own.
-pub(super) async fn run(log: SegmentReader, hub: Arc<Hub>, mut durable: watch::Receiver<Offset>) {
-    let mut reader = Reader::new(Offset(0), crc32c);
-    let mut buffer = Vec::new();
-    let mut heard = false;
-    loop {
-        if !heard {
-            reader.seek(hub.audience().await);
-            buffer.resize(CHUNK_BYTES, 0);
+/// Both readers.
+pub struct Fanout {
+    hub: Arc<Hub>,
+    live: Reader,
+    behind: Reader,
+    buffer: Vec<u8>,
+}
+
+impl Fanout {
+    /// Nothing was read yet.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>) -> Self {
+        let reader = || Reader::new(Offset(0), crc32c);
+        Self { hub, live: reader(), behind: reader(), buffer: Vec::new() }
+    }
+
+    /// Hands out what is durable, and serves one of those who lag behind. Whether there is more to
+    /// do at once.
+    pub fn turn<M: ReadMedia>(&mut self, media: &M, end: End) -> bool {
+        if let Some(from) = self.hub.take_heard_from() {
+            self.live.seek(from);
         }
-        durable.mark_unchanged();
-        let end = log.end();
+        if self.hub.is_anyone_live() {
+            self.read_live(media, end);
+        }
+        let Some(work) = self.hub.next_work() else {
+            self.buffer = Vec::new();
+            return false;
+        };
+        self.buffer.resize(CHUNK_BYTES, 0);
+        match work.again {
+            Some(_) => self.read_again(media, end, &work),
+            None => self.read_behind(media, end, &work),
+        }
+        true
+    }
+
+    fn read_live<M: ReadMedia>(&mut self, media: &M, end: End) {
+        self.buffer.resize(CHUNK_BYTES, 0);
         loop {
-            match reader.read(&log, end, &mut buffer) {
+            match self.live.read(media, end, &mut self.buffer) {
                 Ok(None) => break,
-                Ok(Some(chunk)) => chunk.for_each(|item| distribute(&hub, item)),
+                Ok(Some(chunk)) => {
+                    for item in chunk {
+                        if let Item::Events(frame) = item {
+                            let age = frame.clock().age;
+                            for (offset, event) in frame {
+                                self.hub.distribute(offset, &event, age);
+                            }
+                        }
+                    }
+                }
                 Err(error) => {
-                    let at = reader.next_offset();
+                    let at = self.live.next_offset();
                     tracing::error!(%at, %error, "subscribers miss events that cannot be read");
-                    reader.seek(end.offset);
+                    self.live.seek(end.offset);
                     break;
                 }
             }
         }
-        heard = hub.is_anyone_listening();
-        if heard && durable.changed().await.is_err() {
-            return;
+        self.hub.set_position(self.live.next_offset().max(end.offset));
+    }
+
+    /// Finds one message again.
+    fn read_again<M: ReadMedia>(&mut self, media: &M, end: End, work: &Work) {
+        self.behind.seek(work.from);
+        if let Ok(Some(chunk)) = self.behind.read(media, end, &mut self.buffer) {
+            for item in chunk {
+                let Item::Events(mut frame) = item else { continue };
+                let age = frame.clock().age;
+                if let Some((offset, event)) = frame.next()
+                    && offset == work.from
+                {
+                    return self.hub.send_again(work, Some((&event, age)));
+                }
+            }
         }
+        self.hub.send_again(work, None);
+    }
+
+    /// Reads on for somebody who lags behind.
+    fn read_behind<M: ReadMedia>(&mut self, media: &M, end: End, work: &Work) {
+        self.behind.seek(work.from);
+        let mut next = work.from;
+        match self.behind.read(media, end, &mut self.buffer) {
+            Ok(None) => next = next.max(end.offset),
+            Ok(Some(chunk)) => {
+                'chunk: for item in chunk {
+                    match item {
+                        Item::Events(frame) => {
+                            let age = frame.clock().age;
+                            for (offset, event) in frame {
+                                if !self.hub.catch_up(work, offset, &event, age) {
+                                    next = offset;
+                                    break 'chunk;
+                                }
+                                next = offset.plus(1);
+                            }
+                        }
+                        Item::Gap { range, .. } if !range.is_empty() => {
+                            self.hub.note_missed(work, &range);
+                            next = range.end;
+                        }
+                        Item::Gap { .. } | Item::Control(_) => {}
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(at = %work.from, %error, "a session misses events");
+                next = end.offset;
+            }
+        }
+        self.hub.caught_up(work, next, end.offset);
     }
 }
 
-fn distribute(hub: &Hub, item: Item<'_>) {
-    if let Item::Events(frame) = item {
-        let clock = frame.clock();
-        for (_, event) in frame {
-            hub.distribute(&event, clock.age);
+/// Runs until `durable` has no sender any more. Reading may block: give it a thread of its own.
+pub(super) async fn run(log: SegmentReader, hub: Arc<Hub>, mut durable: watch::Receiver<Offset>) {
+    let mut fanout = Fanout::new(Arc::clone(&hub));
+    loop {
+        durable.mark_unchanged();
+        while fanout.turn(&log, log.end()) {}
+        let live = hub.is_anyone_live();
+        tokio::select! {
+            () = hub.work() => {}
+            changed = durable.changed(), if live => if changed.is_err() { return },
         }
     }
 }

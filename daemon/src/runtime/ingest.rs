@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use core::time::Duration;
 
 use super::retention::Positions;
+use super::sessions::{Batch, Change};
 use crate::sync::lock;
 use tokio::sync::{Notify, oneshot};
 use tributary_core::Offset;
@@ -107,6 +108,9 @@ struct State {
     next: Offset,
     spare: Vec<Body>,
     closed: Option<Closed>,
+    /// Changes of sessions for the next commit.
+    changes: Option<Batch>,
+    next_change: u64,
 }
 
 /// Shared by the connections (in) and the log thread (out).
@@ -114,6 +118,9 @@ pub struct Ingest {
     state: Mutex<State>,
     work: Condvar,
     durable: AtomicU64,
+    /// The last change of a session that was appended, and the last that is durable.
+    appended_change: Arc<AtomicU64>,
+    durable_change: AtomicU64,
     space: Notify,
     positions: Positions,
     refused: AtomicU64,
@@ -131,9 +138,13 @@ impl Ingest {
                 next,
                 spare: Vec::new(),
                 closed: None,
+                changes: None,
+                next_change: 1,
             }),
             work: Condvar::new(),
             durable: AtomicU64::new(next.0),
+            appended_change: Arc::default(),
+            durable_change: AtomicU64::new(0),
             space: Notify::new(),
             positions: Positions::default(),
             refused: AtomicU64::new(0),
@@ -149,6 +160,16 @@ impl Ingest {
     /// Everything below this offset survives a power cut.
     pub fn durable(&self) -> Offset {
         Offset(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The changes of sessions go on with this number.
+    pub fn number_changes_from(&self, next: u64) {
+        self.lock().next_change = next.max(1);
+    }
+
+    /// Changes of sessions up to this number survive a power cut.
+    pub fn durable_change(&self) -> u64 {
+        self.durable_change.load(Ordering::Acquire)
     }
 
     /// Follows the durable end.
@@ -233,12 +254,16 @@ impl Ingest {
 
     /// For who commits: takes all that waits.
     pub fn take(&self) -> Taken {
-        core::mem::take(&mut self.lock().taken)
+        let mut state = self.lock();
+        state.changes = None;
+        core::mem::take(&mut state.taken)
     }
 
     /// For who commits: everything below `end` is durable; what was taken has served.
     pub fn committed(&self, end: Offset, taken: Taken) {
         self.durable.store(end.0, Ordering::Release);
+        let appended = self.appended_change.load(Ordering::Acquire);
+        self.durable_change.store(appended, Ordering::Release);
         let mut state = self.lock();
         for mut body in taken.bodies {
             state.bytes -= body.bytes.len();
@@ -301,11 +326,34 @@ impl Desk<'_> {
         Ok(offset)
     }
 
-    /// Has `waiter` told when all that was left here is durable.
+    /// Leaves a change of a client's session, that holds from the next event on; its number. It
+    /// becomes durable soon, and at once if the log thread is woken for it.
+    pub fn change(&mut self, client: &str, change: &Change<'_>) -> u64 {
+        let state = &mut *self.state;
+        let open = state.changes.take().filter(|batch| !batch.is_full());
+        let batch = open.unwrap_or_else(|| {
+            let batch = Batch::new(state.next_change);
+            // Who waits is told with the events.
+            let (done, _) = oneshot::channel();
+            let body = batch.body(&self.ingest.appended_change);
+            state.taken.controls.push(ControlRequest { kind: ControlKind::Sessions, body, done });
+            batch
+        });
+        let number = batch.push(client, state.next.0, change);
+        state.next_change = number + 1;
+        state.changes = Some(batch);
+        number
+    }
+
+    /// The next offset to be given out.
+    #[must_use]
+    pub fn next(&self) -> Offset {
+        self.state.next
+    }
+
+    /// Has `waiter` told when all that was left so far is durable.
     pub fn wake(&mut self, waiter: &Arc<Notify>) {
-        if self.left > 0 {
-            self.state.taken.waiting.push(Arc::clone(waiter));
-        }
+        self.state.taken.waiting.push(Arc::clone(waiter));
     }
 
     /// Goes without waking the log thread: who asks has it woken, or commits. Tells how many events
@@ -339,6 +387,7 @@ mod tests {
             qos: Qos::AtLeastOnce,
             retain: false,
             origin: Origin::Device,
+            packet_id: None,
             properties: Properties::NONE,
         }
     }

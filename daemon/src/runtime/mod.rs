@@ -3,19 +3,24 @@
 mod answers;
 pub mod clock;
 pub mod committer;
+mod delivering;
 pub mod dialogue;
-mod fanout;
+pub mod fanout;
+mod folding;
 pub mod hint;
 pub mod hub;
 pub mod ingest;
+pub mod keeper;
 mod lanes;
 pub mod opening;
 pub mod retention;
 pub mod routing;
 pub mod scrub;
 mod server;
+pub mod sessions;
 pub mod snapshot;
 pub mod status;
+mod system;
 mod tail;
 pub mod writer;
 

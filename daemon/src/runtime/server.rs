@@ -19,8 +19,10 @@ use super::answers::{Constants, Daemon};
 use super::committer::Committer;
 use super::dialogue::Shared;
 use super::fanout;
+use super::folding::Folding;
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
+use super::keeper;
 use super::lanes::Lanes;
 use super::opening::{self, Opened, Recovered};
 use super::retention::Policy;
@@ -77,6 +79,9 @@ struct Server {
     listeners: Vec<SocketAddr>,
     daemon: Arc<Daemon>,
     lanes: Lanes,
+    shared: Arc<Shared>,
+    fold: Mutex<Option<JoinHandle<()>>>,
+    fold_stop: watch::Sender<bool>,
     writer: Mutex<Option<JoinHandle<()>>>,
     stop: watch::Sender<bool>,
 }
@@ -99,6 +104,7 @@ impl Server {
         let damage = Arc::new(damage);
         let Recovered { log, snapshot, clocks, .. } = recovered;
         let (generation, table) = (log.generation(), opening::table_of(&snapshot)?);
+        let id = log.id();
         let hints = Lane::ALL.map(|lane| Arc::new(Mutex::new(snapshot.hint(lane.name()))));
         let ingest = Arc::new(Ingest::new(log.next_offset()));
         let clocks = Arc::new(Mutex::new(clocks));
@@ -106,6 +112,8 @@ impl Server {
         let policy = Policy { max_age: config.log.max_age, when_full: config.log.when_full };
         let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, policy);
         let hub = Arc::new(Hub::default());
+        let age = lock(&clocks).now(clock::moment()).age;
+        let folding = Folding::restore(config, id, reader.clone(), (&ingest, &hub, age))?;
         let mut sockets = Vec::new();
         for address in &config.listeners {
             let socket = mqtt::listen(*address).map_err(|error| {
@@ -133,11 +141,24 @@ impl Server {
         let writer = threads::spawn("log", move || log_thread.run())?;
         scrub::start(reader.clone(), damage)?;
         spawn_async("fan-out", fanout::run(reader, hub, ingest.follow()))?;
+        let shared = Arc::new(Shared {
+            ingest,
+            hub: Arc::clone(&daemon.hub),
+            clocks: Arc::clone(&daemon.clocks),
+            settings: MqttSettings::default(),
+        });
+        tokio::spawn(keeper::run(Arc::clone(&shared)));
+        let fold_stop = watch::Sender::new(false);
+        let fold = folding.run(shared.ingest.follow(), fold_stop.subscribe());
+        let fold = Mutex::new(Some(spawn_async("sessions", fold)?));
         let server = Self {
             path,
             listeners,
             daemon,
             lanes: Lanes::new(hints, generation, generations),
+            shared,
+            fold,
+            fold_stop,
             writer: Mutex::new(Some(writer)),
             stop: watch::Sender::new(false),
         };
@@ -148,12 +169,7 @@ impl Server {
     fn open(&self, doors: Doors) {
         let Doors { control, listeners, committer } = doors;
         tokio::spawn(control::serve(control, Arc::clone(&self.daemon), self.stop.subscribe()));
-        let shared = Arc::new(Shared {
-            ingest: Arc::clone(&self.daemon.ingest),
-            hub: Arc::clone(&self.daemon.hub),
-            clocks: Arc::clone(&self.daemon.clocks),
-            settings: MqttSettings::default(),
-        });
+        let shared = Arc::clone(&self.shared);
         let places = mqtt::places();
         for listener in listeners {
             let inside = Inside { shared: Arc::clone(&shared), committer: Arc::clone(&committer) };
@@ -198,6 +214,11 @@ impl Server {
         if let Some(writer) = writer {
             join(writer).await;
         }
+        self.fold_stop.send_replace(true);
+        let fold = lock(&self.fold).take();
+        if let Some(fold) = fold {
+            join(fold).await;
+        }
         tracing::info!(durable = self.daemon.ingest.durable().0, "stopped");
         Ok(())
     }
@@ -206,7 +227,7 @@ impl Server {
     async fn farewell(&self) {
         self.daemon.hub.shut_down();
         let started = clock::now();
-        while self.daemon.hub.connections() > 0
+        while self.daemon.hub.connections() + self.daemon.hub.wills() > 0
             && u128::from(clock::now().ms_since(started)) < FAREWELL.as_millis()
         {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -105,6 +105,7 @@ fn event(payload: &[u8]) -> tributary_core::record::Event<'_> {
         qos: Qos::AtLeastOnce,
         retain: false,
         origin: Origin::Device,
+        packet_id: None,
         properties: tributary_core::properties::Properties::NONE,
     }
 }

@@ -362,8 +362,8 @@ impl Conversation {
     }
 
     /// The device is gone.
-    pub(super) fn leave(mut self) {
-        assert!(self.dialogue.leave().is_none(), "no device has a will");
+    pub(super) fn leave(mut self, moment: Moment) {
+        self.dialogue.leave(moment);
     }
 }
 

@@ -83,10 +83,11 @@ impl World {
     }
 
     fn leave(&mut self, gateway: usize, wire: u64) {
+        let moment = self.gateways[gateway].moment(self.now);
         if let Some(process) = &mut self.gateways[gateway].process
             && let Some(conversation) = process.conversations.remove(&wire)
         {
-            conversation.leave();
+            conversation.leave(moment);
         }
     }
 

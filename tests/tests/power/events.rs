@@ -18,6 +18,7 @@ pub fn encode_event(number: u64, payload_bytes: usize, base: Timestamp, body: &m
         qos: Qos::AtLeastOnce,
         retain: false,
         origin: Origin::Device,
+        packet_id: None,
         properties: Properties::NONE,
     };
     let begin = body.len();

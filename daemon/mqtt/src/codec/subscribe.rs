@@ -198,6 +198,18 @@ pub(super) fn check_filter(filter: &str) -> Result<(), Malformed> {
 }
 
 impl Options {
+    /// As one byte, for keeping them.
+    #[must_use]
+    pub const fn to_byte(self) -> u8 {
+        self.byte(Version::V5)
+    }
+
+    /// What [`Options::to_byte`] gave.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::decode(Version::V5, byte).ok()
+    }
+
     fn decode(version: Version, byte: u8) -> Result<Self, Malformed> {
         let qos = match byte & 0b11 {
             0 => Qos::AtMostOnce,

@@ -5,9 +5,8 @@ use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroU32};
 
 use tributary_core::limits::{CLIENT_ID_BYTES_MAX, PROPERTIES_BYTES_MAX};
-use tributary_core::record::Qos;
 
-use super::{Settings, Will};
+use super::{Kept, Settings, Will};
 use crate::codec::Version;
 use crate::codec::connack::{ConnAck, connack_reason};
 use crate::codec::connect::{Connect, LastWill};
@@ -24,7 +23,20 @@ pub(super) struct Wishes {
     pub(super) session_expiry_s: u32,
     pub(super) receive_maximum: Option<NonZeroU16>,
     pub(super) packet_bytes_max: u32,
+    pub(super) topic_alias_max: u16,
     pub(super) will: Option<Box<Will>>,
+}
+
+/// How a client is welcomed.
+#[derive(Debug, Default)]
+pub struct Welcome<'a> {
+    /// Its identifier if it came without one, unique among the clients and of at most
+    /// [`limits::ASSIGNED_ID_BYTES_MAX`] bytes.
+    pub assigned: Option<&'a str>,
+    /// What is left of its session from before, if there is one.
+    pub kept: Option<Kept>,
+    /// The session outlives the connection: steps of QoS 2 wait until they are durable.
+    pub lasting: bool,
 }
 
 impl Wishes {
@@ -33,15 +45,21 @@ impl Wishes {
         let mut wishes = Self {
             version: connect.version,
             keep_alive_s: connect.keep_alive_s,
-            session_expiry_s: 0,
+            session_expiry_s: match (connect.version, connect.clean_start) {
+                // Until the client begins a new one (3.1.1, 3.1.2.4).
+                (Version::V311, false) => u32::MAX,
+                _ => 0,
+            },
             receive_maximum: None,
             packet_bytes_max: limits::PACKET_BYTES_MAX,
+            topic_alias_max: 0,
             will: None,
         };
         for property in connect.properties.iter() {
             match property {
                 Property::SessionExpiry(seconds) => wishes.session_expiry_s = seconds,
                 Property::ReceiveMaximum(maximum) => wishes.receive_maximum = Some(maximum),
+                Property::TopicAliasMaximum(maximum) => wishes.topic_alias_max = maximum,
                 Property::MaximumPacketSize(bytes) => wishes.packet_bytes_max = bytes.get(),
                 Property::AuthenticationMethod(_) => {
                     return Err(Malformed::new(Reason::BadAuthenticationMethod, "MQTT-4.12.0-1"));
@@ -51,7 +69,7 @@ impl Wishes {
         }
         check_client_id(connect)?;
         if let Some(will) = &connect.will {
-            check_will(will, connect.version)?;
+            check_will(will)?;
             wishes.will = Some(Box::new(Will::new(will)));
         }
         if wishes.packet_bytes_max < limits::CLIENT_PACKET_BYTES_MIN {
@@ -67,11 +85,11 @@ impl Wishes {
         if self.version == Version::V5 && max != 0 && is_above { max } else { self.keep_alive_s }
     }
 
-    /// Appends the CONNACK that welcomes the client. What is not served is announced.
+    /// Appends the CONNACK that welcomes the client.
     pub(super) fn encode_welcome(
         &self,
         settings: &Settings,
-        assigned: Option<&str>,
+        (assigned, session_present): (Option<&str>, bool),
         out: &mut Vec<u8>,
     ) {
         let mut bytes = Vec::new();
@@ -81,7 +99,7 @@ impl Wishes {
         let properties = Properties::new(Carrier::ConnAck, &bytes)
             .expect("each property above belongs to CONNACK and stands there once");
         let reason = Reason::Success;
-        ConnAck { session_present: false, reason, properties }.encode(self.version, out);
+        ConnAck { session_present, reason, properties }.encode(self.version, out);
     }
 
     fn announce(
@@ -90,12 +108,10 @@ impl Wishes {
         assigned: Option<&str>,
         mut say: impl FnMut(Property<'_>),
     ) {
-        if self.session_expiry_s != 0 {
-            say(Property::SessionExpiry(0));
+        if self.session_expiry_s > settings.session_expiry_max_s {
+            say(Property::SessionExpiry(settings.session_expiry_max_s));
         }
         say(Property::ReceiveMaximum(settings.unacked_max));
-        say(Property::MaximumQos1(true));
-        say(Property::RetainAvailable(false));
         if let Some(bytes) = NonZeroU32::new(settings.packet_bytes_max) {
             say(Property::MaximumPacketSize(bytes));
         }
@@ -105,7 +121,6 @@ impl Wishes {
         if settings.topic_alias_max != 0 {
             say(Property::TopicAliasMaximum(settings.topic_alias_max));
         }
-        say(Property::SharedSubscriptionAvailable(false));
         let keep_alive_s = self.granted_keep_alive_s(settings);
         if keep_alive_s != self.keep_alive_s {
             say(Property::ServerKeepAlive(keep_alive_s));
@@ -125,15 +140,7 @@ fn check_client_id(connect: &Connect<'_>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// A 3.1.1 client cannot know what is not served. Its will is published as an event like any
-/// other, whatever its quality of service and RETAIN.
-fn check_will(will: &LastWill<'_>, version: Version) -> Result<(), Malformed> {
-    if version == Version::V5 && will.qos == Qos::ExactlyOnce {
-        return Err(Malformed::new(Reason::QosNotSupported, "MQTT-3.2.2-12"));
-    }
-    if version == Version::V5 && will.retain {
-        return Err(Malformed::new(Reason::RetainNotSupported, "MQTT-3.2.2-13"));
-    }
+fn check_will(will: &LastWill<'_>) -> Result<(), Malformed> {
     if will.properties.bytes().len() > PROPERTIES_BYTES_MAX {
         return Err(Malformed::new(Reason::PacketTooLarge, "3.1.3.2"));
     }

@@ -73,8 +73,9 @@ impl Session {
 
     /// What to publish now that the connection has ended, however it did; once.
     pub fn take_will(&mut self) -> Option<Will> {
+        let was_welcome = !matches!(self.stage, Stage::Opened | Stage::Deciding(_));
         self.stage = Stage::Closed;
-        self.will.take().map(|will| will.of(&self.client_id))
+        self.will.take().filter(|_| was_welcome).map(|will| will.of(&self.client_id))
     }
 
     /// Ends the connection. An MQTT 5 client that was welcomed is told why (MQTT-3.14.0-1).

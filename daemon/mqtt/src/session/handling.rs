@@ -2,22 +2,21 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::num::NonZeroU32;
 
 use tributary_core::limits::{PAYLOAD_BYTES_MAX, PROPERTIES_BYTES_MAX};
 use tributary_core::record::Qos;
 use tributary_core::time::Instant;
 
 use super::connecting::{self, Wishes};
+use super::inbound::Arrival;
 use super::{Close, Effect, Session, Stage, Step, inbound};
-use crate::codec::ack::Ack;
 use crate::codec::connect::{Connect, announced_version};
 use crate::codec::disconnect::Disconnect;
 use crate::codec::malformed::Malformed;
-use crate::codec::property::{Properties, Property};
+use crate::codec::property::Property;
 use crate::codec::publish::Publish;
 use crate::codec::reason::Reason;
-use crate::codec::subscribe::{Options, Request, suback_reason};
+use crate::codec::subscribe::suback_reason;
 use crate::codec::{Decoded, Packet, Version, decode};
 use crate::subscriptions::Subscription;
 
@@ -78,13 +77,13 @@ impl Session {
     ) -> Result<Effect<'a>, Malformed> {
         match packet {
             Packet::Publish(publish) => self.handle_publish(publish),
-            Packet::PubAck(ack) if self.outbound.handle_puback(ack.packet_id) => {
-                Ok(Effect::Acknowledged)
-            }
-            Packet::PubAck(_) => Ok(Effect::None),
-            Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) => {
-                self.handle_exactly_once(packet, out)
-            }
+            Packet::PubAck(ack) => Ok(match self.outbound.handle_puback(ack.packet_id) {
+                Some(over) => Effect::Acknowledged(over),
+                None => Effect::None,
+            }),
+            Packet::PubRec(ack) => Ok(self.handle_pubrec(ack, out)),
+            Packet::PubRel(ack) => Ok(self.handle_pubrel(ack.packet_id, out)),
+            Packet::PubComp(ack) => Ok(self.handle_pubcomp(ack.packet_id)),
             Packet::Subscribe(subscribe) => {
                 self.check_answer(subscribe.requests.iter().count())?;
                 Ok(Effect::Subscribe(subscribe))
@@ -113,8 +112,11 @@ impl Session {
     fn handle_connect<'a>(&mut self, connect: Connect<'a>, out: &mut Vec<u8>) -> Effect<'a> {
         self.version = connect.version;
         match Wishes::new(&connect) {
-            Ok(wishes) => {
+            Ok(mut wishes) => {
                 self.client_id = connect.client_id.into();
+                self.expiry_asked_s = wishes.session_expiry_s;
+                self.expiry_s = wishes.session_expiry_s.min(self.settings.session_expiry_max_s);
+                self.will = wishes.will.take().map(|will| Box::new(will.of(connect.client_id)));
                 self.stage = Stage::Deciding(Box::new(wishes));
                 Effect::Connect(connect)
             }
@@ -127,29 +129,29 @@ impl Session {
     }
 
     fn handle_publish<'a>(&mut self, publish: Publish<'a>) -> Result<Effect<'a>, Malformed> {
-        if publish.delivery.qos() == Qos::ExactlyOnce {
-            return Err(Malformed::new(Reason::QosNotSupported, "MQTT-3.2.2-11"));
-        }
         if self.version == Version::V5 {
             self.check_publish(&publish)?;
         }
         if publish.payload.len() > PAYLOAD_BYTES_MAX {
             return Err(Malformed::new(Reason::PacketTooLarge, "MQTT-3.2.2-15"));
         }
-        if let Some(packet_id) = publish.delivery.packet_id() {
-            if self.is_unacked_full() {
-                return Err(Malformed::new(Reason::ReceiveMaximumExceeded, "MQTT-3.3.4-7"));
-            }
-            self.unacked.handle_published(packet_id);
+        let Some(packet_id) = publish.delivery.packet_id() else {
+            return Ok(Effect::Publish(publish));
+        };
+        let exactly_once = publish.delivery.qos() == Qos::ExactlyOnce;
+        let again = exactly_once && self.unacked.arrival(packet_id) == Arrival::Again;
+        if self.version == Version::V5 && self.is_unacked_full() && !again {
+            return Err(Malformed::new(Reason::ReceiveMaximumExceeded, "MQTT-3.3.4-7"));
         }
+        if exactly_once {
+            return self.handle_exactly_once(packet_id, publish);
+        }
+        self.unacked.handle_published(packet_id);
         Ok(Effect::Publish(publish))
     }
 
     /// What only MQTT 5 can say, and what it was told in the CONNACK.
     fn check_publish(&mut self, publish: &Publish<'_>) -> Result<(), Malformed> {
-        if publish.retain {
-            return Err(Malformed::new(Reason::RetainNotSupported, "MQTT-3.2.2-14"));
-        }
         if publish.properties.bytes().len() > PROPERTIES_BYTES_MAX {
             return Err(Malformed::new(Reason::PacketTooLarge, "MQTT-3.2.2-15"));
         }
@@ -167,29 +169,6 @@ impl Session {
         }
     }
 
-    /// Steps of a QoS 2 delivery that this server never began: MQTT 5 says that it does not know
-    /// the identifier, 3.1.1 cannot.
-    fn handle_exactly_once(
-        &self,
-        packet: Packet<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<Effect<'static>, Malformed> {
-        if self.version == Version::V311 {
-            return Err(Malformed::new(Reason::QosNotSupported, "4.3.3"));
-        }
-        let (reason, properties) = (Reason::PacketIdNotFound, Properties::NONE);
-        match packet {
-            Packet::PubRel(Ack { packet_id, .. }) => {
-                Packet::PubComp(Ack { packet_id, reason, properties }).encode(self.version, out);
-            }
-            Packet::PubRec(Ack { packet_id, .. }) => {
-                Packet::PubRel(Ack { packet_id, reason, properties }).encode(self.version, out);
-            }
-            _ => {}
-        }
-        Ok(Effect::None)
-    }
-
     fn handle_disconnect(
         &mut self,
         disconnect: Disconnect<'_>,
@@ -200,6 +179,9 @@ impl Session {
                     return Err(Malformed::protocol("3.14.2.2.2"));
                 }
                 Property::ServerReference(_) => return Err(Malformed::protocol("3.14.2.2.5")),
+                Property::SessionExpiry(seconds) => {
+                    self.expiry_s = seconds.min(self.settings.session_expiry_max_s);
+                }
                 _ => {}
             }
         }
@@ -219,18 +201,6 @@ impl Session {
         }
         Ok(())
     }
-}
-
-/// What can be granted for a request: at most QoS 1, and no shared subscriptions.
-pub(super) fn grant(
-    request: &Request<'_>,
-    identifier: Option<NonZeroU32>,
-) -> Result<Subscription, Reason> {
-    if request.is_shared() {
-        return Err(Reason::SharedSubscriptionsNotSupported);
-    }
-    let qos = request.options.qos.min(Qos::AtLeastOnce);
-    Ok(Subscription { options: Options { qos, ..request.options }, identifier })
 }
 
 /// The answer as SUBACK spells it.

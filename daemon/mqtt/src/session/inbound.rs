@@ -1,11 +1,13 @@
-//! What a client has published and waits to see acknowledged, and the topics behind its aliases.
+//! What a client has published and waits to see acknowledged, the identifiers of QoS 2 that it has
+//! not released, and the topics behind its aliases.
 //!
 //! Invariants: the acknowledgements leave in the order in which the publishes came
-//! (MQTT-4.6.0-2), each after its event is durable; what is undecided is younger than what is
-//! decided.
+//! (MQTT-4.6.0-2, MQTT-4.6.0-3), each after its event is durable; what is undecided is younger than
+//! what is decided; between a PUBLISH at QoS 2 and its PUBREL no second one with its identifier
+//! becomes an event (MQTT-4.3.3-10).
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
@@ -15,64 +17,172 @@ use crate::codec::malformed::Malformed;
 use crate::codec::reason::Reason;
 use crate::limits;
 
-/// Publishes above QoS 0 whose PUBACK has not left, oldest first.
+/// Publishes above QoS 0 whose PUBACK or PUBREC has not left, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Unacked {
     queue: VecDeque<Entry>,
     /// So many at the back still wait for the log's answer.
     undecided: usize,
+    /// So many are of QoS 1.
+    at_least_once: usize,
+    /// QoS 2: identifiers that the client has not released, or that it waits to see free again.
+    received: BTreeMap<NonZeroU16, Release>,
+}
+
+/// How far the release of an identifier has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Release {
+    /// The PUBLISH has come.
+    None,
+    /// The PUBREL has come: the PUBCOMP waits.
+    UnderWay,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Entry {
-    Undecided { packet_id: NonZeroU16 },
-    Appended { packet_id: NonZeroU16, offset: Offset },
-    Refused { packet_id: NonZeroU16, reason: Reason },
+struct Entry {
+    packet_id: NonZeroU16,
+    exactly_once: bool,
+    answer: Answer,
 }
 
-const _: () = assert!(size_of::<Entry>() <= 16, "1024 of them wait for a slow disk in 16 KiB");
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Undecided,
+    Appended(Offset),
+    Refused(Reason),
+}
+
+const _: () = assert!(size_of::<Entry>() <= 24, "1024 of them wait for a slow disk in 24 KiB");
+
+/// An acknowledgement that may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Acknowledgement {
+    pub(super) packet_id: NonZeroU16,
+    /// PUBREC, else PUBACK.
+    pub(super) exactly_once: bool,
+    pub(super) reason: Reason,
+}
+
+/// What a PUBLISH at QoS 2 is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// A message.
+    New,
+    /// The same message once more.
+    Again,
+    /// Its identifier is not free yet: the client did not wait for the PUBCOMP.
+    InUse,
+}
 
 impl Unacked {
+    /// Acknowledgements that wait.
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// A publish was handed to the driver.
+    /// Publishes under way as the client counts them (MQTT 5.0, 4.9).
+    pub(super) fn under_way(&self) -> usize {
+        self.at_least_once + self.received.len()
+    }
+
+    /// A publish at QoS 1 was handed to the driver.
     pub(super) fn handle_published(&mut self, packet_id: NonZeroU16) {
-        self.queue.push_back(Entry::Undecided { packet_id });
+        self.at_least_once += 1;
+        self.push(packet_id, false, Answer::Undecided);
         self.undecided += 1;
+    }
+
+    /// What a publish at QoS 2 is.
+    pub(super) fn arrival(&self, packet_id: NonZeroU16) -> Arrival {
+        match self.received.get(&packet_id) {
+            None => Arrival::New,
+            Some(Release::None) => Arrival::Again,
+            Some(Release::UnderWay) => Arrival::InUse,
+        }
+    }
+
+    /// A new one was handed to the driver.
+    pub(super) fn handle_received(&mut self, packet_id: NonZeroU16) {
+        self.received.insert(packet_id, Release::None);
+        self.push(packet_id, true, Answer::Undecided);
+        self.undecided += 1;
+    }
+
+    /// One has come again: its PUBREC leaves again, unless the first still waits.
+    pub(super) fn handle_received_again(&mut self, packet_id: NonZeroU16) {
+        let waits = |entry: &Entry| entry.exactly_once && entry.packet_id == packet_id;
+        if !self.queue.iter().any(waits) {
+            let decided = self.queue.len() - self.undecided;
+            let answer = Answer::Appended(Offset(0));
+            self.queue.insert(decided, Entry { packet_id, exactly_once: true, answer });
+        }
+    }
+
+    /// The client releases an identifier: whether it was there and is not released yet.
+    pub(super) fn handle_release(&mut self, packet_id: NonZeroU16) -> Option<bool> {
+        let release = self.received.get_mut(&packet_id)?;
+        let first = *release == Release::None;
+        *release = Release::UnderWay;
+        Some(first)
+    }
+
+    /// The identifier is free again.
+    pub(super) fn handle_completed(&mut self, packet_id: NonZeroU16) {
+        self.received.remove(&packet_id);
+    }
+
+    /// The identifiers that are not released: what the session remembers.
+    pub(super) fn unreleased(&self) -> Vec<NonZeroU16> {
+        let kept = self.received.iter().filter(|(_, release)| **release == Release::None);
+        kept.map(|(packet_id, _)| *packet_id).collect()
+    }
+
+    /// Goes on with what the session remembers.
+    pub(super) fn resume(&mut self, unreleased: &[NonZeroU16]) {
+        self.received = unreleased.iter().map(|&packet_id| (packet_id, Release::None)).collect();
     }
 
     /// The oldest undecided publish is in the log.
     pub(super) fn handle_appended(&mut self, packet_id: NonZeroU16, offset: Offset) {
-        self.decide(packet_id, Entry::Appended { packet_id, offset });
+        self.decide(packet_id, Answer::Appended(offset));
     }
 
     /// The oldest undecided publish is not taken.
     pub(super) fn handle_refused(&mut self, packet_id: NonZeroU16, reason: Reason) {
-        self.decide(packet_id, Entry::Refused { packet_id, reason });
+        self.decide(packet_id, Answer::Refused(reason));
     }
 
-    fn decide(&mut self, packet_id: NonZeroU16, decision: Entry) {
+    fn push(&mut self, packet_id: NonZeroU16, exactly_once: bool, answer: Answer) {
+        self.queue.push_back(Entry { packet_id, exactly_once, answer });
+    }
+
+    fn decide(&mut self, packet_id: NonZeroU16, decision: Answer) {
         let oldest = self.queue.len() - self.undecided;
         let entry = self.queue.get_mut(oldest).expect("a publish is answered once");
         assert!(
-            matches!(*entry, Entry::Undecided { packet_id: asked } if asked == packet_id),
+            matches!(entry.answer, Answer::Undecided) && entry.packet_id == packet_id,
             "publishes are answered in their order"
         );
-        *entry = decision;
+        entry.answer = decision;
         self.undecided -= 1;
     }
 
     /// Takes the oldest acknowledgement that may leave now that everything below `end` is durable.
-    pub(super) fn poll_acknowledgement(&mut self, end: Offset) -> Option<(NonZeroU16, Reason)> {
-        let acknowledgement = match *self.queue.front()? {
-            Entry::Appended { packet_id, offset } if offset < end => (packet_id, Reason::Success),
-            Entry::Refused { packet_id, reason } => (packet_id, reason),
-            Entry::Undecided { .. } | Entry::Appended { .. } => return None,
+    pub(super) fn poll_acknowledgement(&mut self, end: Offset) -> Option<Acknowledgement> {
+        let Entry { packet_id, exactly_once, answer } = *self.queue.front()?;
+        let reason = match answer {
+            Answer::Appended(offset) if offset < end => Reason::Success,
+            Answer::Refused(reason) => reason,
+            Answer::Undecided | Answer::Appended(_) => return None,
         };
         self.queue.pop_front();
-        Some(acknowledgement)
+        if !exactly_once {
+            self.at_least_once -= 1;
+        } else if reason.is_failure() {
+            // A refused message is over (MQTT-4.3.3-9).
+            self.received.remove(&packet_id);
+        }
+        Some(Acknowledgement { packet_id, exactly_once, reason })
     }
 
     /// Gives back what a burst has left.

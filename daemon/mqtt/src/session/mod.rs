@@ -15,7 +15,9 @@
 //!                                                         // then handle_appended or handle_refused
 //!         Effect::Subscribe(subscribe) => session.answer_subscribe(&subscribe, &mut out, |filter, wanted| …),
 //!         Effect::Unsubscribe(unsubscribe) => session.answer_unsubscribe(&unsubscribe, &mut out, |filter| …),
-//!         Effect::Acknowledged => …                       // room for one more deliver
+//!         Effect::Acknowledged(over) => …                 // room for one more deliver
+//!         Effect::Released(id) => …                       // make that durable, then hold
+//!         Effect::Received(id) => …                       // the same
 //!         Effect::Close(close) => …                       // write out, close, publish take_will()
 //!     }
 //! }
@@ -24,12 +26,17 @@
 //! However a connection ends, the driver publishes what [`Session::take_will`] gives, if anything,
 //! and forgets the subscriptions.
 //!
-//! Invariants: no PUBACK leaves before its event is durable, PUBACKs leave in the order of their
-//! publishes (MQTT-4.6.0-2), nothing is encoded for the client before its CONNECT is answered or
+//! Invariants: no PUBACK and no PUBREC leaves before its event is durable, and of a session that
+//! lasts no PUBCOMP and no PUBREL before what it confirms is; acknowledgements leave in the order
+//! of their publishes (MQTT-4.6.0-2, MQTT-4.6.0-3, MQTT-4.6.0-4), nothing is encoded for the client before its CONNECT is answered or
 //! after the connection is closed, and no more than the allowed messages are under way to it.
 
 mod connecting;
+mod delivering;
+mod effect;
 mod ending;
+mod exactly_once;
+mod forward;
 mod handling;
 mod inbound;
 mod outbound;
@@ -38,12 +45,16 @@ mod settings;
 mod tests;
 mod will;
 
+pub use connecting::Welcome;
+pub use effect::{Effect, Step};
 pub use ending::Close;
-pub use outbound::{Delivered, Message};
+pub use exactly_once::Kept;
+pub use outbound::{Delivered, InFlight, Message, Phase};
 pub use settings::Settings;
 pub use will::Will;
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem;
 use core::num::NonZeroU16;
@@ -54,48 +65,18 @@ use tributary_core::record::{Event, Origin};
 use tributary_core::time::{Instant, Timestamp};
 
 use crate::codec::ack::{Ack, puback_reason};
-use crate::codec::connect::Connect;
-use crate::codec::publish::Publish;
+use crate::codec::publish::{Delivery, Publish};
 use crate::codec::reason::Reason;
 use crate::codec::subscribe::Subscribe;
 use crate::codec::unsubscribe::Unsubscribe;
 use crate::codec::{Packet, Version, property};
 use crate::limits;
-use crate::subscriptions::{Grant, Subscription};
+use crate::subscriptions::Subscription;
 use connecting::Wishes;
-use inbound::{Aliases, Unacked};
+use exactly_once::Held;
+use forward::AliasesOut;
+use inbound::{Acknowledgement, Aliases, Unacked};
 use outbound::Outbound;
-
-/// What became of the bytes handed in.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Step<'a> {
-    /// So many bytes are done with.
-    pub used: usize,
-    /// What the driver has to do.
-    pub effect: Effect<'a>,
-}
-
-/// What the driver has to do.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Effect<'a> {
-    /// Read more: the next packet is not all there.
-    Incomplete,
-    /// Nothing; go on with the bytes that are left.
-    None,
-    /// Decide about the client: [`Session::accept`] or [`Session::refuse`].
-    Connect(Connect<'a>),
-    /// Append [`Session::event`] to the log; above QoS 0 then [`Session::handle_appended`], or
-    /// [`Session::handle_refused`]. Both may come later, in the order of the publishes.
-    Publish(Publish<'a>),
-    /// Enter the subscriptions by [`Session::answer_subscribe`].
-    Subscribe(Subscribe<'a>),
-    /// Remove the subscriptions by [`Session::answer_unsubscribe`].
-    Unsubscribe(Unsubscribe<'a>),
-    /// The client has acknowledged a message: there is room for one more [`Session::deliver`].
-    Acknowledged,
-    /// Write what was encoded, close the connection, publish [`Session::take_will`].
-    Close(Close),
-}
 
 /// A connection.
 #[derive(Debug)]
@@ -106,6 +87,8 @@ pub struct Session {
     client_id: Box<str>,
     /// What the CONNECT asked for; that and nothing else bounds what a DISCONNECT may ask for.
     expiry_asked_s: u32,
+    /// Seconds for which the session outlives the connection.
+    expiry_s: u32,
     /// One and a half times the client's keep-alive; 0: none.
     silence_ms_max: u64,
     deadline: Option<Instant>,
@@ -113,6 +96,10 @@ pub struct Session {
     unacked: Unacked,
     aliases: Aliases,
     outbound: Outbound,
+    /// What may leave only when a change of the session is durable, oldest first.
+    held: VecDeque<Held>,
+    /// The connection was accepted.
+    welcomed: bool,
 }
 
 /// How far a connection has come.
@@ -138,24 +125,31 @@ impl Session {
             version: Version::V311,
             client_id: Box::default(),
             expiry_asked_s: 0,
+            expiry_s: 0,
             silence_ms_max: 0,
             deadline: Some(now.plus_ms(settings.connect_timeout_ms)),
             will: None,
             unacked: Unacked::default(),
             aliases: Aliases::default(),
             outbound: Outbound::new(settings.in_flight_max),
+            held: VecDeque::new(),
+            welcomed: false,
         }
     }
 
     /// Whether the next packet may be handled. `false` leaves bytes unread, so that a slow disk
     /// slows its clients: while the answer to a CONNECT is out, while an MQTT 3.1.1 client has as
-    /// many publishes unacknowledged as it may, and after the end. (An MQTT 5 client knows its
+    /// many publishes unacknowledged as it may, while as many answers wait, and after the end. (An MQTT 5 client knows its
     /// limit, and breaks the protocol by exceeding it.)
     #[must_use]
     pub fn wants_packet(&self) -> bool {
         match self.stage {
             Stage::Opened => true,
-            Stage::Connected => self.version == Version::V5 || !self.is_unacked_full(),
+            Stage::Connected => {
+                let max = usize::from(self.settings.unacked_max.get());
+                let has_room = self.version == Version::V5 || self.unacked.len() < max;
+                has_room && self.held.len() < max
+            }
             Stage::Deciding(_) | Stage::Closed => false,
         }
     }
@@ -177,13 +171,13 @@ impl Session {
         self.handle_next(now, bytes, out)
     }
 
-    /// The client is welcome. `assigned` is its identifier if it came without one, unique among the
-    /// clients and of at most [`limits::ASSIGNED_ID_BYTES_MAX`] bytes.
+    /// The client is welcome.
     ///
     /// # Panics
     /// If no CONNECT waits, if a client without identifier gets none or one that is too long, or if
     /// a client with one gets another.
-    pub fn accept(&mut self, now: Instant, assigned: Option<&str>, out: &mut Vec<u8>) {
+    pub fn accept(&mut self, now: Instant, welcome: Welcome<'_>, out: &mut Vec<u8>) {
+        let Welcome { assigned, kept, lasting } = welcome;
         let Stage::Deciding(wishes) = mem::replace(&mut self.stage, Stage::Connected) else {
             panic!("no CONNECT waits");
         };
@@ -192,15 +186,19 @@ impl Session {
             assert!((1..=limits::ASSIGNED_ID_BYTES_MAX).contains(&client_id.len()));
             self.client_id = client_id.into();
         }
-        wishes.encode_welcome(&self.settings, assigned, out);
+        self.welcomed = true;
+        wishes.encode_welcome(&self.settings, (assigned, kept.is_some()), out);
         if let Some(maximum) = wishes.receive_maximum {
             self.outbound.limit(maximum);
         }
         self.outbound.packet_bytes_max = wishes.packet_bytes_max;
-        self.expiry_asked_s = wishes.session_expiry_s;
+        self.outbound.lasting = lasting;
+        self.outbound.aliases = AliasesOut::up_to(wishes.topic_alias_max);
         self.silence_ms_max = u64::from(wishes.granted_keep_alive_s(&self.settings)) * 1500;
-        self.will = wishes.will;
         self.handle_unread(now);
+        if let Some(kept) = kept {
+            self.resume(kept, out);
+        }
     }
 
     /// The client is turned away: the driver closes the connection, and no will is published.
@@ -212,6 +210,7 @@ impl Session {
         assert!(matches!(self.stage, Stage::Deciding(_)), "no CONNECT waits");
         assert!(reason.is_failure(), "a refusal has a reason");
         connecting::encode_refusal(self.version, reason, out);
+        self.will = None;
         self.stage = Stage::Closed;
     }
 
@@ -229,6 +228,10 @@ impl Session {
             qos: publish.delivery.qos(),
             retain: publish.retain,
             origin: Origin::Device,
+            packet_id: match publish.delivery {
+                Delivery::ExactlyOnce { packet_id, .. } => Some(packet_id),
+                Delivery::AtMostOnce | Delivery::AtLeastOnce { .. } => None,
+            },
             properties: Properties(publish.properties.bytes()),
         }
     }
@@ -261,25 +264,28 @@ impl Session {
             self.stage = Stage::Closed;
             return Effect::Close(Close { reason, statement: "MQTT-4.8.0-2 (3.1.1)" });
         }
-        self.handle_durable(Offset(0), out);
+        self.handle_durable(Offset(0), 0, out);
         Effect::None
     }
 
-    /// Everything below `end` survives a power cut: the PUBACKs that waited for it are encoded.
-    /// May be called at any time and with any `end`, on a closed session too.
-    pub fn handle_durable(&mut self, end: Offset, out: &mut Vec<u8>) {
+    /// Everything below `end`, and all changes up to the one with the number `changes`, survive a
+    /// power cut: what waited for it is encoded. May be called at any time and with any numbers, on
+    /// a closed session too.
+    pub fn handle_durable(&mut self, end: Offset, changes: u64, out: &mut Vec<u8>) {
         if !self.is_connected() {
             return;
         }
-        while let Some((packet_id, reason)) = self.unacked.poll_acknowledgement(end) {
-            let properties = property::Properties::NONE;
-            Packet::PubAck(Ack { packet_id, reason, properties }).encode(self.version, out);
+        while let Some(acknowledgement) = self.unacked.poll_acknowledgement(end) {
+            let Acknowledgement { packet_id, exactly_once, reason } = acknowledgement;
+            let ack = Ack { packet_id, reason, properties: property::Properties::NONE };
+            let packet = if exactly_once { Packet::PubRec(ack) } else { Packet::PubAck(ack) };
+            packet.encode(self.version, out);
         }
+        self.release_held(changes, out);
     }
 
-    /// Answers a SUBSCRIBE. `enter` is called for each filter that can be granted, in order, and
-    /// says whether it is; the rest is refused here. (`Unspecified` stands for a reason that SUBACK
-    /// cannot carry.)
+    /// Answers a SUBSCRIBE. `enter` is called for each filter, in order, and says whether it is
+    /// granted. (`Unspecified` stands for a reason that SUBACK cannot carry.)
     pub fn answer_subscribe(
         &mut self,
         subscribe: &Subscribe<'_>,
@@ -289,8 +295,8 @@ impl Session {
         let version = self.version;
         let identifier = subscribe.properties.subscription_identifier();
         let answers = subscribe.requests.iter().map(|request| {
-            let answer = handling::grant(&request, identifier)
-                .and_then(|granted| enter(request.filter, granted).map(|()| granted));
+            let wanted = Subscription { options: request.options, identifier };
+            let answer = enter(request.filter, wanted).map(|()| wanted);
             handling::suback_code(answer, version)
         });
         if self.is_connected() {
@@ -314,23 +320,29 @@ impl Session {
         }
     }
 
-    /// Sends a message to the client, at the lower of its and the granted quality of service.
-    pub fn deliver(
-        &mut self,
-        message: &Message<'_>,
-        grant: Grant<'_>,
-        out: &mut Vec<u8>,
-    ) -> Delivered {
-        if !self.is_connected() {
-            return Delivered::NotConnected;
-        }
-        self.outbound.deliver(message, grant, self.version, out)
+    /// Seconds for which the session outlives its connection, as the client asks and the settings
+    /// allow; of meaning once the CONNECT was handled.
+    #[must_use]
+    pub const fn expiry_s(&self) -> u32 {
+        self.expiry_s
     }
 
-    /// Whether a message above QoS 0 would find the client [busy](Delivered::Busy).
+    /// What the client leaves behind, if its connection ends now.
     #[must_use]
-    pub fn is_busy(&self) -> bool {
-        self.outbound.is_busy()
+    pub fn will(&self) -> Option<&Will> {
+        self.will.as_deref()
+    }
+
+    /// Whether a CONNECT waits for [`Session::accept`] or [`Session::refuse`].
+    #[must_use]
+    pub const fn is_deciding(&self) -> bool {
+        matches!(self.stage, Stage::Deciding(_))
+    }
+
+    /// Whether everything that was to be acknowledged is.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.unacked.len() == 0 && self.held.is_empty()
     }
 
     /// Empty while a client without one of its own is not accepted yet.
@@ -356,6 +368,6 @@ impl Session {
     }
 
     fn is_unacked_full(&self) -> bool {
-        self.unacked.len() >= usize::from(self.settings.unacked_max.get())
+        self.unacked.under_way() >= usize::from(self.settings.unacked_max.get())
     }
 }

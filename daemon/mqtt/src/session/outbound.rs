@@ -1,19 +1,19 @@
 //! From the server to the client.
 //!
 //! Invariant: no more messages above QoS 0 are under way than the client and the settings allow
-//! (MQTT-3.3.4-9), each with an identifier of its own (MQTT-2.2.1-4).
+//! (MQTT-3.3.4-9), each with an identifier of its own (MQTT-2.2.1-4). At QoS 2 none is sent anew
+//! with another identifier, and none as PUBLISH behind its PUBREL (MQTT-4.3.3-6).
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::num::{NonZeroU16, NonZeroU32};
+use core::num::NonZeroU16;
 
-use tributary_core::limits::TOPIC_BYTES_MAX;
-use tributary_core::properties;
+use tributary_core::Offset;
 use tributary_core::record::{Event, Qos};
 
-use crate::codec::property::Property;
+use super::forward::{AliasesOut, Head, Remaining, remaining_s};
+use crate::codec::Version;
 use crate::codec::publish::Delivery;
-use crate::codec::{Version, writer};
 use crate::limits;
 use crate::subscriptions::Grant;
 
@@ -22,6 +22,10 @@ use crate::subscriptions::Grant;
 pub struct Message<'a> {
     /// What was published.
     pub event: Event<'a>,
+    /// Where it stands in the log.
+    pub offset: Offset,
+    /// It is sent because it was kept for new subscriptions (MQTT-3.3.1-8).
+    pub retained: bool,
     /// Seconds since it came in: they count against its expiry (MQTT-3.3.2-6).
     pub waited_s: u32,
 }
@@ -31,6 +35,9 @@ pub struct Message<'a> {
 pub enum Delivered {
     /// Encoded for the client.
     Sent,
+    /// It has an identifier, which has to be durable before it is sent by
+    /// [`super::Session::deliver_reserved`]: only at QoS 2 in a session that lasts.
+    Reserved(NonZeroU16),
     /// As many are under way as the client takes: keep it, and try again after
     /// [`super::Effect::Acknowledged`].
     Busy,
@@ -42,14 +49,45 @@ pub enum Delivered {
     NotConnected,
 }
 
+/// A message above QoS 0 that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// What the client knows it by.
+    pub packet_id: NonZeroU16,
+    /// Where it stands in the log.
+    pub offset: Offset,
+    /// QoS 2, else QoS 1.
+    pub exactly_once: bool,
+    /// It was a retained message.
+    pub retained: bool,
+    /// How far it has come.
+    pub phase: Phase,
+}
+
+/// How far a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It has an identifier and was not sent.
+    Reserved,
+    /// It was sent on this connection.
+    Sent,
+    /// It was sent on an earlier connection, and perhaps received.
+    SentBefore,
+    /// QoS 2: the client has it.
+    Received,
+}
+
 /// What is under way to a client, and what it takes.
 #[derive(Debug)]
 pub(super) struct Outbound {
-    in_flight: VecDeque<NonZeroU16>,
+    in_flight: VecDeque<InFlight>,
     in_flight_max: NonZeroU16,
     last_id: u16,
     /// In bytes with the fixed header.
     pub(super) packet_bytes_max: u32,
+    /// Identifiers of QoS 2 have to be durable before they are used.
+    pub(super) lasting: bool,
+    pub(super) aliases: AliasesOut,
 }
 
 impl Outbound {
@@ -59,6 +97,8 @@ impl Outbound {
             in_flight_max,
             last_id: 0,
             packet_bytes_max: limits::PACKET_BYTES_MAX,
+            lasting: false,
+            aliases: AliasesOut::NONE,
         }
     }
 
@@ -67,15 +107,56 @@ impl Outbound {
         self.in_flight_max = self.in_flight_max.min(receive_maximum);
     }
 
+    /// Goes on with what was under way on an earlier connection.
+    pub(super) fn resume(&mut self, in_flight: Vec<InFlight>) {
+        self.last_id = in_flight.last().map_or(0, |last| last.packet_id.get());
+        self.in_flight = in_flight.into();
+        for entry in &mut self.in_flight {
+            if entry.phase == Phase::Sent {
+                entry.phase = Phase::SentBefore;
+            }
+        }
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         self.in_flight.len() >= usize::from(self.in_flight_max.get())
     }
 
-    /// The client has acknowledged a message. Whether it was under way: if not, that is no error
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = &InFlight> {
+        self.in_flight.iter()
+    }
+
+    fn find(&mut self, packet_id: NonZeroU16, exactly_once: bool) -> Option<usize> {
+        let same =
+            |entry: &InFlight| entry.packet_id == packet_id && entry.exactly_once == exactly_once;
+        self.in_flight.iter().position(same)
+    }
+
+    /// The client has acknowledged a message at QoS 1. If it was not under way that is no error
     /// (it may belong to an earlier connection).
-    pub(super) fn handle_puback(&mut self, packet_id: NonZeroU16) -> bool {
-        let found = self.in_flight.iter().position(|&id| id == packet_id);
-        found.and_then(|index| self.in_flight.remove(index)).is_some()
+    pub(super) fn handle_puback(&mut self, packet_id: NonZeroU16) -> Option<InFlight> {
+        let index = self.find(packet_id, false)?;
+        self.in_flight.remove(index)
+    }
+
+    /// The client has a message at QoS 2: whether it was under way, and says so for the first time.
+    pub(super) fn handle_pubrec(&mut self, packet_id: NonZeroU16) -> Option<bool> {
+        let index = self.find(packet_id, true)?;
+        let entry = self.in_flight.get_mut(index)?;
+        let first = entry.phase != Phase::Received;
+        entry.phase = Phase::Received;
+        Some(first)
+    }
+
+    /// A message at QoS 2 is over.
+    pub(super) fn handle_over(&mut self, packet_id: NonZeroU16) -> Option<InFlight> {
+        let index = self.find(packet_id, true)?;
+        self.in_flight.remove(index)
+    }
+
+    /// Forgets a message that cannot be sent any more.
+    pub(super) fn forget(&mut self, packet_id: NonZeroU16) {
+        self.in_flight.retain(|entry| entry.packet_id != packet_id);
     }
 
     /// Encodes a message, unless there is a reason against it.
@@ -86,36 +167,90 @@ impl Outbound {
         version: Version,
         out: &mut Vec<u8>,
     ) -> Delivered {
+        if matches!(remaining_s(message), Remaining::Over) {
+            return Delivered::Expired;
+        }
+        let qos = message.event.qos.min(grant.qos);
+        if qos == Qos::AtMostOnce {
+            return self.encode(message, grant, (Delivery::AtMostOnce, version), out);
+        }
+        if self.is_busy() {
+            return Delivered::Busy;
+        }
+        let (packet_id, exactly_once) = (self.free_id(), qos == Qos::ExactlyOnce);
+        let mut entry = InFlight {
+            packet_id,
+            offset: message.offset,
+            exactly_once,
+            retained: message.retained,
+            phase: Phase::Reserved,
+        };
+        let delivered = if exactly_once && self.lasting {
+            Delivered::Reserved(packet_id)
+        } else {
+            entry.phase = Phase::Sent;
+            self.encode(message, grant, (entry.delivery(false), version), out)
+        };
+        if matches!(delivered, Delivered::Sent | Delivered::Reserved(_)) {
+            self.last_id = packet_id.get();
+            self.in_flight.push_back(entry);
+        }
+        delivered
+    }
+
+    /// Encodes a message that has its identifier already. `TooLarge`, too, if there is no such
+    /// message, or the client has it.
+    pub(super) fn deliver_reserved(
+        &mut self,
+        packet_id: NonZeroU16,
+        (message, grant): (&Message<'_>, Grant<'_>),
+        version: Version,
+        out: &mut Vec<u8>,
+    ) -> Delivered {
+        let same = |entry: &&mut InFlight| entry.packet_id == packet_id;
+        let Some(entry) = self.in_flight.iter_mut().find(same) else { return Delivered::TooLarge };
+        let again = match entry.phase {
+            Phase::Reserved => false,
+            Phase::SentBefore => true,
+            Phase::Sent | Phase::Received => return Delivered::TooLarge,
+        };
+        if !again && matches!(remaining_s(message), Remaining::Over) {
+            return Delivered::Expired;
+        }
+        entry.phase = Phase::Sent;
+        let delivery = entry.delivery(again);
+        self.encode(message, grant, (delivery, version), out)
+    }
+
+    fn encode(
+        &mut self,
+        message: &Message<'_>,
+        grant: Grant<'_>,
+        (delivery, version): (Delivery, Version),
+        out: &mut Vec<u8>,
+    ) -> Delivered {
         let expiry_s = match remaining_s(message) {
             Remaining::Never => None,
             Remaining::Seconds(seconds) => Some(seconds),
-            Remaining::Over => return Delivered::Expired,
-        };
-        let delivery = match message.event.qos.min(grant.qos) {
-            Qos::AtMostOnce => Delivery::AtMostOnce,
-            Qos::AtLeastOnce | Qos::ExactlyOnce if self.is_busy() => return Delivered::Busy,
-            Qos::AtLeastOnce | Qos::ExactlyOnce => {
-                Delivery::AtLeastOnce { packet_id: self.free_id(), dup: false }
-            }
+            Remaining::Over => Some(0),
         };
         let start = out.len();
-        let retain = grant.retain_as_published && message.event.retain;
-        let head = Head { delivery, retain, expiry_s, identifiers: grant.identifiers, version };
+        let retain = message.retained || grant.retain_as_published && message.event.retain;
+        let alias = self.aliases.of(message.event.topic);
+        let identifiers = grant.identifiers;
+        let head = Head { delivery, retain, expiry_s, identifiers, version, alias };
         if !head.encode(&message.event, self.packet_bytes_max, out) {
             out.truncate(start);
             return Delivered::TooLarge;
         }
-        if let Some(packet_id) = delivery.packet_id() {
-            self.last_id = packet_id.get();
-            self.in_flight.push_back(packet_id);
-        }
+        self.aliases.sent(alias, message.event.topic);
         Delivered::Sent
     }
 
     /// The next identifier that is not under way.
     fn free_id(&self) -> NonZeroU16 {
         let mut id = NonZeroU16::MIN.saturating_add(self.last_id % u16::MAX);
-        while self.in_flight.contains(&id) {
+        while self.in_flight.iter().any(|entry| entry.packet_id == id) {
             id = NonZeroU16::MIN.saturating_add(id.get() % u16::MAX);
         }
         id
@@ -129,79 +264,13 @@ impl Outbound {
     }
 }
 
-/// What a forwarded PUBLISH has in front of its payload, apart from what the event says.
-struct Head<'a> {
-    delivery: Delivery,
-    retain: bool,
-    expiry_s: Option<u32>,
-    identifiers: &'a [NonZeroU32],
-    version: Version,
-}
-
-impl Head<'_> {
-    /// Appends the packet. `false` if it is too large; then a part of it may be there.
-    fn encode(&self, event: &Event<'_>, packet_bytes_max: u32, out: &mut Vec<u8>) -> bool {
-        if event.topic.len() > TOPIC_BYTES_MAX {
-            return false;
+impl InFlight {
+    const fn delivery(&self, dup: bool) -> Delivery {
+        let packet_id = self.packet_id;
+        if self.exactly_once {
+            Delivery::ExactlyOnce { packet_id, dup }
+        } else {
+            Delivery::AtLeastOnce { packet_id, dup }
         }
-        let start = out.len();
-        writer::binary(out, event.topic.as_bytes());
-        if let Some(packet_id) = self.delivery.packet_id() {
-            writer::packet_id(out, packet_id);
-        }
-        if self.version == Version::V5 {
-            writer::with_length(out, |out| self.encode_properties(event.properties, out));
-        }
-        let length = out.len() - start + event.payload.len();
-        if 1 + writer::variable_bytes(length) + length > packet_bytes_max as usize {
-            return false;
-        }
-        writer::insert(out, start, |out| {
-            out.push(self.delivery.first_byte(self.retain));
-            writer::variable(out, length);
-        });
-        out.extend_from_slice(event.payload);
-        true
-    }
-
-    /// Passes on what the publisher sent, in its order (MQTT-3.3.2-17, MQTT-3.3.2-18).
-    fn encode_properties(&self, properties: properties::Properties<'_>, out: &mut Vec<u8>) {
-        for property in properties {
-            let forwarded = match property {
-                properties::Property::PayloadFormatText(text) => Property::PayloadFormatText(text),
-                properties::Property::MessageExpiry(_) => continue,
-                properties::Property::ContentType(name) => Property::ContentType(name),
-                properties::Property::ResponseTopic(topic) => Property::ResponseTopic(topic),
-                properties::Property::CorrelationData(data) => Property::CorrelationData(data),
-                properties::Property::User(name, value) => Property::User(name, value),
-            };
-            forwarded.encode(out);
-        }
-        if let Some(seconds) = self.expiry_s {
-            Property::MessageExpiry(seconds).encode(out);
-        }
-        for &identifier in self.identifiers {
-            Property::SubscriptionIdentifier(identifier).encode(out);
-        }
-    }
-}
-
-/// For how long a message is of use.
-enum Remaining {
-    Never,
-    Seconds(u32),
-    Over,
-}
-
-fn remaining_s(message: &Message<'_>) -> Remaining {
-    let expiry = message.event.properties.iter().find_map(|property| match property {
-        properties::Property::MessageExpiry(seconds) => Some(seconds),
-        _ => None,
-    });
-    match (expiry, message.waited_s) {
-        (None, _) => Remaining::Never,
-        (Some(expiry), 0) => Remaining::Seconds(expiry),
-        (Some(expiry), waited) if waited >= expiry => Remaining::Over,
-        (Some(expiry), waited) => Remaining::Seconds(expiry - waited),
     }
 }

@@ -51,7 +51,7 @@ impl Will {
     }
 
     /// Seconds that the client wants it held back (MQTT-3.1.3-9). They end with the session at the
-    /// latest, and a session of this server ends with its connection.
+    /// latest.
     #[must_use]
     pub const fn delay_s(&self) -> u32 {
         self.delay_s
@@ -68,6 +68,7 @@ impl Will {
             qos: self.qos,
             retain: self.retain,
             origin: Origin::Device,
+            packet_id: None,
             properties: Properties(&self.properties),
         }
     }

@@ -51,6 +51,7 @@ fn encode(offset: u64, wall: Timestamp) -> Vec<u8> {
         qos: Qos::AtLeastOnce,
         retain: false,
         origin: Origin::Device,
+        packet_id: None,
         properties: Properties::NONE,
     };
     let mut body = vec![0; record::encoded_len(&event, wall)];

@@ -13,9 +13,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::Inside;
-use crate::io::clock::{moment, now, wall};
+use crate::io::clock::{moment, now};
 use crate::runtime::dialogue::Dialogue;
-use crate::runtime::ingest::NotTaken;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -64,7 +63,7 @@ impl Connection {
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
             tracing::debug!("a client did not read its farewell");
         }
-        self.leave().await;
+        self.dialogue.leave(moment());
     }
 
     /// Waits for the next thing to happen and deals with it.
@@ -173,18 +172,5 @@ impl Connection {
             self.out.drain(..written);
         }
         Ok(())
-    }
-
-    /// Leaves the hub, and the will in the log.
-    async fn leave(mut self) {
-        let Some(will) = self.dialogue.leave() else { return };
-        loop {
-            let space = self.inside.shared.ingest.space();
-            let taken = self.inside.shared.ingest.desk().append(&will.event(wall()));
-            match taken {
-                Err(NotTaken::Busy) => space.await,
-                Ok(_) | Err(NotTaken::Closed(_)) => return,
-            }
-        }
     }
 }

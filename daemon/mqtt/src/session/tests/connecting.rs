@@ -17,26 +17,27 @@ fn refused(connect: &Connect<'_>, reason: Reason) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_not_served_is_announced() {
+fn limits_are_announced() {
     let mut connection = Connection::opened(&Settings::default());
-    let asked = properties(&[Property::SessionExpiry(3600)]);
+    let asked = properties(&[Property::SessionExpiry(u32::MAX)]);
     let asked =
         Connect { client_id: "", properties: checked(Carrier::Connect, &asked), ..connect(V5) };
     let bytes = encoded(V5, &Packet::Connect(asked));
     assert_eq!(connection.handle(&bytes), Effect::Connect(asked));
     assert!(!connection.session.wants_packet());
     assert_eq!(connection.sent(), b"");
-    connection.session.accept(START, Some("t-1"), &mut connection.out);
+    connection.session.accept(
+        START,
+        Welcome { assigned: Some("t-1"), ..Welcome::default() },
+        &mut connection.out,
+    );
     let welcome = [
-        &b"\x20\x1F\0\0\x1C"[..],
-        b"\x11\0\0\0\0",   // Session Expiry Interval 0
-        b"\x21\x04\0",     // Receive Maximum 1024
-        b"\x24\x01",       // Maximum QoS 1
-        b"\x25\0",         // Retain Available 0
-        b"\x27\0\x04\0\0", // Maximum Packet Size 256 KiB
-        b"\x12\0\x03t-1",  // Assigned Client Identifier
-        b"\x22\0\x10",     // Topic Alias Maximum 16
-        b"\x2A\0",         // Shared Subscription Available 0
+        &b"\x20\x19\0\0\x16"[..],
+        b"\x11\0\x27\x8D\0", // Session Expiry Interval 30 days
+        b"\x21\x04\0",       // Receive Maximum 1024
+        b"\x27\0\x04\0\0",   // Maximum Packet Size 256 KiB
+        b"\x12\0\x03t-1",    // Assigned Client Identifier
+        b"\x22\0\x10",       // Topic Alias Maximum 16
     ]
     .concat();
     assert_eq!(connection.sent(), welcome);
@@ -51,7 +52,7 @@ fn mqtt_3_1_1_gets_no_session_from_before() {
         let asked = Connect { clean_start, ..connect(V311) };
         let bytes = encoded(V311, &Packet::Connect(asked));
         assert_eq!(connection.handle(&bytes), Effect::Connect(asked));
-        connection.session.accept(START, None, &mut connection.out);
+        connection.session.accept(START, Welcome::default(), &mut connection.out);
         assert_eq!(connection.sent(), b"\x20\x02\0\0");
     }
 }
@@ -71,7 +72,11 @@ fn a_3_1_1_client_that_wants_a_session_needs_a_name() {
     let nameless = Connect { client_id: "", ..connect(V311) };
     let bytes = encoded(V311, &Packet::Connect(nameless));
     assert_eq!(connection.handle(&bytes), Effect::Connect(nameless));
-    connection.session.accept(START, Some("t-2"), &mut connection.out);
+    connection.session.accept(
+        START,
+        Welcome { assigned: Some("t-2"), ..Welcome::default() },
+        &mut connection.out,
+    );
     assert_eq!(connection.session.client_id(), "t-2");
 }
 
@@ -91,18 +96,35 @@ fn what_cannot_be_served_is_refused_by_its_name() {
 }
 
 #[test]
-fn a_will_beyond_what_is_served_is_refused_where_the_client_can_know() {
-    let exactly_once = LastWill { qos: Qos::ExactlyOnce, ..will() };
-    let retained = LastWill { retain: true, ..will() };
-    let asked = Connect { will: Some(exactly_once), ..connect(V5) };
-    assert_eq!(refused(&asked, Reason::QosNotSupported), b"\x20\x03\0\x9B\0");
-    let asked = Connect { will: Some(retained), ..connect(V5) };
-    assert_eq!(refused(&asked, Reason::RetainNotSupported), b"\x20\x03\0\x9A\0");
-    let both = LastWill { retain: true, ..exactly_once };
-    let mut connection = Connection::accepted(&Connect { will: Some(both), ..connect(V311) });
-    let will = connection.session.take_will().unwrap();
-    assert_eq!(will.event(TIME).qos, Qos::ExactlyOnce);
-    assert!(will.event(TIME).retain);
+fn a_will_of_any_kind_is_served() {
+    let asked = LastWill { qos: Qos::ExactlyOnce, retain: true, ..will() };
+    for version in [V311, V5] {
+        let mut connection =
+            Connection::accepted(&Connect { will: Some(asked), ..connect(version) });
+        let will = connection.session.take_will().unwrap();
+        assert_eq!(will.event(TIME).qos, Qos::ExactlyOnce);
+        assert!(will.event(TIME).retain);
+    }
+}
+
+#[test]
+fn a_session_lasts_as_long_as_asked_and_allowed() {
+    let settings = Settings { session_expiry_max_s: 100, ..Settings::default() };
+    let expiry = |seconds| properties(&[Property::SessionExpiry(seconds)]);
+    let (short, long) = (expiry(60), expiry(1000));
+    for (version, clean_start, properties, expected) in [
+        (V311, true, Properties::NONE, 0),
+        (V311, false, Properties::NONE, 100),
+        (V5, false, Properties::NONE, 0),
+        (V5, true, checked(Carrier::Connect, &short), 60),
+        (V5, true, checked(Carrier::Connect, &long), 100),
+    ] {
+        let mut connection = Connection::opened(&settings);
+        let asked = Connect { clean_start, properties, ..connect(version) };
+        let bytes = encoded(version, &Packet::Connect(asked));
+        assert_eq!(connection.handle(&bytes), Effect::Connect(asked));
+        assert_eq!(connection.session.expiry_s(), expected);
+    }
 }
 
 #[test]
@@ -178,7 +200,7 @@ fn what_follows_a_connect_is_left_until_it_is_answered() {
     let step = connection.session.handle_bytes(START, &bytes, &mut connection.out);
     assert_eq!((step.used, step.effect), (end, Effect::Connect(connect(V311))));
     assert!(!connection.session.wants_packet());
-    connection.session.accept(START, None, &mut connection.out);
+    connection.session.accept(START, Welcome::default(), &mut connection.out);
     assert_eq!(connection.handle(&bytes[end..]), Effect::None);
     assert_eq!(connection.sent(), b"\x20\x02\0\0\xD0\0");
 }
@@ -231,7 +253,7 @@ fn the_listener_may_shorten_the_keep_alive_of_mqtt_5() {
         let asked = Connect { keep_alive_s: asked_s, ..connect(version) };
         let bytes = encoded(version, &Packet::Connect(asked));
         assert_eq!(connection.handle(&bytes), Effect::Connect(asked));
-        connection.session.accept(START, None, &mut connection.out);
+        connection.session.accept(START, Welcome::default(), &mut connection.out);
         assert_eq!(connection.sent().ends_with(b"\x13\0\x1E"), announced);
         assert_eq!(connection.session.poll_timeout(), Some(START.plus_ms(silence_ms)));
     }
@@ -250,6 +272,10 @@ fn the_smallest_client_gets_the_largest_welcome() {
     let bytes = encoded(V5, &Packet::Connect(asked));
     assert_eq!(connection.handle(&bytes), Effect::Connect(asked));
     let assigned: String = "x".repeat(crate::limits::ASSIGNED_ID_BYTES_MAX);
-    connection.session.accept(START, Some(&assigned), &mut connection.out);
+    connection.session.accept(
+        START,
+        Welcome { assigned: Some(&assigned), ..Welcome::default() },
+        &mut connection.out,
+    );
     assert!(connection.out.len() <= 64, "{}", connection.out.len());
 }

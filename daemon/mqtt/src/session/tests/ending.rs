@@ -68,6 +68,7 @@ fn a_will_is_published_once_after_any_other_end() {
             qos: Qos::AtLeastOnce,
             retain: false,
             origin: Origin::Device,
+            packet_id: None,
             properties: properties::Properties::NONE,
         };
         assert_eq!((will.event(TIME), will.delay_s()), (expected, 0));
@@ -141,7 +142,7 @@ fn a_client_that_is_not_read_is_not_silent() {
     assert_eq!(connection.pass_ms(90_000), Effect::None);
     assert_eq!(connection.session.poll_timeout(), Some(connection.now.plus_ms(90_000)));
     connection.session.handle_appended(Offset(0), id(1));
-    connection.session.handle_durable(Offset(1), &mut connection.out);
+    connection.session.handle_durable(Offset(1), 0, &mut connection.out);
     assert_eq!(connection.pass_ms(89_999), Effect::None);
     connection.session.handle_unread(connection.now);
     assert_eq!(connection.pass_ms(89_999), Effect::None);
@@ -181,7 +182,7 @@ fn nothing_is_sent_after_the_end() {
     connection.session.handle_appended(Offset(0), id(1));
     connection.session.take_over(&mut connection.out);
     connection.out.clear();
-    connection.session.handle_durable(Offset(1), &mut connection.out);
+    connection.session.handle_durable(Offset(1), 0, &mut connection.out);
     let event = Event {
         topic: "a",
         payload: b"x",
@@ -190,11 +191,15 @@ fn nothing_is_sent_after_the_end() {
         qos: Qos::AtMostOnce,
         retain: false,
         origin: Origin::Device,
+        packet_id: None,
         properties: properties::Properties::NONE,
     };
     let grant = Grant { qos: Qos::AtMostOnce, retain_as_published: false, identifiers: &[] };
-    let delivered =
-        connection.session.deliver(&Message { event, waited_s: 0 }, grant, &mut connection.out);
+    let delivered = connection.session.deliver(
+        &Message { event, offset: Offset(0), retained: false, waited_s: 0 },
+        grant,
+        &mut connection.out,
+    );
     assert_eq!((delivered, connection.sent()), (Delivered::NotConnected, Vec::new()));
 }
 

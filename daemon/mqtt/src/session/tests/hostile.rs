@@ -15,7 +15,7 @@ fn drive(connection: &mut Connection, bytes: &[u8], chunk: usize) {
     let (mut read, mut used) = (0, 0);
     loop {
         if !connection.session.wants_packet() {
-            connection.session.handle_durable(Offset(offset), &mut connection.out);
+            connection.session.handle_durable(Offset(offset), 0, &mut connection.out);
         }
         if !connection.session.wants_packet() {
             return;
@@ -26,10 +26,16 @@ fn drive(connection: &mut Connection, bytes: &[u8], chunk: usize) {
         match step.effect {
             Effect::Incomplete if read == bytes.len() => return,
             Effect::Incomplete => read = (read + chunk).min(bytes.len()),
-            Effect::None | Effect::Acknowledged => {}
+            Effect::None | Effect::Acknowledged(_) => {}
+            Effect::Released(packet_id) => connection.session.hold_pubcomp(packet_id, 0),
+            Effect::Received(packet_id) => connection.session.hold_pubrel(packet_id, 0),
             Effect::Connect(connect) => {
                 let assigned = connect.client_id.is_empty().then_some("assigned");
-                connection.session.accept(connection.now, assigned, &mut connection.out);
+                connection.session.accept(
+                    connection.now,
+                    Welcome { assigned, ..Welcome::default() },
+                    &mut connection.out,
+                );
             }
             Effect::Publish(publish) => {
                 let event = connection.session.event(&publish, TIME);
@@ -142,7 +148,7 @@ fn a_ping_gives_back_what_a_burst_has_left() {
             assert_eq!(connection.handle(&bytes), Effect::Publish(at_least_once(1)));
             connection.session.handle_appended(Offset(offset), id(1));
         }
-        connection.session.handle_durable(Offset(1000), &mut connection.out);
+        connection.session.handle_durable(Offset(1000), 0, &mut connection.out);
         assert_eq!(connection.handle(b"\xC0\0"), Effect::None);
     });
     assert!(allocations.bytes_max >= 16_000);

@@ -2,6 +2,7 @@
 
 mod connecting;
 mod ending;
+mod exactly_once;
 mod hostile;
 mod publishing;
 mod subscribing;
@@ -11,7 +12,7 @@ use core::num::NonZeroU16;
 
 use tributary_core::time::{Instant, Timestamp};
 
-use super::{Close, Effect, Session, Settings};
+use super::{Close, Effect, Session, Settings, Welcome};
 use crate::codec::Version::{V5, V311};
 use crate::codec::connect::{Connect, LastWill};
 use crate::codec::disconnect::Disconnect;
@@ -45,7 +46,7 @@ impl Connection {
         let mut bytes = Vec::new();
         connect.encode(&mut bytes);
         assert_eq!(connection.handle(&bytes), Effect::Connect(*connect));
-        connection.session.accept(connection.now, None, &mut connection.out);
+        connection.session.accept(connection.now, Welcome::default(), &mut connection.out);
         connection.out.clear();
         connection
     }

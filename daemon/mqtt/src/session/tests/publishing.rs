@@ -25,7 +25,7 @@ impl Connection {
     }
 
     fn durable(&mut self, end: u64) -> Vec<u8> {
-        self.session.handle_durable(Offset(end), &mut self.out);
+        self.session.handle_durable(Offset(end), 0, &mut self.out);
         self.sent()
     }
 }
@@ -46,6 +46,7 @@ fn an_event_is_what_the_client_sent() {
         qos: Qos::AtMostOnce,
         retain: false,
         origin: Origin::Device,
+        packet_id: None,
         properties: properties::Properties(&sent),
     };
     assert_eq!(connection.session.event(&publish, TIME), expected);
@@ -168,45 +169,14 @@ fn a_client_of_mqtt_5_keeps_to_the_receive_maximum() {
 }
 
 #[test]
-fn qos_2_is_refused_in_the_protocols_own_terms() {
-    let exactly_once = publish(Delivery::ExactlyOnce { packet_id: id(1), dup: false });
-    let expected = close(Reason::QosNotSupported, "MQTT-3.2.2-11");
-    let mut connection = Connection::accepted(&connect(V5));
-    assert_eq!(connection.send(&Packet::Publish(exactly_once)), expected);
-    assert_eq!(connection.sent(), disconnect(Reason::QosNotSupported));
-    let mut connection = Connection::accepted(&connect(V311));
-    assert_eq!(connection.send(&Packet::Publish(exactly_once)), expected);
-    assert_eq!(connection.sent(), b"");
-}
-
-#[test]
-fn steps_of_a_qos_2_delivery_that_never_began_are_unknown() {
-    let ack = Ack::success(id(1));
-    let mut connection = Connection::accepted(&connect(V5));
-    assert_eq!(connection.send(&Packet::PubRel(ack)), None);
-    assert_eq!(connection.sent(), b"\x70\x03\0\x01\x92");
-    assert_eq!(connection.send(&Packet::PubRec(ack)), None);
-    assert_eq!(connection.sent(), b"\x62\x03\0\x01\x92");
-    assert_eq!(connection.send(&Packet::PubComp(ack)), None);
-    assert_eq!(connection.sent(), b"");
-    for packet in [Packet::PubRel(ack), Packet::PubRec(ack), Packet::PubComp(ack)] {
-        let mut connection = Connection::accepted(&connect(V311));
-        assert_eq!(connection.send(&packet), close(Reason::QosNotSupported, "4.3.3"));
-        assert_eq!(connection.sent(), b"");
+fn retain_is_passed_on() {
+    for version in [V311, V5] {
+        let retained = Publish { retain: true, ..publish(Delivery::AtMostOnce) };
+        let mut connection = Connection::accepted(&connect(version));
+        let bytes = encoded(version, &Packet::Publish(retained));
+        assert_eq!(connection.handle(&bytes), Effect::Publish(retained));
+        assert!(connection.session.event(&retained, TIME).retain);
     }
-}
-
-#[test]
-fn retain_is_refused_where_the_client_can_know() {
-    let retained = Publish { retain: true, ..publish(Delivery::AtMostOnce) };
-    let mut connection = Connection::accepted(&connect(V5));
-    let closed = connection.send(&Packet::Publish(retained));
-    assert_eq!(closed, close(Reason::RetainNotSupported, "MQTT-3.2.2-14"));
-    assert_eq!(connection.sent(), disconnect(Reason::RetainNotSupported));
-    let mut connection = Connection::accepted(&connect(V311));
-    let bytes = encoded(V311, &Packet::Publish(retained));
-    assert_eq!(connection.handle(&bytes), Effect::Publish(retained));
-    assert!(connection.session.event(&retained, TIME).retain);
 }
 
 #[test]
@@ -301,7 +271,7 @@ fn publishing_and_acknowledging_allocate_nothing() {
     let then = Publish { topic: "", ..first };
     assert_eq!(connection.send(&Packet::Publish(first)), None);
     connection.session.handle_appended(Offset(0), id(1));
-    connection.session.handle_durable(Offset(1), &mut connection.out);
+    connection.session.handle_durable(Offset(1), 0, &mut connection.out);
     connection.out.clear();
     let bytes = encoded(V5, &Packet::Publish(then));
     let mut topic_bytes = 0;
@@ -310,7 +280,7 @@ fn publishing_and_acknowledging_allocate_nothing() {
             assert_eq!(connection.handle(&bytes), Effect::Publish(then));
             topic_bytes += connection.session.event(&then, TIME).topic.len();
             connection.session.handle_appended(Offset(offset), id(1));
-            connection.session.handle_durable(Offset(offset + 1), &mut connection.out);
+            connection.session.handle_durable(Offset(offset + 1), 0, &mut connection.out);
             connection.out.clear();
         }
     });

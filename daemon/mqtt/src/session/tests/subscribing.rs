@@ -5,6 +5,7 @@ use alloc::string::String;
 use core::num::NonZeroU32;
 
 use super::*;
+use tributary_core::Offset;
 use tributary_core::properties;
 use tributary_core::record::{Event, Origin, Qos};
 
@@ -14,10 +15,10 @@ use crate::codec::unsubscribe::{Filters, Unsubscribe};
 use crate::session::{Delivered, Message};
 use crate::subscriptions::{Grant, Subscription};
 
-const GRANT: Grant<'static> =
+pub(super) const GRANT: Grant<'static> =
     Grant { qos: Qos::AtLeastOnce, retain_as_published: false, identifiers: &[] };
 
-const MESSAGE: Message<'static> = Message {
+pub(super) const MESSAGE: Message<'static> = Message {
     event: Event {
         topic: "a",
         payload: b"x",
@@ -26,8 +27,11 @@ const MESSAGE: Message<'static> = Message {
         qos: Qos::AtLeastOnce,
         retain: true,
         origin: Origin::Device,
+        packet_id: None,
         properties: properties::Properties::NONE,
     },
+    offset: Offset(0),
+    retained: false,
     waited_s: 0,
 };
 
@@ -65,7 +69,7 @@ impl Connection {
 }
 
 #[test]
-fn at_most_qos_1_is_granted_and_nothing_is_shared() {
+fn what_is_asked_is_granted_or_refused_one_by_one() {
     let requests = [
         ("a/#", Qos::AtMostOnce),
         ("b", Qos::AtLeastOnce),
@@ -83,9 +87,9 @@ fn at_most_qos_1_is_granted_and_nothing_is_shared() {
         (
             V5,
             &[Property::SubscriptionIdentifier(NonZeroU32::MIN)][..],
-            &b"\x90\x09\x01\x02\0\0\x01\x01\x9E\x87\x80"[..],
+            &b"\x90\x09\x01\x02\0\0\x01\x02\x01\x87\x80"[..],
         ),
-        (V311, &[], b"\x90\x08\x01\x02\0\x01\x01\x80\x80\x80"),
+        (V311, &[], b"\x90\x08\x01\x02\0\x01\x02\x01\x80\x80"),
     ] {
         let mut connection = Connection::accepted(&connect(version));
         let asked = connection.subscribe(&requests, sent, enter);
@@ -94,7 +98,8 @@ fn at_most_qos_1_is_granted_and_nothing_is_shared() {
         let expected = [
             ("a/#", Qos::AtMostOnce),
             ("b", Qos::AtLeastOnce),
-            ("c", Qos::AtLeastOnce),
+            ("c", Qos::ExactlyOnce),
+            ("$share/g/d", Qos::AtLeastOnce),
             ("secret", Qos::AtLeastOnce),
             ("busy", Qos::AtLeastOnce),
         ]
@@ -154,6 +159,11 @@ fn a_message_goes_at_the_lower_quality_of_service() {
             (Qos::AtLeastOnce, Qos::AtMostOnce, Delivery::AtMostOnce),
             (Qos::AtLeastOnce, Qos::AtLeastOnce, at_least_once(1).delivery),
             (Qos::ExactlyOnce, Qos::AtLeastOnce, at_least_once(1).delivery),
+            (
+                Qos::ExactlyOnce,
+                Qos::ExactlyOnce,
+                Delivery::ExactlyOnce { packet_id: id(1), dup: false },
+            ),
         ] {
             let mut connection = Connection::accepted(&connect(version));
             let event = Event { qos: published, ..MESSAGE.event };
@@ -185,7 +195,7 @@ fn what_the_publisher_said_is_passed_on_and_what_the_connection_said_is_not() {
         Property::User("a", "2"),
     ]);
     let event = Event { properties: properties::Properties(&published), ..MESSAGE.event };
-    let message = Message { event, waited_s: 4 };
+    let message = Message { event, waited_s: 4, ..MESSAGE };
     let identifiers = [NonZeroU32::new(7).unwrap(), NonZeroU32::new(300).unwrap()];
     let grant =
         Grant { qos: Qos::AtMostOnce, retain_as_published: true, identifiers: &identifiers };
@@ -229,7 +239,7 @@ fn a_message_that_is_of_no_use_any_more_is_not_sent() {
         let published = properties(&[Property::MessageExpiry(expiry_s)]);
         let event = Event { properties: properties::Properties(&published), ..MESSAGE.event };
         let mut connection = Connection::accepted(&connect(V5));
-        assert_eq!(connection.deliver(&Message { event, waited_s }, GRANT), expected);
+        assert_eq!(connection.deliver(&Message { event, waited_s, ..MESSAGE }, GRANT), expected);
         assert_eq!(connection.sent().is_empty(), expected != Delivered::Sent);
     }
 }
@@ -250,7 +260,7 @@ fn no_more_is_under_way_than_the_client_takes() {
     connection.out.clear();
     assert_eq!(connection.handle(b"\x40\x02\0\x09"), Effect::None);
     assert!(connection.session.is_busy());
-    assert_eq!(connection.handle(b"\x40\x03\0\x02\x87"), Effect::Acknowledged);
+    assert!(matches!(connection.handle(b"\x40\x03\0\x02\x87"), Effect::Acknowledged(_)));
     assert_eq!(connection.deliver(&MESSAGE, GRANT), Delivered::Sent);
     assert!(connection.sent().starts_with(b"\x32\x07\0\x01a\0\x03"));
     assert_eq!(connection.deliver(&MESSAGE, GRANT), Delivered::Busy);
@@ -273,7 +283,7 @@ fn an_identifier_under_way_is_not_used_again() {
         assert_eq!(connection.deliver(&MESSAGE, GRANT), Delivered::Sent);
         let [high, low] = packet_id.to_be_bytes();
         assert_eq!(connection.sent(), [0x32, 6, 0, 1, b'a', high, low, b'x']);
-        assert_eq!(connection.handle(&[0x40, 2, high, low]), Effect::Acknowledged);
+        assert!(matches!(connection.handle(&[0x40, 2, high, low]), Effect::Acknowledged(_)));
     }
 }
 

@@ -1,0 +1,184 @@
+//! Sessions and retained messages in a file of their own: what spares a start the reading of the
+//! whole log.
+//!
+//! It is only ever behind the log, never beside it: each transaction holds the place up to which
+//! the log was folded in. Without it, or if it is damaged or of another log, everything is read
+//! from the log again, as far as that reaches.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::runtime::sessions::State;
+
+/// The file in the data directory.
+const NAME: &str = "sessions.redb";
+/// Pages of the file that may be kept in memory, in bytes.
+const CACHE_BYTES: usize = 1 << 20;
+
+const CLIENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("clients-1");
+const RETAINED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("retained-1");
+const PLACE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("place-1");
+const LOG: &str = "log";
+const APPLIED: &str = "applied";
+
+/// The file, open.
+pub struct SessionStore {
+    database: Database,
+}
+
+/// What is wrong with the file.
+pub type StoreError = Box<dyn core::error::Error + Send + Sync>;
+
+impl SessionStore {
+    /// Opens the file of a log in `dir`. One that is damaged is made anew.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn open(dir: &Path, log: u64) -> Result<Self, StoreError> {
+        let path = dir.join(NAME);
+        match Self::try_open(&path, log) {
+            Ok(store) => Ok(store),
+            Err(error) if path.exists() => {
+                tracing::warn!(
+                    %error,
+                    path = %path.display(),
+                    "the file of sessions does not serve: it is made anew from the log"
+                );
+                fs::remove_file(&path)?;
+                Self::try_open(&path, log)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn try_open(path: &PathBuf, log: u64) -> Result<Self, StoreError> {
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+        let store = Self { database };
+        let writing = store.database.begin_write()?;
+        {
+            writing.open_table(CLIENTS)?;
+            writing.open_table(RETAINED)?;
+            let mut place = writing.open_table(PLACE)?;
+            let known = place.get(LOG)?.map(|value| value.value().to_vec());
+            match known {
+                None => {
+                    place.insert(LOG, &log.to_le_bytes()[..])?;
+                }
+                Some(known) if known == log.to_le_bytes() => {}
+                Some(_) => return Err("it belongs to another log".into()),
+            }
+        }
+        writing.commit()?;
+        Ok(store)
+    }
+
+    /// What it holds; with retained messages only if they are `wanted`.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn load(&self, wanted: bool) -> Result<State, StoreError> {
+        let reading = self.database.begin_read()?;
+        let mut state = State::default();
+        for entry in reading.open_table(CLIENTS)?.iter()? {
+            let (name, bytes) = entry?;
+            state.clients.insert(name.value().to_owned(), decode(bytes.value())?);
+        }
+        if wanted {
+            for entry in reading.open_table(RETAINED)?.iter()? {
+                let (topic, bytes) = entry?;
+                state.retained.insert(topic.value().to_owned(), decode(bytes.value())?);
+            }
+        }
+        if let Some(applied) = reading.open_table(PLACE)?.get(APPLIED)? {
+            state.applied = decode(applied.value())?;
+        }
+        Ok(state)
+    }
+
+    /// Writes what was touched, and the place, in one transaction.
+    ///
+    /// # Errors
+    /// If the disk does not take it; nothing is changed then.
+    pub fn write(&self, state: &mut State) -> Result<(), StoreError> {
+        let (clients, topics) = state.take_touched();
+        let writing = self.database.begin_write()?;
+        {
+            let mut table = writing.open_table(CLIENTS)?;
+            for name in &clients {
+                put(&mut table, name, state.clients.get(name))?;
+            }
+            let mut table = writing.open_table(RETAINED)?;
+            for topic in &topics {
+                put(&mut table, topic, state.retained.get(topic))?;
+            }
+            let mut place = writing.open_table(PLACE)?;
+            put(&mut place, APPLIED, Some(&state.applied))?;
+        }
+        writing.commit()?;
+        Ok(())
+    }
+}
+
+fn put<T: Serialize>(
+    table: &mut redb::Table<'_, &'static str, &'static [u8]>,
+    key: &str,
+    value: Option<&T>,
+) -> Result<(), StoreError> {
+    match value {
+        Some(value) => table.insert(key, postcard::to_allocvec(value)?.as_slice())?,
+        None => table.remove(key)?,
+    };
+    Ok(())
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    Ok(postcard::from_bytes(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::sessions::{Change, Noted};
+
+    fn begun(state: &mut State, number: u64, client: &str) {
+        let change = Change::Begun { fresh: true, expiry_s: 60, will: None };
+        state.apply_change(number, Noted { client, at: 3, change });
+    }
+
+    #[test]
+    fn what_was_written_is_there_and_what_ended_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SessionStore::open(dir.path(), 7).unwrap();
+        let mut state = State::default();
+        begun(&mut state, 1, "a");
+        begun(&mut state, 2, "b");
+        store.write(&mut state).unwrap();
+        state.apply_change(3, Noted { client: "a", at: 4, change: Change::Ended });
+        store.write(&mut state).unwrap();
+        drop(store);
+        let again = SessionStore::open(dir.path(), 7).unwrap().load(true).unwrap();
+        assert_eq!(again, state);
+        assert_eq!(again.clients.keys().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(again.applied.change, 4);
+    }
+
+    #[test]
+    fn a_file_that_does_not_serve_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SessionStore::open(dir.path(), 7).unwrap();
+        let mut state = State::default();
+        begun(&mut state, 1, "a");
+        store.write(&mut state).unwrap();
+        drop(store);
+        let other = SessionStore::open(dir.path(), 8).unwrap();
+        assert_eq!(other.load(true).unwrap(), State::default());
+        drop(other);
+        fs::write(dir.path().join(NAME), b"not a database").unwrap();
+        let anew = SessionStore::open(dir.path(), 8).unwrap();
+        assert_eq!(anew.load(true).unwrap(), State::default());
+    }
+}

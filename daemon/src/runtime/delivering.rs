@@ -1,0 +1,105 @@
+//! From a client's mailbox to its connection.
+//!
+//! In a session that lasts, a message at QoS 2 gets its identifier first, and leaves when the log
+//! knows that. What comes behind it waits, so that the order holds.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use core::num::NonZeroU16;
+
+use tributary_core::record::Qos;
+use tributary_core::time::Age;
+use tributary_mqtt::Session;
+use tributary_mqtt::session::{Delivered, Message};
+
+use super::dialogue::{OUT_BYTES_MAX, Turn};
+use super::hub::{Mailbox, Outgoing};
+use super::sessions::Change;
+
+/// What has an identifier and waits for the log.
+#[derive(Default)]
+pub(super) struct Delivering {
+    reserved: VecDeque<(u64, NonZeroU16, Outgoing)>,
+}
+
+impl Delivering {
+    /// Sends what has become possible.
+    pub(super) fn run(
+        &mut self,
+        (session, lasting): (&mut Session, bool),
+        mailbox: &Arc<Mailbox>,
+        turn: &mut Turn<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let age = turn.shared.age(turn.moment);
+        let durable = turn.shared.ingest.durable_change();
+        while out.len() < OUT_BYTES_MAX
+            && let Some((_, id, outgoing)) =
+                self.reserved.pop_front_if(|(change, ..)| *change <= durable)
+        {
+            send_as((session, lasting), id, &outgoing, (turn, age), out);
+        }
+        while out.len() < OUT_BYTES_MAX {
+            let Some(outgoing) = mailbox.take() else { break };
+            if let Some(id) = outgoing.again {
+                send_as((session, lasting), id, &outgoing, (turn, age), out);
+                continue;
+            }
+            let Some(message) = &outgoing.message else { continue };
+            let (event, grant) = (message.event(), outgoing.grant());
+            let qos = event.qos.min(grant.qos);
+            if !self.reserved.is_empty() && qos != Qos::ExactlyOnce {
+                mailbox.put_back(outgoing);
+                break;
+            }
+            let (offset, retained) = (message.offset, outgoing.retained);
+            let waited_s = seconds(message.age, age);
+            let delivered =
+                session.deliver(&Message { event, offset, retained, waited_s }, grant, out);
+            match delivered {
+                Delivered::Busy | Delivered::NotConnected => {
+                    mailbox.put_back(outgoing);
+                    break;
+                }
+                Delivered::Reserved(id) => {
+                    let packet_id = id.get();
+                    let reserved = Change::Reserved { packet_id, offset: offset.0, retained };
+                    let change = turn.change(session.client_id(), &reserved);
+                    self.reserved.push_back((change, id, outgoing));
+                }
+                Delivered::Sent | Delivered::TooLarge | Delivered::Expired => {}
+            }
+        }
+    }
+}
+
+/// Sends a message that has its identifier, or gives that back.
+fn send_as(
+    (session, lasting): (&mut Session, bool),
+    id: NonZeroU16,
+    outgoing: &Outgoing,
+    (turn, age): (&mut Turn<'_>, Age),
+    out: &mut Vec<u8>,
+) {
+    let delivered = match &outgoing.message {
+        None => Delivered::TooLarge,
+        Some(message) => {
+            let (event, offset, retained) = (message.event(), message.offset, outgoing.retained);
+            let waited_s = seconds(message.age, age);
+            let message = Message { event, offset, retained, waited_s };
+            session.deliver_reserved(id, (&message, outgoing.grant()), out)
+        }
+    };
+    if matches!(delivered, Delivered::TooLarge | Delivered::Expired) {
+        session.forget(id);
+        if lasting {
+            let over = Change::Completed { packet_id: id.get() };
+            turn.change_some_time(session.client_id(), &over);
+        }
+    }
+}
+
+fn seconds(since: Age, until: Age) -> u32 {
+    u32::try_from(until.0.saturating_sub(since.0) / 1_000).unwrap_or(u32::MAX)
+}

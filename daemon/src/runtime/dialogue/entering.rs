@@ -1,0 +1,87 @@
+//! From a CONNECT to its answer, which waits until the log knows what the session is to remember.
+
+use tributary_core::time::Instant;
+use tributary_mqtt::codec::connect::Connect;
+use tributary_mqtt::session::Welcome;
+use tributary_mqtt::{Reason, Session};
+
+use super::turn::Turn;
+use super::{Dialogue, Entering, Member};
+use crate::io::files::random_u64;
+use crate::runtime::delivering::Delivering;
+use crate::runtime::hub::{Ask, Entered};
+use crate::runtime::sessions::StoredWill;
+
+impl Dialogue {
+    pub(super) fn welcome(
+        &mut self,
+        session: &mut Session,
+        turn: &mut Turn<'_>,
+        connect: &Connect<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let assigned = connect.client_id.is_empty().then(assigned_id).transpose();
+        let assigned = assigned.inspect_err(|error| {
+            tracing::error!(%error, "no random number for a client id");
+        });
+        let Ok(assigned) = assigned else {
+            return self.turn_away(session, Reason::ServerUnavailable, out);
+        };
+        let name = assigned.as_deref().unwrap_or(connect.client_id);
+        let age = turn.shared.age(turn.moment);
+        let hub = &turn.shared.hub;
+        // Nobody's session and the desk at once.
+        turn.leave_desk();
+        hub.take_over(name, age, &turn.shared.ingest);
+        let will = session
+            .will()
+            .map(|will| StoredWill::of(&will.event(turn.moment.wall), will.delay_s()).into_owned());
+        let ask = Ask {
+            name,
+            clean_start: connect.clean_start,
+            expiry_s: session.expiry_s(),
+            will,
+            session: &self.session,
+            wake: &self.wake,
+        };
+        let lasting = ask.expiry_s > 0;
+        match hub.enter(ask, turn.desk()) {
+            Err(reason) => self.turn_away(session, reason, out),
+            Ok(Entered { key, mailbox, kept, change }) => {
+                let delivering = Delivering::default();
+                self.member = Some(Member { key, mailbox, lasting, delivering });
+                let entering = Entering { change: change.unwrap_or(0), assigned, kept };
+                match change {
+                    Some(_) => {
+                        turn.wait();
+                        self.entering = Some(entering);
+                    }
+                    None => self.accept(session, turn.moment.now, entering, out),
+                }
+            }
+        }
+    }
+
+    pub(super) fn accept(
+        &self,
+        session: &mut Session,
+        now: Instant,
+        entering: Entering,
+        out: &mut Vec<u8>,
+    ) {
+        let Entering { assigned, kept, .. } = entering;
+        let lasting = self.member.as_ref().is_some_and(|member| member.lasting);
+        if session.is_deciding() {
+            session.accept(now, Welcome { assigned: assigned.as_deref(), kept, lasting }, out);
+        }
+    }
+
+    fn turn_away(&mut self, session: &mut Session, reason: Reason, out: &mut Vec<u8>) {
+        session.refuse(reason, out);
+        self.closed = true;
+    }
+}
+
+fn assigned_id() -> std::io::Result<String> {
+    Ok(format!("auto-{:016x}", random_u64()?))
+}

@@ -1,0 +1,99 @@
+//! PUBLISH, SUBSCRIBE and UNSUBSCRIBE: from the client to desk and hub.
+
+use tributary_mqtt::codec::publish::Publish;
+use tributary_mqtt::codec::subscribe::Subscribe;
+use tributary_mqtt::codec::unsubscribe::Unsubscribe;
+use tributary_mqtt::{Reason, Session, Version};
+
+use super::turn::Turn;
+use super::{Dialogue, reason, waits};
+use crate::runtime::hub::Owned;
+use crate::runtime::sessions::Change;
+
+/// Topics of the daemon's own: nobody else publishes there (MQTT 5.0, 4.7.2).
+const OWN_TOPICS: &str = "$SYS/";
+
+impl Dialogue {
+    pub(super) fn publish(
+        &mut self,
+        session: &mut Session,
+        turn: &mut Turn<'_>,
+        publish: &Publish<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let id = publish.delivery.packet_id();
+        let mut event = session.event(publish, turn.moment.wall);
+        if event.topic.starts_with(OWN_TOPICS) {
+            return self.refuse(session, Reason::NotAuthorized, id, out);
+        }
+        if event.retain && !turn.shared.hub.has_room_for(&event) {
+            turn.shared.hub.note_unretained(&event);
+            if session.version() == Version::V5 && id.is_some() {
+                return self.refuse(session, Reason::QuotaExceeded, id, out);
+            }
+            event.retain = false;
+        }
+        match turn.append(&event) {
+            Ok(offset) => self.note_appended(session, offset, id),
+            Err(not_taken) if waits(session, not_taken) => {
+                self.held = Some((Owned::of(&event), id));
+            }
+            Err(not_taken) => self.refuse(session, reason(not_taken), id, out),
+        }
+    }
+
+    pub(super) fn subscribe(
+        &self,
+        session: &mut Session,
+        turn: &mut Turn<'_>,
+        subscribe: &Subscribe<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(member) = &self.member else { return };
+        let name: Box<str> = session.client_id().into();
+        let (shared, mut change) = (turn.shared, None);
+        let next = turn.desk().next();
+        let mut answer = Vec::new();
+        session.answer_subscribe(subscribe, &mut answer, |filter, wanted| {
+            let at = (shared.ingest.durable(), next);
+            shared.hub.subscribe(member.key, filter, wanted, at)?;
+            if member.lasting {
+                let identifier = wanted.identifier.map_or(0, core::num::NonZeroU32::get);
+                let options = wanted.options.to_byte();
+                let subscribed = Change::Subscribed { filter, options, identifier };
+                change = Some(turn.change(&name, &subscribed));
+            }
+            Ok(())
+        });
+        answer_after(session, &answer, change, out);
+    }
+
+    pub(super) fn unsubscribe(
+        &self,
+        session: &mut Session,
+        turn: &mut Turn<'_>,
+        unsubscribe: &Unsubscribe<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(member) = &self.member else { return };
+        let name: Box<str> = session.client_id().into();
+        let (shared, mut change) = (turn.shared, None);
+        let mut answer = Vec::new();
+        session.answer_unsubscribe(unsubscribe, &mut answer, |filter| {
+            let known = shared.hub.unsubscribe(member.key, filter);
+            if known && member.lasting {
+                change = Some(turn.change(&name, &Change::Unsubscribed { filter }));
+            }
+            known
+        });
+        answer_after(session, &answer, change, out);
+    }
+}
+
+/// Sends an answer, once the change behind it is durable.
+fn answer_after(session: &mut Session, answer: &[u8], change: Option<u64>, out: &mut Vec<u8>) {
+    match change {
+        Some(change) => session.hold_answer(answer, change),
+        None => out.extend_from_slice(answer),
+    }
+}

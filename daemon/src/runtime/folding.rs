@@ -1,0 +1,120 @@
+//! Keeps the file of sessions not far behind the log: at the start, while it grows, and at the end.
+
+use core::time::Duration;
+
+use tokio::sync::watch;
+use tributary_core::Offset;
+use tributary_core::log::{End, LogId, ReadMedia};
+use tributary_core::time::Age;
+
+use super::hub::Hub;
+use super::ingest::Ingest;
+use super::server::Failure;
+use super::sessions::replay;
+use crate::config::Config;
+use crate::io::segments::SegmentReader;
+use crate::io::sessions::SessionStore;
+
+/// What a start may have to read of the log, in bytes: more is folded into the file.
+const REPLAY_BYTES_MAX: u64 = 16 << 20;
+/// But not more often than that.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The file, if it can be used, and where it stands.
+pub(super) struct Folding {
+    store: Option<SessionStore>,
+    log: SegmentReader,
+    folded: u64,
+}
+
+impl Folding {
+    /// Has sessions and retained messages go on as file and log know them.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub(super) fn restore(
+        config: &Config,
+        id: LogId,
+        log: SegmentReader,
+        (ingest, hub, age): (&Ingest, &Hub, Age),
+    ) -> Result<Self, Failure> {
+        let end = log.end();
+        let store = SessionStore::open(&config.log.dir, id.0).inspect_err(|error| {
+            tracing::error!(%error, "no file of sessions: each start reads the whole log");
+        });
+        let store = store.ok();
+        let known = store.as_ref().map(|store| store.load(true)).transpose();
+        let known = known.unwrap_or_else(|error| {
+            tracing::error!(%error, "the file of sessions cannot be read: the log tells them again");
+            None
+        });
+        // Of a log that was rolled back the file knows too much.
+        let known = known.filter(|state| state.applied.offset <= end.offset.0);
+        let mut state = known.unwrap_or_default();
+        let lost = replay(&mut state, &log, end)
+            .map_err(|error| Failure::Directory(format!("the log's sessions: {error}")))?;
+        for range in lost {
+            tracing::warn!(
+                first = range.start.0,
+                end = range.end.0,
+                "sessions and retained messages that only these events told of are lost"
+            );
+        }
+        ingest.number_changes_from(state.applied.change);
+        let (clients, retained) = (state.clients.len(), state.retained.len());
+        hub.restore(state, age);
+        tracing::info!(clients, retained, "sessions restored");
+        Ok(Self { store, folded: 0, log })
+    }
+
+    /// Folds what the log has beyond the file into it.
+    pub(super) fn fold(&mut self) {
+        let end = self.log.end();
+        let Some(store) = &self.store else { return };
+        let folded = store.load(false).and_then(|mut state| {
+            if state.applied.offset > end.offset.0 {
+                return Err("it is ahead of the log".into());
+            }
+            replay(&mut state, &self.log, end)?;
+            store.write(&mut state)
+        });
+        match folded {
+            Ok(()) => self.folded = place(&self.log, end),
+            Err(error) => {
+                tracing::error!(%error, "sessions are not folded: the next start reads more");
+            }
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        place(&self.log, self.log.end()) - self.folded > REPLAY_BYTES_MAX
+    }
+
+    /// Runs until `stop`.
+    pub(super) async fn run(
+        mut self,
+        mut durable: watch::Receiver<Offset>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        self.fold();
+        loop {
+            tokio::select! {
+                changed = durable.changed() => if changed.is_err() { break },
+                _ = stop.changed() => break,
+            }
+            if self.is_behind() {
+                self.fold();
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => {}
+                    _ = stop.changed() => break,
+                }
+            }
+        }
+        self.fold();
+    }
+}
+
+/// The bytes of the log up to a place.
+fn place(log: &SegmentReader, end: End) -> u64 {
+    end.sequence * u64::from(log.geometry().segment_bytes) + u64::from(end.at)
+}

@@ -1,0 +1,217 @@
+//! One client as the hub knows it: with a connection, or a session that waits for one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use core::num::{NonZeroU16, NonZeroU32};
+
+use tributary_core::Offset;
+use tributary_core::record::{Event, Qos};
+use tributary_core::time::Age;
+use tributary_core::topic;
+use tributary_mqtt::Session;
+use tributary_mqtt::codec::subscribe::Options;
+use tributary_mqtt::session::{InFlight, Kept, Phase};
+use tributary_mqtt::subscriptions::Subscription;
+
+use super::mailbox::{Mailbox, Outgoing};
+use crate::runtime::sessions::{ClientState, StoredWill};
+
+/// A client with its session.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) name: Box<str>,
+    pub(super) connection: Option<Connected>,
+    /// The session outlives the connection.
+    pub(super) lasting: bool,
+    /// The log knows something of it.
+    pub(super) noted: bool,
+    pub(super) expiry_s: u32,
+    /// When the client left.
+    pub(super) left: Option<Age>,
+    pub(super) will: Option<StoredWill<'static>>,
+    pub(super) will_due: Option<Age>,
+    pub(super) filters: BTreeMap<Box<str>, Entry>,
+    pub(super) kept: Kept,
+    /// Retained messages that did not leave.
+    pub(super) left_over: VecDeque<Outgoing>,
+    /// What was under way and is to be read from the log again.
+    pub(super) resend: VecDeque<InFlight>,
+    /// Retained messages for new subscriptions that are still to be looked for.
+    pub(super) scans: VecDeque<Scan>,
+    /// Messages from here on are read from the log for this client alone; `None`: it gets them as
+    /// they come.
+    pub(super) lag: Option<Offset>,
+    /// Below, it was away: QoS 0 is not for it.
+    pub(super) away_until: Offset,
+    /// Offsets whose messages are over, of an opening before.
+    pub(super) over: BTreeSet<u64>,
+    /// The cursor that the log knows.
+    pub(super) cursor_noted: Offset,
+    /// Messages delivered when it was noted.
+    pub(super) delivered_noted: u64,
+    pub(super) figures: Figures,
+}
+
+/// What happened on one client's session since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Figures {
+    pub(super) delivered: u64,
+    pub(super) dropped: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) session: Arc<Mutex<Session>>,
+}
+
+/// A subscription of one client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) wanted: Subscription,
+    /// The first offset for which it holds.
+    pub(super) since: Offset,
+}
+
+/// A search for retained messages that goes on when there is room.
+#[derive(Clone, Debug)]
+pub(super) struct Scan {
+    pub(super) filter: Box<str>,
+    pub(super) wanted: Subscription,
+    pub(super) after: Option<Box<str>>,
+    /// What comes from here on comes as it comes.
+    pub(super) below: Offset,
+}
+
+/// How a message is for one client.
+pub(super) struct Share {
+    pub(super) qos: Qos,
+    pub(super) retain_as_published: bool,
+    pub(super) identifiers: Vec<NonZeroU32>,
+}
+
+impl Client {
+    pub(super) fn new(name: &str, at: Offset) -> Self {
+        Self {
+            name: name.into(),
+            connection: None,
+            lasting: false,
+            noted: false,
+            expiry_s: 0,
+            left: None,
+            will: None,
+            will_due: None,
+            filters: BTreeMap::new(),
+            kept: Kept::default(),
+            left_over: VecDeque::new(),
+            resend: VecDeque::new(),
+            scans: VecDeque::new(),
+            lag: None,
+            away_until: at,
+            over: BTreeSet::new(),
+            cursor_noted: at,
+            delivered_noted: 0,
+            figures: Figures::default(),
+        }
+    }
+
+    /// As the log remembers it. A client that was connected has left `now`.
+    pub(super) fn restored(name: &str, state: ClientState, now: Age) -> Self {
+        let mut client = Self::new(name, Offset(state.cursor));
+        client.lasting = state.expiry_s > 0;
+        client.noted = true;
+        client.expiry_s = state.expiry_s;
+        client.left = Some(state.left.map_or(now, Age));
+        client.will_due = match (&state.will, state.left) {
+            (None, _) => None,
+            (Some(_), Some(_)) => state.will_due.map(Age),
+            (Some(will), None) => {
+                let delay_s = will.delay_s.min(state.expiry_s);
+                Some(Age(now.0 + u64::from(delay_s) * 1_000))
+            }
+        };
+        client.will = state.will;
+        for (filter, known) in state.filters {
+            let identifier = NonZeroU32::new(known.identifier);
+            let Some(options) = Options::from_byte(known.options) else { continue };
+            let wanted = Subscription { options, identifier };
+            client.filters.insert(filter.into(), Entry { wanted, since: Offset(known.since) });
+        }
+        client.kept = Kept {
+            unreleased: state.unreleased.keys().filter_map(|&id| NonZeroU16::new(id)).collect(),
+            in_flight: state
+                .in_flight
+                .iter()
+                .filter_map(|entry| {
+                    Some(InFlight {
+                        packet_id: NonZeroU16::new(entry.packet_id)?,
+                        offset: Offset(entry.offset),
+                        exactly_once: true,
+                        retained: entry.retained,
+                        phase: if entry.received { Phase::Received } else { Phase::SentBefore },
+                    })
+                })
+                .collect(),
+        };
+        client.over = state.over;
+        client.lag = Some(Offset(state.cursor));
+        client.away_until = Offset(u64::MAX);
+        client
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Whether it is connected and gets messages as they come.
+    pub(super) fn is_live(&self) -> bool {
+        self.is_connected() && self.lag.is_none() && !self.filters.is_empty()
+    }
+
+    /// How an event of the log is for this client, read for it alone: not what is under way
+    /// already, nor what was over before.
+    pub(super) fn share_of(&self, offset: Offset, event: &Event<'_>) -> Option<Share> {
+        if self.over.contains(&offset.0) {
+            return None;
+        }
+        let known = |entry: &InFlight| entry.offset == offset && !entry.retained;
+        if self.kept.in_flight.iter().any(known) {
+            return None;
+        }
+        let share = self.share(offset, event)?;
+        let qos = share.qos.min(event.qos);
+        (qos > Qos::AtMostOnce || offset >= self.away_until).then_some(share)
+    }
+
+    /// All matching subscriptions that are not shared with others, together.
+    fn share(&self, offset: Offset, event: &Event<'_>) -> Option<Share> {
+        let mut share: Option<Share> = None;
+        for (filter, entry) in &self.filters {
+            let options = entry.wanted.options;
+            let own = options.no_local && event.client == &*self.name;
+            if offset < entry.since || own || !topic::matches(filter, event.topic) {
+                continue;
+            }
+            let share = share.get_or_insert(Share {
+                qos: Qos::AtMostOnce,
+                retain_as_published: false,
+                identifiers: Vec::new(),
+            });
+            share.qos = share.qos.max(options.qos);
+            share.retain_as_published |= options.retain_as_published;
+            share.identifiers.extend(entry.wanted.identifier);
+        }
+        share
+    }
+
+    /// How a message that is under way already is for this client: its subscriptions may have
+    /// ended meanwhile.
+    pub(super) fn share_again(&self, entry: &InFlight, event: &Event<'_>) -> Share {
+        let qos = if entry.exactly_once { Qos::ExactlyOnce } else { Qos::AtLeastOnce };
+        let share = self.share(Offset(u64::MAX), event);
+        let share =
+            share.unwrap_or(Share { qos, retain_as_published: false, identifiers: Vec::new() });
+        Share { qos, ..share }
+    }
+}

@@ -1,0 +1,239 @@
+//! How clients come and go.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+use tributary_core::Offset;
+use tributary_core::time::Age;
+use tributary_mqtt::session::{InFlight, Kept, Phase};
+use tributary_mqtt::{Reason, Session};
+
+use super::client::{Client, Connected};
+use super::mailbox::{Ending, Mailbox, Outgoing};
+use super::publishing::DueWill;
+use super::{Hub, Key, Members, SESSIONS_MAX, Target};
+use crate::runtime::ingest::{Desk, Ingest};
+use crate::runtime::sessions::{Change, StoredWill};
+use crate::sync::lock;
+
+/// Who comes.
+pub struct Ask<'a> {
+    /// The client id.
+    pub name: &'a str,
+    /// Nothing of an earlier session is wanted.
+    pub clean_start: bool,
+    /// Seconds for which the session shall outlive the connection.
+    pub expiry_s: u32,
+    /// What the client leaves behind.
+    pub will: Option<StoredWill<'static>>,
+    /// The connection's protocol.
+    pub session: &'a Arc<Mutex<Session>>,
+    /// Wakes the connection.
+    pub wake: &'a Arc<Notify>,
+}
+
+/// A client that has come.
+#[derive(Debug)]
+pub struct Entered {
+    /// Its session.
+    pub key: Key,
+    /// What waits for it.
+    pub mailbox: Arc<Mailbox>,
+    /// What is left of its session from before, if there is one.
+    pub kept: Option<Kept>,
+    /// It may be told so when this change is durable.
+    pub change: Option<u64>,
+}
+
+impl Hub {
+    /// Ends the connection that has a client id, if there is one. Takes that connection's session
+    /// and the desk.
+    pub fn take_over(&self, name: &str, age: Age, ingest: &Ingest) {
+        loop {
+            let members = self.lock();
+            let connection = members
+                .key_of(name)
+                .and_then(|key| members.sessions.get(&key))
+                .and_then(|client| client.connection.as_ref());
+            let Some(Connected { mailbox, session }) = connection else { return };
+            let (mailbox, session) = (Arc::clone(mailbox), Arc::clone(session));
+            drop(members);
+            let mut farewell = Vec::new();
+            let mut session = lock(&session);
+            session.take_over(&mut farewell);
+            self.leave(name, &mailbox, &mut session, (age, &mut ingest.desk()));
+            drop(session);
+            mailbox.end(Ending::TakenOver(farewell));
+        }
+    }
+
+    /// A connection gets a client id, which nobody has.
+    ///
+    /// # Errors
+    /// If there are too many sessions.
+    pub fn enter(&self, ask: Ask<'_>, desk: &mut Desk<'_>) -> Result<Entered, Reason> {
+        let mut members = self.lock();
+        let known = members.key_of(ask.name);
+        if known.is_none() && members.sessions.len() >= SESSIONS_MAX {
+            return Err(Reason::QuotaExceeded);
+        }
+        let resumed = known.filter(|_| !ask.clean_start);
+        let mut was_noted = false;
+        if let Some(key) = known
+            && resumed.is_none()
+            && let Some(before) = members.remove(key)
+        {
+            was_noted = before.noted;
+            members.publish_will(before);
+            self.timers.notify_one();
+        }
+        let key = resumed.unwrap_or_else(|| members.begin(ask.name, desk.next()));
+        let lasting = ask.expiry_s > 0;
+        let mailbox = Arc::new(Mailbox::new(Arc::clone(ask.wake), Arc::clone(&self.work)));
+        members.connections += 1;
+        let connected =
+            Connected { mailbox: Arc::clone(&mailbox), session: Arc::clone(ask.session) };
+        let next = desk.next();
+        let kept = members.with_client(key, |client| {
+            was_noted |= client.noted;
+            client.connection = Some(connected);
+            client.lasting = lasting;
+            client.noted = lasting || ask.will.is_some();
+            client.expiry_s = ask.expiry_s;
+            (client.left, client.will_due) = (None, None);
+            client.will.clone_from(&ask.will);
+            client.away_until = next;
+            client.resend = resends(&client.kept);
+            while let Some(outgoing) = client.left_over.pop_front() {
+                // A mailbox holds at least as many as were left in one.
+                mailbox.put(outgoing);
+            }
+            (resumed.is_some()).then(|| client.kept.clone())
+        });
+        let lags = |client: &Client| client.lag.is_some() || !client.resend.is_empty();
+        let (lags, noted) = members
+            .sessions
+            .get(&key)
+            .map_or((false, false), |client| (lags(client), client.noted));
+        if lags {
+            mailbox.set_more(true);
+            members.lagging.insert(Target::Client(key));
+        }
+        drop(members);
+        self.work.notify_one();
+        Self::count(&self.counters.connects, 1);
+        let change = if noted {
+            let (fresh, expiry_s) = (resumed.is_none(), ask.expiry_s);
+            let begun = Change::Begun { fresh, expiry_s, will: ask.will };
+            Some(desk.change(ask.name, &begun))
+        } else {
+            was_noted.then(|| desk.change(ask.name, &Change::Ended))
+        };
+        Ok(Entered { key, mailbox, kept: kept.flatten(), change })
+    }
+
+    /// A connection has ended, or its client id has gone to another: what lasts is kept.
+    pub fn leave(
+        &self,
+        name: &str,
+        mailbox: &Arc<Mailbox>,
+        session: &mut Session,
+        (age, desk): (Age, &mut Desk<'_>),
+    ) {
+        let mut members = self.lock();
+        let Some(key) = members.key_of(name) else { return };
+        let same = |connected: &Connected| Arc::ptr_eq(&connected.mailbox, mailbox);
+        let client = members.sessions.get(&key);
+        if !client.and_then(|client| client.connection.as_ref()).is_some_and(same) {
+            return;
+        }
+        members.connections -= 1;
+        let position = if members.live > 0 { members.position } else { desk.next() };
+        let will_wanted = session.take_will().is_some();
+        let (kept, expiry_s) = (session.keep(), session.expiry_s());
+        let unsent = mailbox.oldest();
+        let waiting = mailbox.drain();
+        members.with_client(key, |client| {
+            client.connection = None;
+            let lag = client.lag.unwrap_or(position);
+            client.lag = Some(unsent.map_or(lag, |unsent| unsent.min(lag)));
+            client.left = Some(age);
+            if let Some(kept) = kept {
+                client.kept = kept;
+                client.expiry_s = expiry_s;
+                client.lasting = expiry_s > 0 && client.lasting;
+                client.will.take_if(|_| !will_wanted);
+            }
+            client.will_due = client.will.as_ref().map(|will| {
+                let delay_s = will.delay_s.min(client.expiry_s);
+                Age(age.0.saturating_add(u64::from(delay_s) * 1_000))
+            });
+        });
+        members.pass_on(key, waiting);
+        members.note_left(key, age, desk);
+        drop(members);
+        self.timers.notify_one();
+        self.work.notify_one();
+    }
+}
+
+/// What was under way and has to be sent again.
+fn resends(kept: &Kept) -> std::collections::VecDeque<InFlight> {
+    kept.in_flight.iter().filter(|entry| entry.phase != Phase::Received).copied().collect()
+}
+
+impl Members {
+    fn begin(&mut self, name: &str, next: Offset) -> Key {
+        let key = self.new_key();
+        self.names.insert(name.into(), key);
+        self.sessions.insert(key, Client::new(name, next));
+        key
+    }
+
+    /// What was to be sent to a client that has left: shared messages go to another member.
+    fn pass_on(&mut self, key: Key, waiting: std::collections::VecDeque<Outgoing>) {
+        for outgoing in waiting {
+            let passed = outgoing.group.is_some_and(|group| {
+                let Some(message) = &outgoing.message else { return true };
+                let message = Arc::clone(message);
+                self.put_shared(group, &message)
+            });
+            if !passed && (outgoing.retained || outgoing.group.is_some()) {
+                self.with_client(key, |client| client.left_over.push_back(outgoing));
+            }
+        }
+    }
+
+    /// Tells the log that a client has left; a session that does not last ends.
+    fn note_left(&mut self, key: Key, age: Age, desk: &mut Desk<'_>) {
+        let Some(client) = self.sessions.get(&key) else { return };
+        if !client.lasting {
+            let Some(client) = self.remove(key) else { return };
+            if client.noted && client.will.is_none() {
+                desk.change(&client.name, &Change::Ended);
+            }
+            self.publish_will(client);
+            return;
+        }
+        let exactly_once = |entry: &&InFlight| !entry.exactly_once && !entry.retained;
+        let unacked = client.kept.in_flight.iter().filter(exactly_once).map(|entry| entry.offset);
+        let cursor = unacked.chain(client.lag).min().unwrap_or(Offset(0));
+        desk.change(&client.name, &Change::Progress { cursor: cursor.0 });
+        let left = Change::Left {
+            age: age.0,
+            expiry_s: client.expiry_s,
+            will_due: client.will_due.map(|due| due.0),
+        };
+        desk.change(&client.name, &left);
+        let ends = Age(age.0.saturating_add(u64::from(client.expiry_s) * 1_000));
+        self.due.insert((client.will_due.unwrap_or(ends).min(ends), key));
+    }
+
+    /// The session has ended: its will is due.
+    pub(super) fn publish_will(&mut self, client: Client) {
+        let Client { name, will, noted, .. } = client;
+        if let Some(will) = will {
+            self.wills.push_back(DueWill { client: name, will, ends: noted });
+        }
+    }
+}

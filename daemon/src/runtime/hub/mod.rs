@@ -1,0 +1,171 @@
+//! Who is connected, whose session lasts, who subscribed to what, and what waits to be sent to whom.
+//!
+//! Queued messages are not copies: a session remembers a place in the log, and what lies between it
+//! and the durable end is its queue. So it costs no memory, survives what the log survives, and
+//! ends where the log ends: what was evicted from there is lost for it, and counted.
+//!
+//! Invariant: a client id belongs to at most one connection (MQTT-3.1.4-3); a newcomer takes it.
+//! Order of locks: a session's own, the desk, the hub, a mailbox.
+
+mod client;
+mod entering;
+mod group;
+mod mailbox;
+mod publishing;
+mod retained;
+mod serving;
+mod subscribing;
+
+pub use entering::{Ask, Entered};
+pub use mailbox::{
+    Ending, Mailbox, Message, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outgoing, Owned,
+};
+pub use publishing::{DueWill, SessionStatus};
+pub use retained::RETAINED_BYTES_MAX;
+pub use serving::Work;
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+use tributary_core::Offset;
+use tributary_core::time::Age;
+use tributary_mqtt::Subscriptions;
+
+use crate::sync::lock;
+use client::Client;
+use group::Group;
+use retained::Retained;
+
+/// Sessions that wait for their clients; more are refused.
+pub const SESSIONS_MAX: usize = 50_000;
+
+/// Names one session; never used twice.
+pub type Key = u64;
+
+/// Who a message goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    Client(Key),
+    Group(Key),
+}
+
+/// Counters of the MQTT side since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections that were accepted by the protocol.
+    pub connects: AtomicU64,
+    /// Messages that a slow subscriber did not get.
+    pub dropped: AtomicU64,
+    /// Messages put into outboxes.
+    pub delivered: AtomicU64,
+    /// Events that were evicted from the log before a session had read them.
+    pub missed: AtomicU64,
+    /// Messages that were to be retained and are not: there was no room.
+    pub unretained: AtomicU64,
+}
+
+/// All clients.
+#[derive(Debug, Default)]
+pub struct Hub {
+    members: Mutex<Members>,
+    /// Told when the fan-out has something to do beside what becomes durable.
+    work: Arc<Notify>,
+    /// Told when a will or the end of a session may be due.
+    timers: Notify,
+    /// What happened so far.
+    pub counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    names: HashMap<Box<str>, Key>,
+    sessions: HashMap<Key, Client>,
+    next_key: Key,
+    connections: usize,
+    subscriptions: Subscriptions<Target>,
+    groups: HashMap<Key, Group>,
+    /// By name and filter.
+    group_names: BTreeMap<(Box<str>, Box<str>), Key>,
+    retained: Retained,
+    /// Wills and ends of sessions, by the age clock.
+    due: BTreeSet<(Age, Key)>,
+    /// Wills to be published now.
+    wills: VecDeque<DueWill>,
+    /// Sessions and groups that read the log for themselves.
+    lagging: BTreeSet<Target>,
+    /// Up to here the fan-out has handed out.
+    position: Offset,
+    /// Clients that get messages as they come.
+    live: usize,
+    /// Who was served from the log last.
+    served: Option<Target>,
+    /// Where the fan-out has to begin, after nobody was live.
+    heard_from: Option<Offset>,
+}
+
+impl Hub {
+    /// Has all connections end.
+    pub fn shut_down(&self) {
+        for client in self.lock().sessions.values() {
+            if let Some(connection) = &client.connection {
+                connection.mailbox.end(Ending::ShuttingDown);
+            }
+        }
+    }
+
+    /// Connections with a client.
+    pub fn connections(&self) -> usize {
+        self.lock().connections
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        lock(&self.members)
+    }
+
+    fn count(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+}
+
+impl Members {
+    fn new_key(&mut self) -> Key {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    fn key_of(&self, name: &str) -> Option<Key> {
+        self.names.get(name).copied()
+    }
+
+    /// Changes a client in a way that may make it live, or end that.
+    fn with_client<T>(&mut self, key: Key, change: impl FnOnce(&mut Client) -> T) -> Option<T> {
+        let client = self.sessions.get_mut(&key)?;
+        let was_live = client.is_live();
+        let changed = change(client);
+        let is_live = client.is_live();
+        match (was_live, is_live) {
+            (false, true) => self.live += 1,
+            (true, false) => self.live -= 1,
+            _ => {}
+        }
+        Some(changed)
+    }
+
+    /// Removes a session and all that belongs to it.
+    fn remove(&mut self, key: Key) -> Option<Client> {
+        let client = self.sessions.remove(&key)?;
+        if client.is_live() {
+            self.live -= 1;
+        }
+        if self.names.get(&client.name) == Some(&key) {
+            self.names.remove(&client.name);
+        }
+        self.subscriptions.remove_all(&Target::Client(key));
+        for filter in client.filters.keys() {
+            self.part(filter, key);
+        }
+        Some(client)
+    }
+}

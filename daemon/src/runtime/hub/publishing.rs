@@ -1,0 +1,244 @@
+//! Messages that are kept, and those that are due at some time: wills, and the ends of sessions.
+
+use core::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use tributary_core::Offset;
+use tributary_core::record::{Event, decode};
+use tributary_core::time::{Age, Timestamp};
+
+use super::client::Client;
+use super::mailbox::Message;
+use super::{Hub, Key, Members, Target};
+use crate::runtime::ingest::Desk;
+use crate::runtime::sessions::{Change, State, StoredWill};
+
+/// A will that is to be published now.
+#[derive(Clone, Debug)]
+pub struct DueWill {
+    /// Whose.
+    pub client: Box<str>,
+    /// What.
+    pub will: StoredWill<'static>,
+    /// The log has a session of that client, which ends with it.
+    pub ends: bool,
+}
+
+/// One client as `status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionStatus {
+    /// The client id.
+    pub client: String,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Seconds for which the session outlives the connection.
+    pub expiry_s: u32,
+    /// Its subscriptions.
+    pub subscriptions: usize,
+    /// It reads the log from here on for itself.
+    pub reads_from: Option<u64>,
+    /// Messages given to it since the start.
+    pub delivered: u64,
+    /// Messages that it did not get, since the start.
+    pub dropped: u64,
+}
+
+impl Hub {
+    /// Whether an event can be kept for new subscriptions.
+    pub fn has_room_for(&self, event: &Event<'_>) -> bool {
+        let bytes = event.topic.len() + event.payload.len() + event.properties.0.len();
+        event.payload.is_empty() || self.lock().retained.has_room(bytes)
+    }
+
+    /// An event is not kept for new subscriptions: there is no room.
+    pub fn note_unretained(&self, event: &Event<'_>) {
+        Self::count(&self.counters.unretained, 1);
+        tracing::warn!(topic = event.topic, "no room for more retained messages: this is not kept");
+    }
+
+    /// An event that is to be kept is in the log; all below `durable` is durable.
+    pub fn retain(&self, event: &Event<'_>, (offset, age): (Offset, Age), durable: Offset) {
+        let message = Arc::new(Message::of(event, offset, age));
+        self.lock().retained.note(message, durable);
+    }
+
+    /// Keeps a message that is not in the log, and hands it out: the daemon's own.
+    pub fn announce(&self, event: &Event<'_>, age: Age) {
+        let mut members = self.lock();
+        let message = Arc::new(Message::of(event, Offset(0), age));
+        members.retained.keep(&message);
+        members.hand_out(&message, &self.counters);
+    }
+
+    /// Messages that are kept.
+    pub fn retained(&self) -> usize {
+        self.lock().retained.len()
+    }
+
+    /// When the next will or end of a session is due.
+    pub fn next_due(&self) -> Option<Age> {
+        self.lock().due.first().map(|(age, _)| *age)
+    }
+
+    /// Resolves when that may have changed.
+    pub async fn timers_changed(&self) {
+        self.timers.notified().await;
+    }
+
+    /// Ends the sessions whose time is over; the wills that are due can be
+    /// [taken](Hub::take_will) afterwards.
+    pub fn handle_due(&self, age: Age, desk: &mut Desk<'_>) {
+        let mut members = self.lock();
+        while let Some((due, key)) = members.due.first().copied()
+            && due <= age
+        {
+            members.due.pop_first();
+            members.handle_due(key, age, desk);
+        }
+    }
+
+    /// Takes a will that is to be published now.
+    pub fn take_will(&self) -> Option<DueWill> {
+        self.lock().wills.pop_front()
+    }
+
+    /// Puts back a will that could not be left for the log.
+    pub fn put_will_back(&self, will: DueWill) {
+        self.lock().wills.push_front(will);
+    }
+
+    /// Wills that are to be published now.
+    pub fn wills(&self) -> usize {
+        self.lock().wills.len()
+    }
+
+    /// Tells the log how far the clients that are connected have come, so that little is sent
+    /// again after a crash: those that were given messages, and those that the log moved on without
+    /// by `stale` events.
+    pub fn note_progress(&self, desk: &mut Desk<'_>, stale: u64) {
+        let mut members = self.lock();
+        let position = if members.live > 0 { members.position } else { desk.next() };
+        for client in members.sessions.values_mut().filter(|client| client.lasting) {
+            let Some(connection) = &client.connection else { continue };
+            // A session that is at work is looked at next time.
+            let Ok(session) = connection.session.try_lock() else { continue };
+            if session.keep().is_none() {
+                continue;
+            }
+            let places = [session.oldest_in_flight(), connection.mailbox.oldest(), client.lag];
+            let cursor = places.into_iter().flatten().min().unwrap_or(position).min(position);
+            let beyond = cursor.0.saturating_sub(client.cursor_noted.0);
+            let served = client.figures.delivered != client.delivered_noted;
+            if beyond > 0 && (served || beyond >= stale) {
+                client.cursor_noted = cursor;
+                client.delivered_noted = client.figures.delivered;
+                desk.change(&client.name, &Change::Progress { cursor: cursor.0 });
+            }
+        }
+    }
+
+    /// What the log remembers, at the start.
+    pub fn restore(&self, state: State, now: Age) {
+        let mut members = self.lock();
+        for (_, retained) in state.retained {
+            let mut record = &retained.record[..];
+            if let Some(event) = decode(&mut record, Timestamp(0)) {
+                let message = Message::of(&event, Offset(retained.offset), Age(retained.age));
+                members.retained.keep(&Arc::new(message));
+            }
+        }
+        for (name, client) in state.clients {
+            members.restore_client(Client::restored(&name, client, now));
+        }
+        let cursors: Vec<(Key, Option<Offset>)> = members
+            .groups
+            .iter()
+            .map(|(id, group)| {
+                let keys = group.members.iter().map(|(key, _)| key);
+                (*id, keys.filter_map(|key| members.sessions.get(key)?.lag).max())
+            })
+            .collect();
+        for (id, lag) in cursors {
+            if let Some(group) = members.groups.get_mut(&id) {
+                group.lag = lag;
+                members.lagging.insert(Target::Group(id));
+            }
+        }
+        drop(members);
+        self.timers.notify_one();
+    }
+
+    /// The clients that are connected or whose sessions last: the first `max` by name behind
+    /// `after`.
+    pub fn sessions(&self, max: usize) -> Vec<SessionStatus> {
+        let members = self.lock();
+        let mut all: Vec<&Client> = members.sessions.values().collect();
+        all.sort_by(|left, right| left.name.cmp(&right.name));
+        let status = |client: &&Client| SessionStatus {
+            client: client.name.to_string(),
+            connected: client.is_connected(),
+            expiry_s: client.expiry_s,
+            subscriptions: client.filters.len(),
+            reads_from: client.lag.map(|lag| lag.0),
+            delivered: client.figures.delivered,
+            dropped: client.figures.dropped,
+        };
+        all.iter().take(max).map(status).collect()
+    }
+
+    /// Sessions, connected or not, and subscriptions.
+    pub fn totals(&self) -> (usize, usize) {
+        let members = self.lock();
+        let filters = members.sessions.values().map(|client| client.filters.len()).sum();
+        (members.sessions.len(), filters)
+    }
+
+    /// Messages given to clients since the start.
+    pub fn delivered(&self) -> u64 {
+        self.counters.delivered.load(Ordering::Relaxed)
+    }
+}
+
+impl Members {
+    fn restore_client(&mut self, client: Client) {
+        if !client.lasting {
+            self.publish_will(client);
+            return;
+        }
+        let key = self.new_key();
+        let left = client.left.unwrap_or_default();
+        let ends = Age(left.0.saturating_add(u64::from(client.expiry_s) * 1_000));
+        self.due.insert((client.will_due.unwrap_or(ends).min(ends), key));
+        let filters: Vec<_> =
+            client.filters.iter().map(|(filter, entry)| (filter.clone(), entry.wanted)).collect();
+        self.names.insert(client.name.clone(), key);
+        self.sessions.insert(key, client);
+        for (filter, wanted) in filters {
+            self.restore_filter(&filter, key, wanted);
+        }
+    }
+
+    fn handle_due(&mut self, key: Key, age: Age, desk: &mut Desk<'_>) {
+        let Some(client) = self.sessions.get_mut(&key).filter(|client| !client.is_connected())
+        else {
+            return;
+        };
+        let Some(left) = client.left else { return };
+        let ends = Age(left.0.saturating_add(u64::from(client.expiry_s) * 1_000));
+        if client.expiry_s != u32::MAX && ends <= age {
+            let Some(client) = self.remove(key) else { return };
+            if client.will.is_none() {
+                desk.change(&client.name, &Change::Ended);
+            }
+            self.publish_will(client);
+            return;
+        }
+        if client.will_due.is_some_and(|due| due <= age) {
+            client.will_due = None;
+            if let Some(will) = client.will.take() {
+                self.wills.push_back(DueWill { client: client.name.clone(), will, ends: false });
+            }
+        }
+        self.due.insert((ends.max(Age(age.0 + 1)), key));
+    }
+}

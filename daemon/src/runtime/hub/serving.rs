@@ -1,0 +1,313 @@
+//! From the log to the clients: as events become durable, and for those who lag behind.
+
+use std::sync::Arc;
+
+use core::ops::Range;
+
+use tributary_core::Offset;
+use tributary_core::record::{Event, Qos};
+use tributary_core::time::Age;
+use tributary_mqtt::session::InFlight;
+use tributary_mqtt::subscriptions::Grant;
+
+use super::mailbox::{Message, Outgoing};
+use super::{Counters, Hub, Key, Members, Target};
+
+/// What has to be read from the log for somebody.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    target: Target,
+    /// A message that is under way already, or all that comes.
+    pub again: Option<InFlight>,
+    /// From here on.
+    pub from: Offset,
+}
+
+impl Hub {
+    /// Resolves when there may be work beside what becomes durable.
+    pub async fn work(&self) {
+        self.work.notified().await;
+    }
+
+    /// Whether anybody gets events as they come.
+    pub fn is_anyone_live(&self) -> bool {
+        self.lock().live > 0
+    }
+
+    /// Where the fan-out has to go on, if not where it is.
+    pub fn take_heard_from(&self) -> Option<Offset> {
+        self.lock().heard_from.take()
+    }
+
+    /// Hands out a durable event to all who get them as they come.
+    pub fn distribute(&self, offset: Offset, event: &Event<'_>, age: Age) {
+        let mut members = self.lock();
+        members.position = offset.plus(1);
+        members.distribute(offset, event, age, &self.counters);
+    }
+
+    /// The fan-out has come to this place.
+    pub fn set_position(&self, position: Offset) {
+        self.lock().position = position;
+    }
+
+    /// What to read next for somebody who lags behind.
+    pub fn next_work(&self) -> Option<Work> {
+        let mut members = self.lock();
+        let from = members.served;
+        let behind = members.lagging.iter().filter(|target| Some(**target) > from);
+        let before = members.lagging.iter().filter(|target| Some(**target) <= from);
+        let targets: Vec<Target> = behind.chain(before).copied().collect();
+        for target in targets {
+            if let Some(work) = members.work_for(target) {
+                members.served = Some(target);
+                return Some(work);
+            }
+        }
+        None
+    }
+
+    /// A message that is under way already was found, or is not there any more.
+    pub fn send_again(&self, work: &Work, found: Option<(&Event<'_>, Age)>) {
+        let (Target::Client(key), Some(entry)) = (work.target, work.again) else { return };
+        let mut members = self.lock();
+        let kept = members.retained.find(entry.offset).cloned();
+        let Some(client) = members.sessions.get_mut(&key) else { return };
+        let Some(connection) = &client.connection else { return };
+        let message = match found {
+            Some((event, age)) => Some(Arc::new(Message::of(event, entry.offset, age))),
+            None => kept,
+        };
+        let share = message.as_ref().map(|message| client.share_again(&entry, &message.event()));
+        if share.is_none() {
+            client.figures.dropped += 1;
+            Self::count(&self.counters.missed, 1);
+        }
+        let mut outgoing = Outgoing::again(message, share);
+        outgoing.again = Some(entry.packet_id);
+        outgoing.retained = entry.retained;
+        if connection.mailbox.put(outgoing) {
+            client.resend.pop_front();
+        }
+    }
+
+    /// An event for somebody who lags behind. `false`: there is no room for it.
+    pub fn catch_up(&self, work: &Work, offset: Offset, event: &Event<'_>, age: Age) -> bool {
+        let mut members = self.lock();
+        match work.target {
+            Target::Group(group) => {
+                let Some(wanted) = members.groups.get(&group) else { return true };
+                if !tributary_core::topic::matches(&wanted.filter, event.topic) {
+                    return true;
+                }
+                let message = Arc::new(Message::of(event, offset, age));
+                members.put_shared(group, &message)
+            }
+            Target::Client(key) => {
+                let Some(client) = members.sessions.get_mut(&key) else { return true };
+                let Some(connection) = &client.connection else { return false };
+                let Some(share) = client.share_of(offset, event) else { return true };
+                let message = Arc::new(Message::of(event, offset, age));
+                let grant = Grant {
+                    qos: share.qos,
+                    retain_as_published: share.retain_as_published,
+                    identifiers: &share.identifiers,
+                };
+                if !connection.mailbox.put(Outgoing::new(message, grant)) {
+                    return false;
+                }
+                client.figures.delivered += 1;
+                Self::count(&self.counters.delivered, 1);
+                true
+            }
+        }
+    }
+
+    /// Somebody who lags behind was served up to `next`. `end` is the durable end; who has come to
+    /// where the fan-out is gets events as they come from now on.
+    pub fn caught_up(&self, work: &Work, next: Offset, end: Offset) {
+        let mut members = self.lock();
+        let goal = if members.live > 0 { members.position } else { end };
+        let lag = (next < goal).then_some(next);
+        match work.target {
+            Target::Group(group) => {
+                if let Some(group) = members.groups.get_mut(&group) {
+                    group.lag = lag;
+                }
+            }
+            Target::Client(key) => {
+                let was_silent = members.live == 0;
+                let connected = members.with_client(key, |client| {
+                    client.lag = lag.or_else(|| (!client.is_connected()).then_some(next));
+                });
+                if connected.is_some() && was_silent && members.live > 0 {
+                    members.position = end;
+                    members.heard_from = Some(end);
+                }
+            }
+        }
+        if lag.is_none() {
+            members.lagging.remove(&work.target);
+            members.settle_more(work.target);
+        }
+    }
+
+    /// Events that somebody wanted are not there any more.
+    pub fn note_missed(&self, work: &Work, range: &Range<Offset>) {
+        let count = range.end.0 - range.start.0;
+        Self::count(&self.counters.missed, count);
+        if let Target::Client(key) = work.target {
+            let mut members = self.lock();
+            if let Some(client) = members.sessions.get(&key) {
+                tracing::warn!(
+                    client = &*client.name,
+                    first = range.start.0,
+                    count,
+                    "events left the log before this client's session had read them"
+                );
+            }
+            members.with_client(key, |client| client.figures.dropped += count);
+        }
+    }
+}
+
+impl Members {
+    fn work_for(&mut self, target: Target) -> Option<Work> {
+        match target {
+            Target::Client(key) => {
+                self.serve_scans(key);
+                let client = self.sessions.get(&key);
+                let Some((client, connection)) =
+                    client.and_then(|client| Some((client, client.connection.as_ref()?)))
+                else {
+                    self.lagging.remove(&target);
+                    return None;
+                };
+                if !connection.mailbox.is_empty() {
+                    return None;
+                }
+                if let Some(entry) = client.resend.front() {
+                    return Some(Work { target, again: Some(*entry), from: entry.offset });
+                }
+                if let Some(from) = client.lag {
+                    return Some(Work { target, again: None, from });
+                }
+                if client.scans.is_empty() {
+                    self.lagging.remove(&target);
+                    self.settle_more(target);
+                }
+                None
+            }
+            Target::Group(id) => {
+                let Some(group) = self.groups.get(&id) else {
+                    self.lagging.remove(&target);
+                    return None;
+                };
+                let from = group.lag?;
+                let free = |key: &Key| {
+                    self.sessions.get(key).is_some_and(|client| {
+                        client.lag.is_none()
+                            && client.connection.as_ref().is_some_and(|c| c.mailbox.is_empty())
+                    })
+                };
+                let any = group.members.iter().any(|(key, _)| free(key));
+                any.then_some(Work { target, again: None, from })
+            }
+        }
+    }
+
+    /// Nobody has to ask for more on behalf of `target`.
+    fn settle_more(&self, target: Target) {
+        if let Target::Client(key) = target
+            && let Some(client) = self.sessions.get(&key)
+            && let Some(connection) = &client.connection
+        {
+            connection.mailbox.set_more(false);
+        }
+    }
+
+    fn distribute(&mut self, offset: Offset, event: &Event<'_>, age: Age, counters: &Counters) {
+        let mut shared: Option<Arc<Message>> = None;
+        let mut groups: Vec<Key> = Vec::new();
+        let Self { names, sessions, subscriptions, lagging, live, .. } = self;
+        let publisher = names.get(event.client).map(|key| Target::Client(*key));
+        subscriptions.for_each_match(event.topic, publisher.as_ref(), |target, grant| {
+            let message = shared.get_or_insert_with(|| Arc::new(Message::of(event, offset, age)));
+            let key = match target {
+                Target::Client(key) => key,
+                Target::Group(group) => return groups.push(*group),
+            };
+            let Some(client) = sessions.get_mut(key).filter(|client| client.is_live()) else {
+                return;
+            };
+            let Some(connection) = &client.connection else { return };
+            if connection.mailbox.put(Outgoing::new(Arc::clone(message), grant)) {
+                client.figures.delivered += 1;
+                Hub::count(&counters.delivered, 1);
+            } else if event.qos.min(grant.qos) == Qos::AtMostOnce {
+                client.figures.dropped += 1;
+                Hub::count(&counters.dropped, 1);
+            } else {
+                // From here on it reads the log for itself.
+                client.lag = Some(offset);
+                connection.mailbox.set_more(true);
+                lagging.insert(*target);
+                *live -= 1;
+            }
+        });
+        let Some(message) = shared else { return };
+        for group in groups {
+            if self.groups.get(&group).is_some_and(|group| group.lag.is_none())
+                && !self.put_shared(group, &message)
+            {
+                self.hold_group(group, offset);
+            }
+        }
+    }
+
+    /// Hands out a message that is not in the log, at QoS 0.
+    pub(super) fn hand_out(&mut self, message: &Message, counters: &Counters) {
+        self.distribute(message.offset, &message.event(), message.age, counters);
+    }
+
+    /// Gives a message to the member of a group whose turn it is. Whether somebody took it.
+    pub(super) fn put_shared(&mut self, id: Key, message: &Arc<Message>) -> bool {
+        let Some(group) = self.groups.get_mut(&id) else { return true };
+        let mut taken = None;
+        for (index, key, wanted) in group.in_turn() {
+            let Some(client) = self.sessions.get_mut(&key) else { continue };
+            let Some(connection) = client.connection.as_ref().filter(|_| client.lag.is_none())
+            else {
+                continue;
+            };
+            let grant = Grant {
+                qos: wanted.options.qos,
+                retain_as_published: wanted.options.retain_as_published,
+                identifiers: wanted.identifier.as_slice(),
+            };
+            let outgoing = Outgoing::new(Arc::clone(message), grant);
+            if connection.mailbox.put(Outgoing { group: Some(id), ..outgoing }) {
+                client.figures.delivered += 1;
+                taken = Some(index);
+                break;
+            }
+        }
+        if let Some(index) = taken {
+            group.turn = (index + 1) % group.members.len();
+        }
+        taken.is_some()
+    }
+
+    /// Nobody can take what comes from `offset` on: it waits in the log.
+    fn hold_group(&mut self, id: Key, offset: Offset) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.lag = Some(offset);
+        self.lagging.insert(Target::Group(id));
+        for (key, _) in &group.members {
+            let client = self.sessions.get(key);
+            if let Some(connection) = client.and_then(|client| client.connection.as_ref()) {
+                connection.mailbox.set_more(true);
+            }
+        }
+    }
+}

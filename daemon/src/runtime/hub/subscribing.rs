@@ -1,0 +1,176 @@
+//! Subscriptions, shared and not, and the retained messages that they bring.
+
+use std::sync::Arc;
+
+use tributary_core::Offset;
+use tributary_mqtt::codec::subscribe::RetainHandling;
+use tributary_mqtt::subscriptions::{Grant, Subscription};
+use tributary_mqtt::{Reason, Subscriptions};
+
+use super::client::{Entry, Scan};
+use super::group::{self, Group};
+use super::mailbox::Outgoing;
+use super::{Hub, Key, Members, Target};
+
+/// Members of one group.
+const GROUP_MEMBERS_MAX: usize = 10_000;
+/// Shared subscriptions of one client.
+const SHARED_MAX: usize = 1_000;
+
+impl Hub {
+    /// Enters a subscription to what is not below `durable`, the durable end; `next` is the next
+    /// offset.
+    ///
+    /// # Errors
+    /// The reason for the SUBACK.
+    pub fn subscribe(
+        &self,
+        key: Key,
+        filter: &str,
+        wanted: Subscription,
+        (durable, next): (Offset, Offset),
+    ) -> Result<(), Reason> {
+        let mut members = self.lock();
+        let was_silent = members.live == 0;
+        let shared = filter.starts_with("$share/");
+        if shared {
+            members.join(filter, key, wanted)?;
+        } else {
+            members.subscriptions.insert(filter, Target::Client(key), wanted)?;
+        }
+        let known = members.with_client(key, |client| {
+            let since = client.filters.get(filter).map_or(next, |entry| entry.since);
+            client.filters.insert(filter.into(), Entry { wanted, since })
+        });
+        if was_silent && members.live > 0 {
+            members.position = durable;
+            members.heard_from = Some(durable);
+            self.work.notify_one();
+        }
+        let is_new = known.flatten().is_none();
+        let wants_retained = match wanted.options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => is_new,
+            RetainHandling::DoNotSend => false,
+        };
+        // A shared subscription gets none (MQTT 5.0, 4.8.2).
+        if wants_retained && !shared {
+            members.retained.settle(durable);
+            let scan = Scan { filter: filter.into(), wanted, after: None, below: next };
+            members.with_client(key, |client| client.scans.push_back(scan));
+            members.serve_scans(key);
+        }
+        Ok(())
+    }
+
+    /// Whether there was such a subscription.
+    pub fn unsubscribe(&self, key: Key, filter: &str) -> bool {
+        let mut members = self.lock();
+        let known = members.with_client(key, |client| client.filters.remove(filter).is_some());
+        if known != Some(true) {
+            return false;
+        }
+        if !members.part(filter, key) {
+            members.subscriptions.remove(filter, &Target::Client(key));
+        }
+        true
+    }
+}
+
+impl Members {
+    /// Enters a subscription again after a start.
+    pub(super) fn restore_filter(&mut self, filter: &str, key: Key, wanted: Subscription) {
+        let entered = if filter.starts_with("$share/") {
+            self.join(filter, key, wanted)
+        } else {
+            self.subscriptions.insert(filter, Target::Client(key), wanted)
+        };
+        if let Err(reason) = entered {
+            tracing::error!(filter, ?reason, "a subscription of a session cannot be entered again");
+        }
+    }
+
+    fn join(&mut self, filter: &str, key: Key, wanted: Subscription) -> Result<(), Reason> {
+        let (name, inner) = group::split(filter).ok_or(Reason::TopicFilterInvalid)?;
+        let named = (Box::from(name), Box::from(inner));
+        let shared = |client: &super::Client| {
+            client.filters.keys().filter(|filter| filter.starts_with("$share/")).count()
+        };
+        if self.sessions.get(&key).is_some_and(|client| shared(client) >= SHARED_MAX) {
+            return Err(Reason::QuotaExceeded);
+        }
+        let group = match self.group_names.get(&named).copied() {
+            Some(group) => group,
+            None => self.found_group(named, wanted)?,
+        };
+        let Some(group) = self.groups.get_mut(&group) else { return Ok(()) };
+        if group.members.len() >= GROUP_MEMBERS_MAX {
+            return Err(Reason::QuotaExceeded);
+        }
+        group.join(key, wanted);
+        Ok(())
+    }
+
+    fn found_group(
+        &mut self,
+        named: (Box<str>, Box<str>),
+        wanted: Subscription,
+    ) -> Result<Key, Reason> {
+        let group = self.new_key();
+        let any = Subscription { identifier: None, ..wanted };
+        self.subscriptions.insert(&named.1, Target::Group(group), any)?;
+        let filter = named.1.clone();
+        self.group_names.insert(named, group);
+        self.groups.insert(group, Group { filter, members: Vec::new(), turn: 0, lag: None });
+        Ok(group)
+    }
+
+    /// Ends a shared subscription. Whether it was one.
+    pub(super) fn part(&mut self, filter: &str, key: Key) -> bool {
+        let Some((name, inner)) = group::split(filter) else { return false };
+        let named = (Box::from(name), Box::from(inner));
+        let Some(&id) = self.group_names.get(&named) else { return false };
+        let Some(group) = self.groups.get_mut(&id) else { return false };
+        group.part(key);
+        if group.members.is_empty() {
+            self.groups.remove(&id);
+            self.group_names.remove(&named);
+            Subscriptions::remove(&mut self.subscriptions, inner, &Target::Group(id));
+        }
+        true
+    }
+
+    /// Puts retained messages for new subscriptions of a client into its mailbox, as far as there
+    /// is room.
+    pub(super) fn serve_scans(&mut self, key: Key) {
+        let Members { sessions, retained, lagging, .. } = self;
+        let Some(client) = sessions.get_mut(&key) else { return };
+        let Some(connection) = &client.connection else { return };
+        while let Some(scan) = client.scans.front_mut() {
+            let identifiers: &[_] = scan.wanted.identifier.as_slice();
+            let grant =
+                Grant { qos: scan.wanted.options.qos, retain_as_published: true, identifiers };
+            let mut full = false;
+            let mut after = None;
+            for message in retained.select(&scan.filter, scan.after.as_deref()) {
+                if message.offset >= scan.below {
+                    continue;
+                }
+                let outgoing = Outgoing::new(Arc::clone(message), grant);
+                if !connection.mailbox.put(Outgoing { retained: true, ..outgoing }) {
+                    full = true;
+                    break;
+                }
+                after = Some(Box::from(message.event().topic));
+                client.figures.delivered += 1;
+            }
+            if full {
+                scan.after = after.or_else(|| scan.after.take());
+                connection.mailbox.set_more(true);
+                lagging.insert(Target::Client(key));
+                return;
+            }
+            client.scans.pop_front();
+        }
+    }
+}

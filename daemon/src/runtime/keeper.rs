@@ -1,0 +1,102 @@
+//! Looks after what is due at some time: wills, the ends of sessions, how far sessions have come, and
+//! what the daemon tells of itself under `$SYS`.
+
+use std::sync::Arc;
+
+use core::time::Duration;
+
+use tributary_core::time::Age;
+
+use super::clock::Moment;
+use super::dialogue::Shared;
+use super::hub::DueWill;
+use super::ingest::{Closed, NotTaken};
+use super::sessions::Change;
+use super::system::{self, System};
+use crate::io::clock::moment;
+
+/// How often the log is told how far the sessions have come, in milliseconds.
+const PROGRESS_EVERY_MS: u64 = 1_000;
+/// The log is told of a session that got nothing, too, when it has moved on by so many events.
+const STALE_EVENTS: u64 = 100_000;
+
+/// What is due.
+pub struct Keeper {
+    shared: Arc<Shared>,
+    progress_at: Age,
+    system: System,
+    system_at: Age,
+}
+
+impl Keeper {
+    /// Nothing was looked at yet.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, moment: Moment) -> Self {
+        let system = System::new(&shared, moment);
+        Self { shared, progress_at: Age(0), system, system_at: Age(0) }
+    }
+
+    /// Does what is due. Milliseconds until there may be more, or `None` if there is room to wait
+    /// for first.
+    pub fn turn(&mut self, moment: Moment) -> Option<u64> {
+        let age = self.shared.age(moment);
+        let Shared { ingest, hub, .. } = &*self.shared;
+        hub.handle_due(age, &mut ingest.desk());
+        while let Some(due) = hub.take_will() {
+            if !self.publish(moment, &due) {
+                hub.put_will_back(due);
+                return None;
+            }
+        }
+        if age >= self.progress_at {
+            self.progress_at = Age(age.0 + PROGRESS_EVERY_MS);
+            hub.note_progress(&mut ingest.desk(), STALE_EVENTS);
+        }
+        if age >= self.system_at {
+            self.system_at = Age(age.0 + system::EVERY_MS);
+            self.system.announce(&self.shared, moment);
+        }
+        let due = hub.next_due().map_or(u64::MAX, |due| due.0.saturating_sub(age.0));
+        Some(due.min(self.progress_at.0 - age.0))
+    }
+
+    /// Leaves a will for the log. Whether there was room. A log that is closed for good has none.
+    fn publish(&self, moment: Moment, due: &DueWill) -> bool {
+        let mut desk = self.shared.ingest.desk();
+        let event = due.will.event(&due.client, moment.wall);
+        match desk.append(&event) {
+            Err(NotTaken::Busy | NotTaken::Closed(Closed::Full)) => false,
+            Err(NotTaken::Closed(closed)) => {
+                tracing::error!(client = &*due.client, ?closed, "a will is lost");
+                true
+            }
+            Ok(offset) => {
+                let over = if due.ends { Change::Ended } else { Change::WillPublished };
+                desk.change(&due.client, &over);
+                if event.retain {
+                    let age = self.shared.age(moment);
+                    self.shared.hub.retain(&event, (offset, age), self.shared.ingest.durable());
+                }
+                true
+            }
+        }
+    }
+}
+
+/// Runs for ever.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut keeper = Keeper::new(Arc::clone(&shared), moment());
+    loop {
+        let space = shared.ingest.space();
+        match keeper.turn(moment()) {
+            None => space.await,
+            Some(ms) => {
+                let pause = tokio::time::sleep(Duration::from_millis(ms.max(1)));
+                tokio::select! {
+                    () = pause => {}
+                    () = shared.hub.timers_changed() => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The fold: what is remembered of a client after each of its steps.
+
+use core::num::NonZeroU16;
+
+use core::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use super::*;
+use tributary_core::Offset;
+use tributary_core::properties::Properties;
+use tributary_core::record::{Event, Origin, Qos};
+use tributary_core::time::{Age, Timestamp};
+
+const fn event(packet_id: u16) -> Event<'static> {
+    Event {
+        topic: "a",
+        payload: b"1",
+        client: "press",
+        time: Timestamp(5),
+        qos: Qos::ExactlyOnce,
+        retain: false,
+        origin: Origin::Device,
+        packet_id: NonZeroU16::new(packet_id),
+        properties: Properties::NONE,
+    }
+}
+
+/// Folds steps that are numbered from 1 on.
+fn fold(state: &mut State, steps: &[(u64, Change<'_>)]) {
+    for (at, change) in steps {
+        let number = state.applied.change.max(1);
+        state.apply_change(number, Noted { client: "press", at: *at, change: change.clone() });
+    }
+}
+
+const fn begun(fresh: bool) -> Change<'static> {
+    Change::Begun { fresh, expiry_s: 60, will: None }
+}
+
+#[test]
+fn changes_survive_the_log() {
+    let will = Event { properties: Properties(&[1, 1]), ..event(0) };
+    let changes = [
+        Change::Begun { fresh: true, expiry_s: 9, will: Some(StoredWill::of(&will, 4)) },
+        Change::Subscribed { filter: "a/+", options: 1, identifier: 300 },
+        Change::Reserved { packet_id: 7, offset: u64::MAX, retained: true },
+        Change::Left { age: 3, expiry_s: 9, will_due: Some(4) },
+        Change::Ended,
+    ];
+    let batch = Batch::new(41);
+    for (index, change) in changes.iter().enumerate() {
+        assert_eq!(batch.push("press", 100 + index as u64, change), 41 + index as u64);
+    }
+    let appended = Arc::default();
+    let body = batch.body(&appended)(Offset(9), Offset(0));
+    assert_eq!(appended.load(Ordering::Acquire), 45);
+    let read: Vec<_> = read_batch(&body).collect();
+    assert_eq!(read.len(), changes.len());
+    for (index, (number, noted)) in read.into_iter().enumerate() {
+        assert_eq!((number, noted.client), (41 + index as u64, "press"));
+        assert_eq!((noted.at, noted.change), (100 + index as u64, changes[index].clone()));
+    }
+    for cut in 0..body.len() {
+        assert!(read_batch(&body[..cut]).count() < changes.len());
+    }
+}
+
+#[test]
+fn an_identifier_is_remembered_from_its_event_to_its_release() {
+    let mut state = State::default();
+    fold(&mut state, &[(0, begun(true))]);
+    state.apply_event(0, &event(7), Age(0));
+    assert_eq!(state.clients["press"].unreleased.get(&7), Some(&0));
+    // In the log the events of a commit come before its changes: 7 is used again meanwhile.
+    state.apply_event(1, &event(7), Age(0));
+    fold(&mut state, &[(1, Change::Released { packet_id: 7 })]);
+    assert_eq!(state.clients["press"].unreleased.get(&7), Some(&1));
+    fold(&mut state, &[(2, Change::Released { packet_id: 7 })]);
+    assert!(state.clients["press"].unreleased.is_empty());
+}
+
+#[test]
+fn a_new_session_forgets_what_came_before_it_and_keeps_what_comes_behind() {
+    let mut state = State::default();
+    let subscribed = Change::Subscribed { filter: "a", options: 1, identifier: 0 };
+    fold(&mut state, &[(0, begun(true)), (0, subscribed)]);
+    state.apply_event(0, &event(1), Age(0));
+    state.apply_event(1, &event(2), Age(0));
+    fold(&mut state, &[(1, begun(false))]);
+    assert_eq!(state.clients["press"].filters.len(), 1);
+    fold(&mut state, &[(1, begun(true))]);
+    let client = &state.clients["press"];
+    assert!(client.filters.is_empty());
+    assert_eq!(client.unreleased.keys().collect::<Vec<_>>(), [&2]);
+}
+
+#[test]
+fn what_is_over_is_not_sent_again_though_the_cursor_is_behind() {
+    let mut state = State::default();
+    let reserved = |packet_id, offset| Change::Reserved { packet_id, offset, retained: false };
+    fold(
+        &mut state,
+        &[
+            (10, begun(true)),
+            (12, reserved(1, 10)),
+            (12, reserved(2, 11)),
+            (12, Change::Received { packet_id: 1 }),
+            (12, Change::Completed { packet_id: 1 }),
+            (12, Change::Received { packet_id: 2 }),
+        ],
+    );
+    let client = &state.clients["press"];
+    assert_eq!(client.over.iter().collect::<Vec<_>>(), [&10]);
+    assert_eq!((client.in_flight.len(), client.in_flight[0].received), (1, true));
+    fold(&mut state, &[(12, Change::Progress { cursor: 11 })]);
+    assert!(state.clients["press"].over.is_empty());
+    assert_eq!(state.clients["press"].cursor, 11);
+}
+
+#[test]
+fn what_was_folded_in_is_not_folded_in_again() {
+    let mut state = State::default();
+    let steps = [(0, begun(true)), (0, Change::Ended)];
+    fold(&mut state, &steps);
+    assert!(state.clients.is_empty());
+    state.apply_change(1, Noted { client: "press", at: 0, change: begun(true) });
+    assert!(state.clients.is_empty());
+    state.apply_event(0, &Event { retain: true, ..event(1) }, Age(0));
+    state.apply_event(1, &Event { retain: true, payload: b"", ..event(2) }, Age(0));
+    state.apply_event(0, &Event { retain: true, ..event(1) }, Age(0));
+    assert!(state.retained.is_empty());
+}
