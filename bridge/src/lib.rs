@@ -18,6 +18,7 @@ pub mod limits;
 
 mod backoff;
 mod batch;
+mod checkup;
 mod failure;
 mod links;
 mod output;
@@ -34,6 +35,7 @@ mod wire;
 
 pub use batch::{BatchBuilder, Codec, Compression, Costs, Header, Partitioner, PushError, Record};
 pub use bytes::Bytes;
+pub use checkup::{Checkup, Finding};
 pub use output::{ConnId, Output};
 pub use position::{Hint, Position};
 pub use reconcile::{Halt, Local, reconcile};

@@ -35,6 +35,8 @@ pub struct Settings {
     pub create: Creation,
     /// Whether brokers want a login (SASL): then `Output::Authenticate` asks for credentials.
     pub authenticate: bool,
+    /// Whether connections are encrypted; only what people are told depends on it.
+    pub encrypted: bool,
 }
 
 /// How much one transaction may carry.
@@ -72,6 +74,7 @@ impl Settings {
             compression: Compression::Fixed(Codec::None),
             create: Creation::default(),
             authenticate: false,
+            encrypted: false,
         }
     }
 

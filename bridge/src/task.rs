@@ -64,6 +64,11 @@ impl Task {
         self.step == Step::Due
     }
 
+    /// Whether it was sent before, and is to be sent again.
+    pub(crate) fn is_retried(&self) -> bool {
+        self.tries > 0
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.step == Step::Done
     }

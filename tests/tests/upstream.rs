@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tributary_cluster::{BrokerId, Cluster, Served, Settings, TopicSettings, Users};
+use tributary_cluster::{BrokerId, Cluster, Permission, Served, Settings, TopicSettings, Users};
 use tributary_tests::certificates::{self, Authority, EXPIRED, NOT_YET_VALID, VALID};
 use tributary_tests::daemon::Daemon;
 use tributary_tests::device::Device;
@@ -254,4 +254,96 @@ fn an_identity_provider_gives_the_token() -> Result<()> {
         Ok((provider.served() > 1).then_some(()))
     })?;
     check_secrecy(&daemon)
+}
+
+/// What `upstream check` or `setup` finds wrong: the step, the words, and the commands to mend it.
+fn wrong(daemon: &Daemon, command: &str) -> Result<Vec<(String, String, String)>> {
+    let output = daemon.try_command(&["upstream", command, "--json"])?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for secret in SECRETS {
+        ensure!(!text.contains(secret), "{text}");
+    }
+    let findings: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    ensure!(!findings.is_empty(), "nothing was looked at: {output:?}");
+    let wrong: Vec<_> = findings.iter().filter(|finding| finding["ok"] == false).collect();
+    ensure!(output.status.code() == Some(i32::from(!wrong.is_empty())), "{output:?}");
+    let words = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = wrong.iter().map(|f| (words(&f["step"]), words(&f["words"]), f["mend"].to_string()));
+    Ok(all.collect())
+}
+
+/// What a cluster lacks is found by trying, with the command that mends it; the lane that runs
+/// meanwhile is not disturbed.
+#[test]
+fn the_check_finds_what_is_wrong_and_says_how_to_mend_it() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let password = certificates::write(dir.path(), "password", "old-pencil")?;
+    let served = cluster(0)?;
+    let login = scram(&password);
+    let daemon = Daemon::start(TRIBUTARY, &sections(&address(&served), &login))?;
+    deliver(&daemon, &served, 20)?;
+    ensure!(wrong(&daemon, "check")?.is_empty(), "{:?}", wrong(&daemon, "check")?);
+
+    let identity = "tributary.gw.0000000000000000.check".to_owned();
+    let cases = [
+        (Permission::WriteTopic("all".to_owned()), "write", "--operation Write --topic all"),
+        (
+            Permission::WriteTransactionalId(identity.clone()),
+            "transactional id",
+            "--transactional-id tributary.gw. --resource-pattern-type prefixed",
+        ),
+        (
+            Permission::ReadGroup(identity),
+            "group",
+            "--operation Read --group tributary.gw. --resource-pattern-type prefixed",
+        ),
+        (
+            Permission::ReadTopic("tributary.positions".to_owned()),
+            "position",
+            "--operation Read --topic tributary.positions",
+        ),
+    ];
+    for (permission, step, command) in cases {
+        served.with(|cluster| cluster.deny(permission.clone()));
+        let found = wrong(&daemon, "check")?;
+        ensure!(
+            found.iter().any(|(at, _, mend)| at == step && mend.contains(command)),
+            "{found:?}"
+        );
+        ensure!(found[0].2.contains("--allow-principal 'User:gw'"), "{found:?}");
+        served.with(|cluster| cluster.allow(&permission));
+    }
+    let status = deliver(&daemon, &served, 20)?;
+    ensure!(status["upstream"]["counters"]["sessions"] == 1, "disturbed: {status:#}");
+
+    certificates::write(dir.path(), "password", "new-pencil")?;
+    let found = wrong(&daemon, "check")?;
+    ensure!(found[0].0 == "login" && found[0].1.contains("(58)"), "{found:?}");
+    served.go_away();
+    let found = wrong(&daemon, "check")?;
+    ensure!(found[0].0 == "tcp" && found.len() == 1, "{found:?}");
+    Ok(())
+}
+
+/// Missing topics: the check tells how to make them, `setup` makes them.
+#[test]
+fn setup_makes_what_is_missing() -> Result<()> {
+    let served = served(None)?;
+    let route = "[[route]]\nfrom = \"x/#\"\ntopic = \"more\"\nwhere = \"x > 1\"";
+    let daemon = Daemon::start(TRIBUTARY, &(sections("127.0.0.1:1", "") + route))?;
+    daemon.configure(&(sections(&address(&served), "") + route))?;
+    let found = wrong(&daemon, "check")?;
+    for topic in ["more", "tributary.positions"] {
+        let command = format!("--create --topic {topic} --partitions");
+        let told = found.iter().any(|(step, _, mend)| step == "topic" && mend.contains(&command));
+        ensure!(told, "{topic}: {found:?}");
+    }
+    served.with(|cluster| cluster.deny(Permission::CreateTopics));
+    let found = wrong(&daemon, "setup")?;
+    ensure!(found.iter().any(|(_, words, _)| words.contains("more cannot be made")), "{found:?}");
+    served.with(|cluster| cluster.allow(&Permission::CreateTopics));
+    let found = wrong(&daemon, "setup")?;
+    ensure!(found.is_empty(), "{found:?}");
+    ensure!(wrong(&daemon, "check")?.is_empty(), "all is there");
+    Ok(())
 }

@@ -6,6 +6,7 @@
 //! is not, and is opened again when it is needed.
 
 mod login;
+mod words;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,7 +17,6 @@ use tributary_core::time::Instant;
 use crate::failure::Failure;
 use crate::output::{ConnId, Output};
 use crate::settings::Settings;
-use crate::status::Refusal;
 use crate::wire::{self, Address, Api, Dialect, Ids, Reply, Versions};
 use login::Login;
 
@@ -66,6 +66,7 @@ pub(crate) struct Links {
     timeout_ms: u64,
     /// Whether brokers want a login.
     authenticate: bool,
+    encrypted: bool,
     /// Whether the last credentials were refused.
     was_refused: bool,
 }
@@ -118,6 +119,7 @@ impl Links {
             correlation: 0,
             timeout_ms: u64::from(settings.request_timeout_ms),
             authenticate: settings.authenticate,
+            encrypted: settings.encrypted,
             was_refused: false,
         }
     }
@@ -288,13 +290,7 @@ impl Links {
                 Err(Failure::Unreachable(format!("no connection to {address}: {why}")))
             }
             (state, Some(pending)) => {
-                let hint = match state {
-                    LinkState::Greeting => "; a listener with TLS does so when spoken to without",
-                    _ if !self.authenticate && !link.has_answered => {
-                        "; a listener with SASL does so with whom it does not know"
-                    }
-                    _ => "",
-                };
+                let hint = self.hint(state, link.has_answered);
                 Err(Failure::Ended(format!(
                     "{address} closed the connection and left {:?} unanswered: {why}{hint}",
                     pending.api
@@ -367,21 +363,6 @@ impl Links {
         for conn in core::mem::take(&mut self.all).into_keys() {
             self.outputs.push_back(Output::Disconnect { conn });
         }
-    }
-
-    /// Why exactly once is not possible with this broker.
-    pub(crate) fn lacks(&self, conn: ConnId, api: Api, dialect: Dialect) -> Failure {
-        let at = self.all.get(&conn).map_or_else(String::new, |link| link.address.to_string());
-        Failure::Refused(Refusal {
-            subject: format!("an exactly-once session at {at}"),
-            partition: None,
-            offsets: None,
-            error: format!(
-                "the broker lacks {api:?} {}, {}",
-                api.versions(dialect).0,
-                api.needed_for()
-            ),
-        })
     }
 }
 

@@ -7,6 +7,7 @@ mod logging;
 mod progress;
 mod status;
 mod tail;
+mod upstream;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,9 @@ enum Command {
     /// Look at the log's files, of a running daemon or of none: what is in them, and what is lost
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Look at the Kafka cluster, make what is missing in it, see how replication stands
+    #[command(subcommand)]
+    Upstream(upstream::UpstreamCommand),
     /// Show a bad day: a fleet, an outage, a kill, and the account of it
     ///
     /// Starts a gateway, a Kafka stand-in and simulated devices on this machine; needs nothing
@@ -149,6 +153,7 @@ pub fn main() -> ExitCode {
         Command::Init { path } => init::run(&path),
         Command::Status { place, json } => status::run(&place, json),
         Command::Tail(args) => tail::run(&args),
+        Command::Upstream(command) => upstream::run(&command),
         Command::Log(command) => log::run(&command),
         #[cfg(feature = "demo")]
         Command::Demo(args) => return crate::demo::run(&args),

@@ -124,6 +124,7 @@ impl Lanes {
                 let gateway = &daemon.constants.gateway;
                 let settings = Settings {
                     authenticate: upstream.access.sasl.is_some(),
+                    encrypted: upstream.access.tls.is_some(),
                     compression,
                     lane: lane.name().to_owned(),
                     ..Settings::new(gateway, log_id, upstream.brokers.clone())

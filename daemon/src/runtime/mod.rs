@@ -1,6 +1,7 @@
 //! The running daemon: what is joined to what.
 
 mod answers;
+pub mod checkup;
 pub mod clock;
 pub mod committer;
 mod delivering;
