@@ -262,8 +262,8 @@ const MISTAKES: [(&str, &str, &str); 24] = [
         "nope",
     ),
     (
-        "[upstream]\nbrokers = [\"k:1\"]\n[[route]]\nfrom = \"a\"\ntopic = \"t\"\nlane = \"high\"\n",
-        "high",
+        "[upstream]\nbrokers = [\"k:1\"]\n[[route]]\nfrom = \"a\"\ntopic = \"t\"\nlane = \"urgent\"\n",
+        "urgent",
         "normal",
     ),
     (
@@ -298,6 +298,8 @@ fn each_mistake_of_a_configuration_is_shown_at_its_place() -> Result<()> {
             let is_shown = [line, told, &place].iter().all(|part| said.contains(part));
             if refused.status.code() != Some(BAD_CONFIG) || !is_shown {
                 missed.push(format!("{command} {text:?} ({place}): {:?}\n{said}", refused.status));
+                // What `check` lets pass, `run` would run.
+                break;
             }
         }
     }
