@@ -3,6 +3,8 @@
 //! - [`config`]: the file, checked.
 //! - [`runtime`]: what is joined to what while it runs.
 //! - [`replicate`]: from the log to Kafka.
+//! - [`door`]: who is let in, and what they may do.
+//! - [`import`]: another broker's configuration.
 //! - [`io`]: everything that asks something of the operating system.
 //! - [`log_tools`]: looking at a log from outside.
 //! - [`cli`]: the commands.
@@ -13,6 +15,8 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod door;
+pub mod import;
 pub mod io;
 pub mod log_tools;
 pub mod replicate;

@@ -140,6 +140,22 @@ impl Daemon {
         })
     }
 
+    /// SIGHUP: it reads its configuration, and the files that this names, again.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.process.as_mut().context("it is not running")?.signal(Signal::HUP)
+    }
+
+    /// All its log lines so far.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn log_lines(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.dir.path().join("daemon.log"))?)
+    }
+
     /// SIGTERM, and how it ended.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Shared parts of the test suites.
 
+pub mod authority;
 #[cfg(feature = "real")]
 pub mod bench;
 pub mod certificates;

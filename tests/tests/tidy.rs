@@ -79,7 +79,10 @@ const MAY_ASK: [(&str, &str); 6] = [
     ("daemon/src/bench/", "plays devices of any broker"),
     ("daemon/src/demo/", "plays devices and an operator, as an outsider would"),
     ("daemon/src/main.rs", "the process's beginning"),
-    ("daemon/src/config/mod.rs", "`check` finds what `run` would: a listener's name is looked up"),
+    (
+        "daemon/src/config/listeners.rs",
+        "`check` finds what `run` would: a listener's name is looked up",
+    ),
     ("tests/cluster/src/served/", "the cluster behind sockets, for `demo` and for outside clients"),
 ];
 const LINES_MAX: usize = 400;

@@ -148,14 +148,14 @@ fn due(begun: Instant, rate: f64) -> u64 {
 }
 
 /// CONNECT of MQTT 3.1.1 with a clean session and no keep-alive.
-fn connect(client: &str) -> Vec<u8> {
+pub(super) fn connect(client: &str) -> Vec<u8> {
     let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 0x02, 0, 0];
     push_text(&mut body, client);
     packet(0x10, &body)
 }
 
 /// PUBLISH with QoS 1. The payload is JSON.
-fn publish(topic: &str, id: u16, is_hot: bool, payload_bytes: u32) -> Vec<u8> {
+pub(super) fn publish(topic: &str, id: u16, is_hot: bool, payload_bytes: u32) -> Vec<u8> {
     let mut body = Vec::new();
     push_text(&mut body, topic);
     let id = NonZeroU16::new(id).expect("ids begin with 1");

@@ -4,6 +4,7 @@
 //! allows, and a PUBACK counts once it is here. Encoding is done before the load begins.
 
 mod client;
+mod connect;
 mod load;
 mod log;
 
@@ -13,6 +14,7 @@ use std::net::ToSocketAddrs;
 
 use clap::{Args, Subcommand};
 
+pub use connect::ConnectArgs;
 use load::{Load, Measured};
 pub use log::LogArgs;
 
@@ -31,6 +33,17 @@ pub enum BenchCommand {
     ///   tributary bench mqtt --connections 1000 --window 0    only connects, and stays
     #[command(verbatim_doc_comment)]
     Mqtt(MqttArgs),
+    /// Connect in number, plain or over TLS, and tell how fast a broker lets devices in
+    ///
+    /// Meanwhile one device that is inside publishes, and its time to PUBACK is told: what the
+    /// others notice of a storm.
+    ///
+    /// Examples:
+    ///   tributary bench connect --connections 10000                      idle, plain
+    ///   tributary bench connect --address gw:8883 --ca ca.pem --probe gw:1883 \\
+    ///       --connections 5000 --at-once 5000 --rounds 3                 a storm of reconnects
+    #[command(verbatim_doc_comment)]
+    Connect(ConnectArgs),
     /// Measure how fast a disk or card makes events durable, and whether it keeps them
     ///
     /// Without a step: durable appends, 1 to 4,096 events a commit, beside a bare file.
@@ -89,6 +102,10 @@ pub fn run(command: &BenchCommand) -> Result<(String, bool), String> {
             let measured = measure(args)
                 .map_err(|error| format!("cannot measure {}: {error}", args.address))?;
             Ok((if args.json { measured.json() } else { measured.text(args) }, true))
+        }
+        BenchCommand::Connect(args) => {
+            let told = connect::run(args).map_err(|error| format!("cannot connect: {error}"))?;
+            Ok((told, true))
         }
         BenchCommand::Log(args) => log::run(args),
     }

@@ -1,10 +1,12 @@
 //! `tributary init`.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::FAILED;
-use crate::io::files::write_new;
+use crate::import::{Copy, Import, Source, from_mosquitto};
+use crate::io::files::{conf_files, read_text, write_new, write_new_secret};
 
 /// What `init` writes: valid as it stands, every key explained.
 pub(super) const EXAMPLE: &str = include_str!("example.toml");
@@ -21,6 +23,84 @@ pub(super) fn run(path: &Path) -> Result<(), ExitCode> {
             Err(ExitCode::from(FAILED))
         }
     }
+}
+
+/// Writes a configuration that does what a Mosquitto's does, as far as there is a counterpart, and
+/// lists the rest.
+pub(super) fn import(dir: &Path, path: &Path) -> Result<(), ExitCode> {
+    match try_import(dir, path) {
+        Ok(import) => {
+            println!("wrote {}; next: `tributary check`, `tributary run`", path.display());
+            for Copy { from, to } in &import.copies {
+                println!("  {to} is a copy of {from}");
+            }
+            if !import.remarks.is_empty() {
+                println!("not carried over, or not as it was:");
+            }
+            for remark in &import.remarks {
+                println!("  {remark}");
+            }
+            Ok(())
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            Err(ExitCode::from(FAILED))
+        }
+    }
+}
+
+fn try_import(dir: &Path, path: &Path) -> io::Result<Import> {
+    let import = from_mosquitto(&sources(dir)?, &beside(path));
+    // Read before anything is written: all or nothing.
+    let mut texts = Vec::new();
+    for copy in &import.copies {
+        texts.push(read_text(Path::new(&copy.from)).map_err(|error| named(&copy.from, &error))?);
+    }
+    for copy in &import.copies {
+        if Path::new(&copy.to).exists() {
+            return Err(io::Error::other(format!("{} exists already", copy.to)));
+        }
+    }
+    let remarks = import.remarks.iter().map(|remark| format!("#   {remark}\n"));
+    let head = format!("# Carried over from {}. What was not:\n", dir.display());
+    let text: String = [head].into_iter().chain(remarks).chain([import.toml.clone()]).collect();
+    write_new(path, &text).map_err(|error| named(&path.display().to_string(), &error))?;
+    for (copy, text) in import.copies.iter().zip(texts) {
+        write_new_secret(Path::new(&copy.to), &text).map_err(|error| named(&copy.to, &error))?;
+    }
+    Ok(import)
+}
+
+/// Mosquitto's file, and those of its directories.
+fn sources(dir: &Path) -> io::Result<Vec<Source>> {
+    let mut paths = vec![dir.join("mosquitto.conf")];
+    let mut sources = Vec::new();
+    while !paths.is_empty() {
+        let path = paths.remove(0);
+        let name = path.display().to_string();
+        let text = read_text(&path).map_err(|error| named(&name, &error))?;
+        for line in text.lines() {
+            if let Some(more) = line.trim().strip_prefix("include_dir ") {
+                let more = Path::new(more.trim());
+                let found = conf_files(more).map_err(|e| named(&more.display().to_string(), &e))?;
+                paths.extend(found);
+            }
+        }
+        sources.push(Source { name, text });
+    }
+    Ok(sources)
+}
+
+/// What stands in front of the names of files beside the configuration.
+fn beside(path: &Path) -> String {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => format!("{}/", parent.display()),
+        _ => String::new(),
+    }
+}
+
+fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
 }
 
 #[cfg(test)]
@@ -44,6 +124,7 @@ mod tests {
         assert_eq!(Config::parse(EXAMPLE), Ok(Config::empty()));
         let full = Config::parse(&in_full()).expect("every key that is shown is valid");
         assert_eq!(full.routes.len(), 1);
+        assert_eq!(full.listeners[0].per_address_max, 10_000);
         assert!(full.upstream.is_some());
     }
 }

@@ -4,6 +4,7 @@
 mod init;
 mod log;
 mod logging;
+mod passwd;
 mod progress;
 mod status;
 mod tail;
@@ -39,7 +40,7 @@ Exit codes:
   2  the command line or the configuration is wrong
   3  the data directory cannot be used: locked, unwritable, in RAM, or of a newer version
 
-Signals: SIGHUP reloads routes and upstream; SIGTERM and SIGINT end in order."
+Signals: SIGHUP reloads routes, upstream and who is let in; SIGTERM and SIGINT end in order."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -66,7 +67,14 @@ enum Command {
         /// The file to write; one that exists is left alone
         #[arg(default_value = FILE_DEFAULT)]
         path: PathBuf,
+        /// Carry over listeners, passwords, access list and bridges of a Mosquitto; its files stay
+        /// as they are, and what has no counterpart is listed
+        #[arg(long, value_name = "DIR")]
+        from_mosquitto: Option<PathBuf>,
     },
+    /// Add, change, delete or check a user of a password file
+    #[command(subcommand)]
+    Passwd(passwd::PasswdCommand),
     /// Show how the running daemon stands
     Status {
         #[command(flatten)]
@@ -150,7 +158,9 @@ pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run { file, log_format } => run(&file, log_format),
         Command::Check { file } => check(&file),
-        Command::Init { path } => init::run(&path),
+        Command::Init { path, from_mosquitto: None } => init::run(&path),
+        Command::Init { path, from_mosquitto: Some(dir) } => init::import(&dir, &path),
+        Command::Passwd(command) => passwd::run(&command),
         Command::Status { place, json } => status::run(&place, json),
         Command::Tail(args) => tail::run(&args),
         Command::Upstream(command) => upstream::run(&command),
@@ -202,7 +212,7 @@ fn check(file: &FileArg) -> Result<(), ExitCode> {
         None => println!("no configuration file: `run` would use the defaults"),
     }
     for listener in &config.listeners {
-        println!("  MQTT on {listener}");
+        println!("  {}", listener.summary());
     }
     println!(
         "  log in {}, at most {}",

@@ -54,6 +54,53 @@ pub(super) struct CommitSection {
 #[serde(deny_unknown_fields)]
 pub(super) struct ListenerSection {
     pub(super) address: Spanned<String>,
+    pub(super) tls: Option<Spanned<ListenerTlsSection>>,
+    #[serde(default)]
+    pub(super) websocket: bool,
+    #[serde(default)]
+    pub(super) proxy_protocol: bool,
+    pub(super) users: Option<Spanned<String>>,
+    pub(super) acl: Option<Spanned<String>>,
+    pub(super) anonymous: Option<bool>,
+    #[serde(default)]
+    pub(super) client_id: ClientIds,
+    pub(super) max_connections: Option<Spanned<usize>>,
+    pub(super) max_connections_per_address: Option<Spanned<usize>>,
+    pub(super) connect_timeout: Option<Spanned<Span>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListenerTlsSection {
+    pub(super) cert: String,
+    pub(super) key: String,
+    pub(super) client_ca: Option<String>,
+    pub(super) client_crl: Option<Spanned<String>>,
+    pub(super) user_from: Option<Spanned<CertificateName>>,
+}
+
+/// Which name of a client's certificate is the user's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateName {
+    /// The subject's common name (CN).
+    #[default]
+    CommonName,
+    /// The first DNS name, mail address or URI among the alternative names (SAN).
+    AlternativeName,
+    /// None: the certificate lets in, and a password tells who.
+    None,
+}
+
+/// Which client identifiers are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientIds {
+    /// All.
+    #[default]
+    Any,
+    /// Only the user's name: so nobody can take over another user's session.
+    User,
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,19 +4,19 @@
 
 mod file;
 mod lane;
+mod listeners;
 pub mod problem;
 mod routes;
 mod units;
 pub mod upstream;
 
-use core::net::SocketAddr;
 use core::time::Duration;
-use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 
 use file::File;
-pub use file::{Compression, PartitionBy, Start, WhenFull};
+pub use file::{CertificateName, ClientIds, Compression, PartitionBy, Start, WhenFull};
 pub use lane::{LANES, Lane};
+pub use listeners::{CONNECTIONS_MAX, Listener, ListenerTls};
 use problem::{Problem, Problems, from_toml};
 pub use routes::Route;
 use toml::Spanned;
@@ -43,7 +43,7 @@ pub struct Config {
     /// The log.
     pub log: Log,
     /// Where MQTT clients connect.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<Listener>,
     /// The Kafka cluster, if there is one.
     pub upstream: Option<Upstream>,
     /// What is replicated; with an upstream and no route in the file, everything to `events`.
@@ -96,10 +96,7 @@ impl Config {
     /// What is allowed but deserves a word.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let open = self.listeners.iter().filter(|address| !address.ip().is_loopback());
-        let mut found: Vec<String> = open
-            .map(|address| format!("anyone who can reach {address} may publish and subscribe"))
-            .collect();
+        let mut found: Vec<String> = self.listeners.iter().flat_map(Listener::warnings).collect();
         if self.upstream.is_none() && self.log.when_full == WhenFull::Hold {
             found.push(
                 "`when_full = \"hold\"` without [upstream]: nothing is held, the oldest events go"
@@ -120,7 +117,7 @@ fn check(file: &File) -> Result<Config, Vec<Problem>> {
     let config = Config {
         gateway: check_gateway(file.gateway.as_ref(), &mut problems),
         log: check_log(&file.log, &mut problems),
-        listeners: check_listeners(&file.listener, &mut problems),
+        listeners: listeners::check(&file.listener, &mut problems),
         upstream: file.upstream.as_ref().map(|section| upstream::check(section, &mut problems)),
         routes: routes::check(&file.route, file.upstream.is_some(), &mut problems),
     };
@@ -177,34 +174,6 @@ fn check_max_age(age: &Spanned<units::Span>, problems: &mut Vec<Problem>) -> Dur
             ));
     }
     age.get_ref().0
-}
-
-fn check_listeners(
-    sections: &[file::ListenerSection],
-    problems: &mut Vec<Problem>,
-) -> Vec<SocketAddr> {
-    if sections.is_empty() {
-        return vec![SocketAddr::from(([127, 0, 0, 1], 1883))];
-    }
-    let mut addresses = Vec::new();
-    for section in sections {
-        let text = section.address.get_ref();
-        match text.to_socket_addrs().ok().and_then(|mut found| found.next()) {
-            Some(address) if address.port() > 0 && addresses.contains(&address) => problems.push(
-                Problem::at(section.address.span(), format!("`{text}` is listened on twice"))
-                    .help("remove one of the two listeners"),
-            ),
-            Some(address) => addresses.push(address),
-            None => problems.push(
-                Problem::at(
-                    section.address.span(),
-                    format!("`{text}` is not an address to listen on"),
-                )
-                .help("write host and port, as \"127.0.0.1:1883\" or \"[::]:1883\""),
-            ),
-        }
-    }
-    addresses
 }
 
 #[cfg(test)]

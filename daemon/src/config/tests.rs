@@ -18,7 +18,9 @@ fn only(source: &str) -> (String, String, String) {
 #[test]
 fn an_empty_file_is_valid() {
     let config = Config::parse("").expect("valid");
-    assert_eq!(config.listeners, [SocketAddr::from(([127, 0, 0, 1], 1883))]);
+    let [listener] = &config.listeners[..] else { panic!("one listener") };
+    assert_eq!(listener.address.to_string(), "127.0.0.1:1883");
+    assert!(listener.anonymous && listener.tls.is_none() && listener.acl.is_none());
     assert_eq!(config.log.dir, Path::new("tributary-data"));
     assert_eq!(config.upstream, None);
     assert_eq!(config.routes, []);

@@ -1,7 +1,12 @@
 //! Small whole files, and what the operating system knows of this machine.
 
-use std::io::Write;
-use std::path::Path;
+use std::fs::{File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, fchown, flock};
+use rustix::process::{Gid, Uid};
 
 use tributary_core::log::Entropy;
 
@@ -29,6 +34,33 @@ pub fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
+/// Writes a new file that only its owner reads; one that exists is left alone.
+///
+/// # Errors
+/// If it exists or cannot be written.
+pub fn write_new_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = File::options();
+    let mut file = options.write(true).create_new(true).mode(SECRET).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// The files of a directory whose names end in `.conf`, in the order of their names.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn conf_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "conf") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// The machine's name.
 #[must_use]
 pub fn host_name() -> String {
@@ -52,7 +84,81 @@ pub fn entropy() -> std::io::Result<Entropy> {
 /// # Errors
 /// If the operating system has none to give.
 pub fn random_u64() -> std::io::Result<u64> {
-    let mut bytes = [0; 8];
+    random().map(u64::from_le_bytes)
+}
+
+/// Random bytes.
+///
+/// # Errors
+/// If the operating system has none to give.
+pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+    let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
-    Ok(u64::from_le_bytes(bytes))
+    Ok(bytes)
+}
+
+/// Whether a file can be read by every user of this machine.
+#[must_use]
+pub fn is_open_to_others(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o004 != 0)
+}
+
+/// Changes a small file with secrets in one step: whoever reads it finds the old text or the new one,
+/// also after a power cut. One that does not exist counts as empty, and only its owner will read it.
+/// Two who change it at the same time wait for each other.
+///
+/// # Errors
+/// If it cannot be read or written, or `change` fails; then it is as it was.
+pub fn edit(path: &Path, change: impl FnOnce(&str) -> io::Result<String>) -> io::Result<()> {
+    let mut file = lock_in_place(path)?;
+    if file.metadata()?.len() > TEXT_BYTES_MAX {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let changed = change(&text)?;
+    if changed == text {
+        return Ok(());
+    }
+    let next = sibling(path);
+    match std::fs::remove_file(&next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        // Left by one that was killed: who holds the lock may take it away.
+        _ => {}
+    }
+    let mut new = File::options().write(true).create_new(true).mode(SECRET).open(&next)?;
+    let found = file.metadata()?;
+    let owner = (Some(Uid::from_raw(found.uid())), Some(Gid::from_raw(found.gid())));
+    new.set_permissions(Permissions::from_mode(found.mode() & 0o770))?;
+    if new.metadata()?.uid() != found.uid() || new.metadata()?.gid() != found.gid() {
+        fchown(&new, owner.0, owner.1)?;
+    }
+    new.write_all(changed.as_bytes())?;
+    new.sync_all()?;
+    std::fs::rename(&next, path)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Only its owner reads and writes it.
+const SECRET: u32 = 0o600;
+
+/// Opens and locks the file that the path names at that moment.
+fn lock_in_place(path: &Path) -> io::Result<File> {
+    loop {
+        let mut options = File::options();
+        let file =
+            options.read(true).write(true).create(true).truncate(false).mode(SECRET).open(path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        let (ours, there) = (file.metadata()?, std::fs::metadata(path)?);
+        if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) {
+            return Ok(file);
+        }
+    }
+}
+
+fn sibling(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
 }

@@ -16,5 +16,6 @@ pub mod secrets;
 pub mod segments;
 pub mod sessions;
 pub mod signals;
+pub mod terminal;
 pub mod threads;
 pub mod tls;

@@ -16,6 +16,7 @@ use tributary_mqtt::session::{Delivered, Message};
 use super::dialogue::{OUT_BYTES_MAX, Turn};
 use super::hub::{Mailbox, Outgoing};
 use super::sessions::Change;
+use crate::door::Guest;
 
 /// What has an identifier and waits for the log.
 #[derive(Default)]
@@ -27,7 +28,7 @@ impl Delivering {
     /// Sends what has become possible.
     pub(super) fn run(
         &mut self,
-        (session, lasting): (&mut Session, bool),
+        (session, lasting, guest): (&mut Session, bool, &mut Guest),
         mailbox: &Arc<Mailbox>,
         turn: &mut Turn<'_>,
         out: &mut Vec<u8>,
@@ -38,16 +39,20 @@ impl Delivering {
             && let Some((_, id, outgoing)) =
                 self.reserved.pop_front_if(|(change, ..)| *change <= durable)
         {
-            send_as((session, lasting), id, &outgoing, (turn, age), out);
+            send_as((session, lasting, guest), id, &outgoing, (turn, age), out);
         }
         while out.len() < OUT_BYTES_MAX {
             let Some(outgoing) = mailbox.take() else { break };
             if let Some(id) = outgoing.again {
-                send_as((session, lasting), id, &outgoing, (turn, age), out);
+                send_as((session, lasting, guest), id, &outgoing, (turn, age), out);
                 continue;
             }
             let Some(message) = &outgoing.message else { continue };
             let (event, grant) = (message.event(), outgoing.grant());
+            // The last gate: whatever way a message came here, and whenever it was subscribed to.
+            if !guest.may_read(session.client_id(), event.topic) {
+                continue;
+            }
             let qos = event.qos.min(grant.qos);
             if !self.reserved.is_empty() && qos != Qos::ExactlyOnce {
                 mailbox.put_back(outgoing);
@@ -76,7 +81,7 @@ impl Delivering {
 
 /// Sends a message that has its identifier, or gives that back.
 fn send_as(
-    (session, lasting): (&mut Session, bool),
+    (session, lasting, guest): (&mut Session, bool, &mut Guest),
     id: NonZeroU16,
     outgoing: &Outgoing,
     (turn, age): (&mut Turn<'_>, Age),
@@ -84,6 +89,9 @@ fn send_as(
 ) {
     let delivered = match &outgoing.message {
         None => Delivered::TooLarge,
+        Some(message) if !guest.may_read(session.client_id(), message.event().topic) => {
+            Delivered::Expired
+        }
         Some(message) => {
             let (event, offset, retained) = (message.event(), message.offset, outgoing.retained);
             let waited_s = seconds(message.age, age);

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod committer;
 mod delivering;
 pub mod dialogue;
+mod doors;
 pub mod fanout;
 mod folding;
 pub mod hint;

@@ -4,7 +4,6 @@
 //! durable is acknowledged), then the lanes (transactions end, claims are taken back), then
 //! the log.
 
-use core::net::SocketAddr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -18,6 +17,7 @@ use tributary_mqtt::Settings as MqttSettings;
 use super::answers::{Constants, Daemon};
 use super::committer::Committer;
 use super::dialogue::Shared;
+use super::doors::Doors;
 use super::fanout;
 use super::folding::Folding;
 use super::hub::Hub;
@@ -65,9 +65,9 @@ pub fn run(config: &Config, path: Option<PathBuf>) -> Result<(), Failure> {
     let opened = opening::open(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
-        let (server, doors) = Server::start(config, path, opened)?;
+        let (server, sockets) = Server::start(config, path, opened)?;
         server.apply(wanted, config).await?;
-        server.open(doors);
+        server.open(sockets);
         server.serve().await
     });
     runtime.shutdown_timeout(FAREWELL);
@@ -76,7 +76,7 @@ pub fn run(config: &Config, path: Option<PathBuf>) -> Result<(), Failure> {
 
 struct Server {
     path: Option<PathBuf>,
-    listeners: Vec<SocketAddr>,
+    doors: Doors,
     daemon: Arc<Daemon>,
     lanes: Lanes,
     shared: Arc<Shared>,
@@ -87,7 +87,7 @@ struct Server {
 }
 
 /// Where devices and people will be let in.
-struct Doors {
+struct Sockets {
     control: control::Listener,
     listeners: Vec<mqtt::Listener>,
     committer: Arc<FileCommitter>,
@@ -99,7 +99,7 @@ impl Server {
         config: &Config,
         path: Option<PathBuf>,
         opened: Opened,
-    ) -> Result<(Self, Doors), Failure> {
+    ) -> Result<(Self, Sockets), Failure> {
         let Opened { recovered, reader, gateway, place, damage, generations } = opened;
         let damage = Arc::new(damage);
         let Recovered { log, snapshot, clocks, .. } = recovered;
@@ -114,19 +114,12 @@ impl Server {
         let hub = Arc::new(Hub::default());
         let age = lock(&clocks).now(clock::moment()).age;
         let folding = Folding::restore(config, id, reader.clone(), (&ingest, &hub, age))?;
-        let mut sockets = Vec::new();
-        for address in &config.listeners {
-            let socket = mqtt::listen(*address).map_err(|error| {
-                Failure::Other(format!("cannot listen for MQTT on {address}: {error}"))
-            })?;
-            sockets.push(socket);
-        }
+        let (doors, sockets) = Doors::open(config)?;
         let control = control::listen(&config.log.dir)
             .map_err(|e| Failure::Directory(format!("cannot make the control socket: {e}")))?;
-        let listeners: Vec<SocketAddr> =
-            sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        let listeners = doors.describe(&sockets);
         let daemon = Arc::new(Daemon {
-            constants: constants(config, gateway, place, Arc::clone(&damage), &listeners),
+            constants: constants(config, gateway, place, Arc::clone(&damage), listeners),
             ingest: Arc::clone(&ingest),
             hub: Arc::clone(&hub),
             clocks,
@@ -153,7 +146,7 @@ impl Server {
         let fold = Mutex::new(Some(spawn_async("sessions", fold)?));
         let server = Self {
             path,
-            listeners,
+            doors,
             daemon,
             lanes: Lanes::new(hints, generation, generations),
             shared,
@@ -162,24 +155,23 @@ impl Server {
             writer: Mutex::new(Some(writer)),
             stop: watch::Sender::new(false),
         };
-        Ok((server, Doors { control, listeners: sockets, committer }))
+        Ok((server, Sockets { control, listeners: sockets, committer }))
     }
 
     /// Lets devices and people in: from here on the routes in force are the configuration's.
-    fn open(&self, doors: Doors) {
-        let Doors { control, listeners, committer } = doors;
+    fn open(&self, sockets: Sockets) {
+        let Sockets { control, listeners, committer } = sockets;
         tokio::spawn(control::serve(control, Arc::clone(&self.daemon), self.stop.subscribe()));
         let shared = Arc::clone(&self.shared);
-        let places = mqtt::places();
-        for listener in listeners {
-            let inside = Inside { shared: Arc::clone(&shared), committer: Arc::clone(&committer) };
-            tokio::spawn(mqtt::accept(
-                listener,
-                inside,
-                Arc::clone(&places),
-                self.stop.subscribe(),
-            ));
+        for (listener, door) in listeners.into_iter().zip(self.doors.all()) {
+            let inside = Inside {
+                shared: Arc::clone(&shared),
+                committer: Arc::clone(&committer),
+                door: Arc::clone(door),
+            };
+            tokio::spawn(mqtt::accept(listener, inside, self.stop.subscribe()));
         }
+        tokio::spawn(mqtt::watch_certificates(self.doors.all().to_vec(), self.stop.subscribe()));
     }
 
     /// Puts routes and upstream of a configuration into force.
@@ -199,8 +191,8 @@ impl Server {
     /// Waits for signals; ends everything in order.
     async fn serve(self) -> Result<(), Failure> {
         let mut signals = Signals::listen()?;
-        for address in &self.listeners {
-            tracing::info!(%address, "listening for MQTT");
+        for listener in &self.daemon.constants.listeners {
+            tracing::info!(listener, "listening for MQTT");
         }
         while signals.next().await == Asked::Reload {
             self.reload().await;
@@ -251,12 +243,11 @@ impl Server {
         let constants = &self.daemon.constants;
         let same_log = constants.dir == config.log.dir.display().to_string();
         let same_name = config.gateway.as_ref().is_none_or(|name| *name == constants.gateway);
-        if !same_name
-            || !same_log
-            || config.listeners != self.listeners && !ephemeral(&config.listeners)
-        {
+        let same_addresses = self.doors.reload(&config);
+        self.daemon.hub.wake_all();
+        if !same_name || !same_log || !same_addresses {
             tracing::warn!(
-                "changes of gateway, [log] and [[listener]] take effect at the next start"
+                "changes of gateway, [log] and the addresses of listeners take effect at the next start"
             );
         }
         let describe = |failure: Failure| match failure {
@@ -272,20 +263,16 @@ fn compile(config: &Config) -> Result<Wanted, Failure> {
         .map_err(|error| Failure::Other(format!("the routes do not compile: {error}")))
 }
 
-fn ephemeral(listeners: &[SocketAddr]) -> bool {
-    listeners.iter().any(|address| address.port() == 0)
-}
-
 fn constants(
     config: &Config,
     gateway: String,
     place: Place,
     damage: Arc<Damage>,
-    listeners: &[SocketAddr],
+    listeners: Vec<String>,
 ) -> Constants {
     Constants {
         gateway,
-        listeners: listeners.iter().map(ToString::to_string).collect(),
+        listeners,
         dir: config.log.dir.display().to_string(),
         place,
         bytes_max: config.log.bytes_max,

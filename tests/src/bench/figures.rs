@@ -21,6 +21,8 @@ pub struct Row {
     pub out_per_second: Option<f64>,
     /// Age of the oldest undelivered event when the load ended.
     pub backlog_ms: Option<f64>,
+    /// Whether `per_second` counts devices that were let in.
+    pub is_connections: bool,
 }
 
 /// Everything.
@@ -65,11 +67,12 @@ impl Row {
         if *per_second == 0.0 {
             return format!("| {load} | {broker} | | | | | {rss:.1} MB |\n");
         }
+        let what = if self.is_connections { " let in" } else { "" };
         let out = match (self.out_per_second, self.backlog_ms) {
             (Some(out), Some(backlog)) => {
                 format!(" in, {out:.0} out, {:.1} s behind at the end", backlog / 1e3)
             }
-            _ => String::new(),
+            _ => what.to_owned(),
         };
         let (p50, p99) = (self.p50_us / 1e3, self.p99_us / 1e3);
         format!(
@@ -98,6 +101,8 @@ impl Figures {
         let ack = self.row("1 x 1", "tributary").p50_us / self.sync_p50_us;
         let path = self.row("into Kafka, paced", "tributary");
         let idle = self.row("1000 idle", "tributary").rss_bytes / 1e6;
+        let idle_tls = self.row("1000 idle, TLS", "tributary").rss_bytes / 1e6;
+        let idle_many = self.row("10000 idle", "tributary").rss_bytes / 1e6;
         let path_in = path.per_second / mosquitto;
         let behind = path.backlog_ms.unwrap_or(f64::MAX) / 1e3;
         let rss = path.rss_bytes / 1e6;
@@ -139,6 +144,18 @@ impl Figures {
                 "at most 16 MB",
                 format!("{idle:.1} MB"),
                 idle <= 16.0,
+            ),
+            bar(
+                "1000 idle connections over TLS, RSS",
+                "at most 24 MB",
+                format!("{idle_tls:.1} MB"),
+                idle_tls <= 24.0,
+            ),
+            bar(
+                "10000 idle connections, RSS",
+                "at most 60 MB",
+                format!("{idle_many:.1} MB"),
+                idle_many <= 60.0,
             ),
         ]
     }

@@ -17,9 +17,10 @@ use std::time::Instant;
 pub use figures::{Bar, Figures, Row};
 use server::Server;
 
+use crate::authority::Authority;
 use crate::daemon::check_account;
 use crate::real::kafka::{Kafka, Listeners, Setup};
-use crate::wait;
+use crate::{ports, wait};
 
 /// How long a load lasts.
 const SECONDS: u64 = 8;
@@ -28,6 +29,9 @@ const PATH_SECONDS: u64 = 20;
 /// The loads: connections, and the window of each.
 const LOADS: [(u16, u16); 4] = [(50, 100), (1000, 1), (1, 100), (1, 1)];
 const IDLE: u16 = 1_000;
+const IDLE_MANY: u32 = 10_000;
+/// Devices that come again all at once, and how often.
+const STORM: (u32, u32) = (5_000, 2);
 /// The whole path gets so much of what Mosquitto takes in: half a route's events are selected.
 const PATH_SHARE: f64 = 2.0;
 const SYNCS: usize = 500;
@@ -60,6 +64,7 @@ pub fn run(binary: &Path, place: &Path) -> Result<Figures> {
     ] {
         figures.rows.push(idle(binary, server)?);
     }
+    figures.rows.extend(doors(binary, place)?);
     let kafka = Kafka::start(Setup::V412Tv2, &place.join("kafka"), Listeners::direct()?)?;
     let rate = figures.per_second("50 x 100", "mosquitto") * PATH_SHARE;
     for rate in [Some(rate), None] {
@@ -109,6 +114,55 @@ fn idle(binary: &Path, mut server: Server) -> Result<Row> {
     Ok(row)
 }
 
+/// Connections in number: 1,000 over TLS and 10,000 plain that do nothing, and a storm of reconnects
+/// over TLS while one device publishes.
+fn doors(binary: &Path, place: &Path) -> Result<Vec<Row>> {
+    let authority = Authority::new()?;
+    let port = ports::free()?;
+    let tls = authority.server("gateway", "localhost")?.section("");
+    let section = format!("[[listener]]\naddress = \"127.0.0.1:{port}\"\n{tls}");
+    let ca = authority.cert().display().to_string();
+    let over_tls = format!("localhost:{port}");
+    let mut rows = Vec::new();
+    let (devices, rounds) = STORM;
+    for (what, connections, rounds, secure) in [
+        ("1000 idle, TLS", u32::from(IDLE), 1, true),
+        ("10000 idle", IDLE_MANY, 1, false),
+        ("5000 reconnect, TLS", devices, rounds, true),
+    ] {
+        let mut server = Server::tributary(binary, &place.join("tributary"), &section)?;
+        let plain = format!("127.0.0.1:{}", server.port);
+        let mut command = Command::new(binary);
+        command.args(["bench", "connect", "--json", "--probe", &plain]);
+        command.args(["--connections", &connections.to_string(), "--rounds", &rounds.to_string()]);
+        command.args(["--address", if secure { &over_tls } else { &plain }]);
+        if secure {
+            command.args(["--ca", &ca]);
+        }
+        if rounds > 1 {
+            command.args(["--at-once", &connections.to_string()]);
+        }
+        let output = command.stderr(Stdio::inherit()).output()?;
+        ensure!(output.status.success(), "{command:?}: {}", output.status);
+        let told: Value = serde_json::from_slice(&output.stdout)?;
+        let number = |path: &str| told.pointer(path).and_then(Value::as_f64).context("a figure");
+        let row = Row {
+            load: what.to_owned(),
+            broker: server.name,
+            per_second: number("/per_second")?,
+            p50_us: number("/puback_us/p50")?,
+            p99_us: number("/puback_us/p99")?,
+            rss_bytes: server.peak_rss_bytes()?,
+            is_connections: true,
+            ..Row::default()
+        };
+        server.stop()?;
+        tell(&row);
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
 fn whole_path(binary: &Path, mut server: Server, rate: Option<f64>) -> Result<Row> {
     let before = server.cpu_us()?;
     let rate_text = rate.map(|rate| format!("{rate:.0}"));
@@ -138,6 +192,7 @@ fn whole_path(binary: &Path, mut server: Server, rate: Option<f64>) -> Result<Ro
         p99_us: loaded.p99_us,
         cpu_us: cpu / loaded.total,
         rss_bytes: server.peak_rss_bytes()?,
+        is_connections: false,
         out_per_second: Some(out),
         backlog_ms: Some(backlog_ms),
     };

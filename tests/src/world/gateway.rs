@@ -12,6 +12,7 @@ use core::task::{Context, Poll, Waker};
 use fastrand::Rng;
 use tokio::sync::oneshot;
 use tributary::config::{Lane as Name, Route};
+use tributary::door::Visit;
 use tributary::replicate::feed::Present;
 use tributary::replicate::lane::{Beginning, Effect, Lane};
 use tributary::replicate::report::Report;
@@ -341,7 +342,7 @@ impl Process {
 
     /// A device has connected.
     pub(super) fn welcome(&mut self, wire: u64, moment: Moment) {
-        let dialogue = Dialogue::new(Arc::clone(&self.shared), moment);
+        let dialogue = Dialogue::new(Arc::clone(&self.shared), moment, Visit::unchecked());
         self.conversations.insert(wire, Conversation { dialogue, unread: Vec::new() });
     }
 }

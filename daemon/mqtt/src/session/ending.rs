@@ -71,6 +71,11 @@ impl Session {
         self.close(Reason::ServerShuttingDown, "4.13.1", out)
     }
 
+    /// The client may not be here any more: the driver closes the connection.
+    pub fn dismiss(&mut self, out: &mut Vec<u8>) -> Effect<'static> {
+        self.close(Reason::NotAuthorized, "4.13.1", out)
+    }
+
     /// What to publish now that the connection has ended, however it did; once.
     pub fn take_will(&mut self) -> Option<Will> {
         let was_welcome = !matches!(self.stage, Stage::Opened | Stage::Deciding(_));

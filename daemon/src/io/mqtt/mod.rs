@@ -1,33 +1,33 @@
 //! MQTT listeners and connections: sockets on one side, sessions, the desk and the hub on the
 //! other.
 
+mod certificate;
 mod connection;
+pub mod layers;
+mod proxy;
+mod renewal;
+mod websocket;
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::io;
 use std::sync::Arc;
 
 use core::time::Duration;
 
+use crate::door::Door;
 use crate::io::segments::SegmentFiles;
 use crate::runtime::committer::Committer;
 use crate::runtime::dialogue::Shared;
 use connection::Connection;
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{Semaphore, watch};
+use layers::Wrapping;
+pub use renewal::watch_certificates;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// Connections at the same time; more wait to be accepted.
-pub const CONNECTIONS_MAX: usize = 10_000;
 /// Connections that the kernel keeps before they are accepted.
 const BACKLOG: u32 = 1_024;
 /// How long to wait when the machine has no more sockets to give.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
-
-/// The places for connections of all listeners.
-#[must_use]
-pub fn places() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(CONNECTIONS_MAX))
-}
 
 /// Who commits to a log in files.
 pub type FileCommitter = Committer<SegmentFiles>;
@@ -39,6 +39,8 @@ pub struct Inside {
     pub shared: Arc<Shared>,
     /// Who makes durable what they leave.
     pub committer: Arc<FileCommitter>,
+    /// Where they come in.
+    pub door: Arc<Door>,
 }
 
 /// A socket that listens for devices.
@@ -55,25 +57,22 @@ pub fn listen(address: SocketAddr) -> io::Result<Listener> {
     socket.listen(BACKLOG)
 }
 
-/// Accepts connections until told to stop.
-pub async fn accept(
-    listener: Listener,
-    inside: Inside,
-    places: Arc<Semaphore>,
-    mut stop: watch::Receiver<bool>,
-) {
+/// Accepts connections at a door until told to stop.
+pub async fn accept(listener: Listener, inside: Inside, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(inside.door.rules().listener.connections_max));
     loop {
         let accepted = tokio::select! {
             accepted = accept_one(&listener, &places) => accepted,
             _ = stop.changed() => return,
         };
         match accepted {
-            Ok((stream, place)) => {
-                let connection = Connection::new(stream, inside.clone());
-                tokio::spawn(async move {
-                    connection.run().await;
-                    drop(place);
-                });
+            Ok((arrival, place)) => {
+                if let Some(connection) = admit(arrival, inside.clone()) {
+                    tokio::spawn(async move {
+                        connection.run().await;
+                        drop(place);
+                    });
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an MQTT connection");
@@ -83,12 +82,32 @@ pub async fn accept(
     }
 }
 
+/// A connection that was accepted, if its address may have one more.
+fn admit((stream, address): (TcpStream, IpAddr), inside: Inside) -> Option<Connection> {
+    let rules = inside.door.rules();
+    // Behind a proxy the address is known later.
+    let place =
+        if rules.listener.proxy_protocol { None } else { Some(inside.door.place(address)?) };
+    let wrapping = Wrapping {
+        proxy: rules.listener.proxy_protocol,
+        tls: rules.tls.clone().zip(rules.listener.tls.as_ref().map(|tls| tls.user_from)),
+        websocket: rules.listener.websocket,
+    };
+    match layers::Layers::new(&wrapping) {
+        Ok(layers) => Some(Connection::new(stream, inside, (address, place), layers)),
+        Err(fault) => {
+            tracing::error!(?fault, "TLS cannot be begun");
+            None
+        }
+    }
+}
+
 async fn accept_one(
     listener: &Listener,
     places: &Arc<Semaphore>,
-) -> io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<((TcpStream, IpAddr), OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, address) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok(((stream, address.ip().to_canonical()), place))
 }

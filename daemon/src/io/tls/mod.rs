@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::Ticketer;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, Error, InconsistentKeys, RootCertStore,
@@ -103,7 +104,15 @@ impl ServerFiles {
             }
         };
         let identity = identity(&self.cert, &self.key, &provider)?;
-        Ok(builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity))))
+        let resolver = Arc::new(rustls::sign::SingleCertAndKey::from(identity));
+        let mut config = builder.with_cert_resolver(resolver);
+        // What a client needs to resume is kept by the client: no memory here, and other keys with
+        // each reload, so that who was let in by an authority that is gone is asked again.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 1;
+        config.ticketer = Ticketer::new()
+            .map_err(|error| Unusable::new(&self.key, error.to_string(), "tell the developers"))?;
+        Ok(config)
     }
 
     /// All files that are read.
@@ -280,7 +289,8 @@ fn explain_certificate(why: &CertificateError) -> String {
             "the certificate is not valid yet (or this machine's clock is wrong)"
         }
         CertificateError::Revoked => "the certificate was revoked",
-        CertificateError::UnknownIssuer => {
+        // Another authority may bear the same name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "the certificate is of no authority that is trusted here"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {

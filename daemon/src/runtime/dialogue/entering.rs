@@ -76,7 +76,7 @@ impl Dialogue {
         }
     }
 
-    fn turn_away(&mut self, session: &mut Session, reason: Reason, out: &mut Vec<u8>) {
+    pub(super) fn turn_away(&mut self, session: &mut Session, reason: Reason, out: &mut Vec<u8>) {
         session.refuse(reason, out);
         self.closed = true;
     }

@@ -1,5 +1,6 @@
 //! What a connection does with bytes: everything between socket and session that never waits.
 
+mod admitting;
 mod entering;
 mod requests;
 mod turn;
@@ -19,7 +20,9 @@ use super::delivering::Delivering;
 use super::hub::{Ending, Hub, Key, Mailbox, Owned};
 use super::ingest::{Closed, Ingest, NotTaken};
 use super::sessions::Change;
+use crate::door::{Guest, Visit};
 use crate::sync::lock;
+use admitting::Applicant;
 pub(super) use turn::Turn;
 
 /// Bytes for the client that may wait in memory before nothing more is read from it.
@@ -46,6 +49,11 @@ impl Shared {
 pub struct Dialogue {
     session: Arc<Mutex<Session>>,
     shared: Arc<Shared>,
+    visit: Visit,
+    /// What the client may do, once it is let in.
+    guest: Guest,
+    /// A CONNECT whose password is being verified.
+    applicant: Option<Applicant>,
     member: Option<Member>,
     wake: Arc<Notify>,
     /// A CONNECT whose answer waits for the log.
@@ -87,11 +95,14 @@ pub struct Progress {
 impl Dialogue {
     /// For a connection that was just accepted.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, moment: Moment) -> Self {
-        let session = Session::new(moment.now, &shared.settings);
+    pub fn new(shared: Arc<Shared>, moment: Moment, visit: Visit) -> Self {
+        let session = Session::new(moment.now, &visit.settings(&shared.settings));
         Self {
             session: Arc::new(Mutex::new(session)),
             shared,
+            visit,
+            guest: Guest::nobody(),
+            applicant: None,
             member: None,
             wake: Arc::new(Notify::new()),
             entering: None,
@@ -99,6 +110,11 @@ impl Dialogue {
             appended: Offset(0),
             closed: false,
         }
+    }
+
+    /// Who stands at the door, to be told what is known of it before its CONNECT is handed in.
+    pub fn visit(&mut self) -> &mut Visit {
+        &mut self.visit
     }
 
     /// Whether the connection is to be closed, once everything is written.
@@ -146,6 +162,7 @@ impl Dialogue {
         let mut turn = Turn::new(&shared, moment);
         let mut progress = Progress { used: 0, wants_more: false, left: 0 };
         while self.wants(session, out) {
+            let begun = progress.used;
             let step = session.handle_bytes(moment.now, &bytes[progress.used..], out);
             progress.used += step.used;
             match step.effect {
@@ -160,7 +177,10 @@ impl Dialogue {
                         self.note(session, &mut turn, &Change::Completed { packet_id });
                     }
                 }
-                Effect::Connect(connect) => self.welcome(session, &mut turn, &connect, out),
+                Effect::Connect(connect) => {
+                    let packet = &bytes[begun..progress.used];
+                    self.consider(session, &mut turn, (&connect, packet), out);
+                }
                 Effect::Publish(publish) => self.publish(session, &mut turn, &publish, out),
                 Effect::Released(id) => {
                     let released = Change::Released { packet_id: id.get() };
@@ -205,6 +225,7 @@ impl Dialogue {
     pub fn handle_wake(&mut self, moment: Moment, out: &mut Vec<u8>) {
         let (shared, session) = (Arc::clone(&self.shared), Arc::clone(&self.session));
         let session = &mut *lock(&session);
+        self.hear_verdict(session, moment, out);
         let durable_change = shared.ingest.durable_change();
         if let Some(entering) = self.entering.take_if(|entering| entering.change <= durable_change)
         {
@@ -215,10 +236,16 @@ impl Dialogue {
         if waited {
             session.handle_unread(moment.now);
         }
+        let is_inside = self.member.is_some() && self.entering.is_none() && !self.closed;
+        if is_inside && !self.guest.is_welcome() {
+            session.dismiss(out);
+            self.closed = true;
+        }
+        let guest = &mut self.guest;
         let Some(Member { mailbox, lasting, delivering, .. }) = &mut self.member else { return };
         if !self.closed && self.entering.is_none() {
             let mut turn = Turn::new(&shared, moment);
-            delivering.run((session, *lasting), mailbox, &mut turn, out);
+            delivering.run((session, *lasting, guest), mailbox, &mut turn, out);
             turn.end_and_commit(&self.wake);
         }
         match mailbox.ending() {
@@ -249,6 +276,14 @@ impl Dialogue {
         let age = self.shared.age(moment);
         let session = &mut *lock(&self.session);
         let name: Box<str> = session.client_id().into();
+        // It was allowed at the CONNECT; the rules may have changed.
+        let guest = &mut self.guest;
+        let is_denied = session
+            .will()
+            .is_some_and(|will| !guest.may_publish(&name, will.event(moment.wall).topic));
+        if is_denied {
+            drop(session.take_will());
+        }
         let mut desk = self.shared.ingest.desk();
         self.shared.hub.leave(&name, &mailbox, session, (age, &mut desk));
     }

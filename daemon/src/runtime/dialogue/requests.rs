@@ -26,6 +26,11 @@ impl Dialogue {
         if event.topic.starts_with(OWN_TOPICS) {
             return self.refuse(session, Reason::NotAuthorized, id, out);
         }
+        // Nothing is ever acknowledged that is not stored: MQTT 5 has a word for it; a connection of
+        // MQTT 3.1.1 ends (MQTT-3.3.5-2 of 3.1.1 leaves the choice). At QoS 0 it is dropped.
+        if !self.guest.may_publish(event.client, event.topic) {
+            return self.refuse(session, Reason::NotAuthorized, id, out);
+        }
         if event.retain && !turn.shared.hub.has_room_for(&event) {
             turn.shared.hub.note_unretained(&event);
             if session.version() == Version::V5 && id.is_some() {
@@ -54,7 +59,11 @@ impl Dialogue {
         let (shared, mut change) = (turn.shared, None);
         let next = turn.desk().next();
         let mut answer = Vec::new();
+        let mut guest = self.guest.clone();
         session.answer_subscribe(subscribe, &mut answer, |filter, wanted| {
+            if !guest.may_subscribe(&name, filter) {
+                return Err(Reason::NotAuthorized);
+            }
             let at = (shared.ingest.durable(), next);
             shared.hub.subscribe(member.key, filter, wanted, at)?;
             if member.lasting {

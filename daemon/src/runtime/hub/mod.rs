@@ -115,6 +115,15 @@ impl Hub {
         }
     }
 
+    /// Has all connections look again at what holds for them.
+    pub fn wake_all(&self) {
+        for client in self.lock().sessions.values() {
+            if let Some(connection) = &client.connection {
+                connection.mailbox.wake.notify_one();
+            }
+        }
+    }
+
     /// Connections with a client.
     pub fn connections(&self) -> usize {
         self.lock().connections
