@@ -91,8 +91,10 @@ fn mosquittos_clients_over_tls_and_mutual_tls() -> Result<()> {
     ];
     for (number, (to, who, topic)) in cases.iter().enumerate() {
         for version in ["311", "5"] {
-            let mut hearer = Command::new("mosquitto_sub");
+            // What it says is to come line by line, also into a pipe.
+            let mut hearer = Command::new("stdbuf");
             hearer
+                .args(["-oL", "mosquitto_sub"])
                 .args(to)
                 .args(*who)
                 .args(["-V", version, "-t", topic, "-C", "1", "-W", WAIT, "-d"]);
