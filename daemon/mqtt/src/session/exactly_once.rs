@@ -86,6 +86,13 @@ impl Session {
         self.held.push_back(Held { change, answer });
     }
 
+    /// Whether an answer waits that messages are not to overtake: clients expect the SUBACK before
+    /// what the subscription brings, though the specification lets it come later (MQTT 5.0, 3.8.4).
+    #[must_use]
+    pub fn owes_answer(&self) -> bool {
+        self.held.iter().any(|held| matches!(held.answer, HeldAnswer::Encoded(_)))
+    }
+
     /// Goes on with what an earlier connection has left. The client waits for the PUBRELs.
     pub(super) fn resume(&mut self, kept: Kept, out: &mut Vec<u8>) {
         self.unacked.resume(&kept.unreleased);

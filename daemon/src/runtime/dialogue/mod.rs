@@ -243,7 +243,7 @@ impl Dialogue {
         }
         let guest = &mut self.guest;
         let Some(Member { mailbox, lasting, delivering, .. }) = &mut self.member else { return };
-        if !self.closed && self.entering.is_none() {
+        if !self.closed && self.entering.is_none() && !session.owes_answer() {
             let mut turn = Turn::new(&shared, moment);
             delivering.run((session, *lasting, guest), mailbox, &mut turn, out);
             turn.end_and_commit(&self.wake);
