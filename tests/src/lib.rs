@@ -13,6 +13,8 @@ pub mod fuzz;
 pub mod golden;
 pub mod history;
 pub mod mutants;
+#[cfg(feature = "real")]
+pub mod pi;
 pub mod ports;
 pub mod power;
 pub mod process;
