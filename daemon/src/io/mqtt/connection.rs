@@ -6,14 +6,20 @@
 //! more. Invariant: bytes that cannot be dealt with now stay unread.
 
 use core::cell::RefCell;
+use core::future::poll_fn;
 use core::net::IpAddr;
+use core::pin::{Pin, pin};
+use core::task::{Poll, ready};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use core::time::Duration;
 
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
+use tokio::time::Sleep;
+use tributary_core::time::Instant;
 
 use super::Inside;
 use super::layers::{Fault, Layers};
@@ -27,8 +33,6 @@ const READ_BYTES: usize = 64 << 10;
 const WIRE_BYTES_MAX: usize = 64 << 10;
 /// How long the last bytes for a client may take to leave.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// How long a connection without a deadline sleeps.
-const NO_DEADLINE: Duration = Duration::from_hours(1);
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
@@ -54,6 +58,23 @@ pub(super) struct Connection {
     out: Vec<u8>,
     /// Wrapped, to be written.
     wire: Vec<u8>,
+}
+
+/// Runs out at a deadline or before. One that moves back, as a client's does with each packet,
+/// leaves the timer as it is: it is set anew once it has run out.
+struct Timer<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    set_to: Option<Instant>,
+}
+
+impl Timer<'_> {
+    fn set(&mut self, deadline: Instant) {
+        if self.set_to.is_none_or(|set_to| deadline < set_to) {
+            self.set_to = Some(deadline);
+            let left = Duration::from_millis(deadline.ms_since(now()));
+            self.sleep.as_mut().reset(tokio::time::Instant::now() + left);
+        }
+    }
 }
 
 impl Connection {
@@ -83,8 +104,9 @@ impl Connection {
 
     /// Serves the client until one of the two has had enough.
     pub(super) async fn run(mut self) {
+        let mut timer = Timer { sleep: pin!(tokio::time::sleep(Duration::ZERO)), set_to: None };
         while !self.dialogue.is_closed() {
-            if self.turn().await.is_err() {
+            if self.turn(&mut timer).await.is_err() {
                 break;
             }
         }
@@ -117,41 +139,44 @@ impl Connection {
     }
 
     /// Waits for the next thing to happen and deals with it.
-    async fn turn(&mut self) -> io::Result<()> {
+    async fn turn(&mut self, timer: &mut Timer<'_>) -> io::Result<()> {
         let shared = Arc::clone(&self.inside.shared);
         // Listened for before the desk is tried: room that is made in between is not missed.
         let space = shared.ingest.space();
-        self.dialogue.retry(moment(), &mut self.out);
+        if self.dialogue.is_held() {
+            self.dialogue.retry(moment(), &mut self.out);
+        }
         self.advance()?;
         if self.dialogue.is_closed() {
             return Ok(());
         }
         let wake = self.dialogue.wake();
-        let deadline = self
-            .dialogue
-            .deadline()
-            .map_or(NO_DEADLINE, |at| Duration::from_millis(at.ms_since(now())));
+        if let Some(deadline) = self.dialogue.deadline() {
+            timer.set(deadline);
+        }
         let reads = self.wants_more
             && self.dialogue.wants_bytes(&self.out)
             && self.wire.len() < WIRE_BYTES_MAX;
-        let interest = match (reads, self.is_written()) {
-            (true, true) => Some(Interest::READABLE),
-            (true, false) => Some(Interest::READABLE | Interest::WRITABLE),
-            (false, false) => Some(Interest::WRITABLE),
-            (false, true) => None,
-        };
+        let writes = !self.is_written();
+        let (mut reader, writer) = self.stream.split();
         tokio::select! {
-            state = self.stream.ready(interest.unwrap_or(Interest::ERROR)) => {
-                let state = state?;
-                if reads && state.is_readable() {
-                    self.read()?;
-                } else if interest.is_none() {
-                    return Err(ErrorKind::ConnectionReset.into());
-                }
+            count = read(&mut reader), if reads => {
+                let count = count?;
+                SCRATCH.with_borrow_mut(|scratch| self.take(&scratch[..count]))?;
+            }
+            ready = writer.writable(), if writes => ready?,
+            ready = writer.ready(Interest::ERROR), if !reads && !writes => {
+                ready?;
+                return Err(ErrorKind::ConnectionReset.into());
             }
             () = wake.notified() => self.dialogue.handle_wake(moment(), &mut self.out),
             () = space, if self.dialogue.is_held() => {}
-            () = tokio::time::sleep(deadline) => self.dialogue.handle_timeout(moment(), &mut self.out),
+            () = timer.sleep.as_mut(), if timer.set_to.is_some() => {
+                timer.set_to = None;
+                if self.dialogue.deadline().is_some_and(|deadline| deadline <= now()) {
+                    self.dialogue.handle_timeout(moment(), &mut self.out);
+                }
+            }
         }
         Ok(())
     }
@@ -173,32 +198,19 @@ impl Connection {
         }
     }
 
-    fn read(&mut self) -> io::Result<()> {
+    /// Takes what was read.
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.layers.is_some() {
-            return self.read_wrapped();
+            return self.unwrap(bytes);
         }
         if self.unread.is_empty() {
-            return SCRATCH.with_borrow_mut(|scratch| match self.stream.try_read(scratch) {
-                Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => {
-                    self.deal_with(&scratch[..count]);
-                    Ok(())
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-                Err(error) => Err(error),
-            });
+            self.deal_with(bytes);
+        } else {
+            self.unread.extend_from_slice(bytes);
+            let unread = core::mem::take(&mut self.unread);
+            self.deal_with(&unread);
         }
-        self.unread.reserve(READ_BYTES);
-        match self.stream.try_read_buf(&mut self.unread) {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(_) => {
-                let unread = core::mem::take(&mut self.unread);
-                self.deal_with(&unread);
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error),
-        }
+        Ok(())
     }
 
     /// Deals with all that was read; keeps the rest.
@@ -210,16 +222,10 @@ impl Connection {
         self.dialogue.handle_wake(moment(), &mut self.out);
     }
 
-    /// Reads through the layers.
-    fn read_wrapped(&mut self) -> io::Result<()> {
+    /// Takes what was read through the layers.
+    fn unwrap(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(layers) = &mut self.layers else { return Ok(()) };
-        let (stream, unread, wire) = (&self.stream, &mut self.unread, &mut self.wire);
-        let handled = SCRATCH.with_borrow_mut(|scratch| match stream.try_read(scratch) {
-            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
-            Ok(count) => Ok(layers.handle(&scratch[..count], unread, wire)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Ok(())),
-            Err(error) => Err(error),
-        })?;
+        let handled = layers.handle(bytes, &mut self.unread, &mut self.wire);
         self.introduce()?;
         if !self.unread.is_empty() {
             let unread = core::mem::take(&mut self.unread);
@@ -272,6 +278,25 @@ fn broken(fault: Fault) -> io::Error {
         Fault::Closed => ErrorKind::ConnectionReset.into(),
         Fault::Broken(why) => io::Error::new(ErrorKind::InvalidData, why),
     }
+}
+
+/// Reads into the worker's buffer; how many bytes. A read that does not fill it has emptied the
+/// socket, and nothing is asked of that again before the kernel says so.
+///
+/// # Errors
+/// At the end of the stream, and when the connection is broken.
+async fn read(reader: &mut ReadHalf<'_>) -> io::Result<usize> {
+    poll_fn(|context| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *reader).poll_read(context, &mut buffer))?;
+            match buffer.filled().len() {
+                0 => Poll::Ready(Err(ErrorKind::UnexpectedEof.into())),
+                count => Poll::Ready(Ok(count)),
+            }
+        })
+    })
+    .await
 }
 
 /// Writes as much of `bytes` as the socket takes, and keeps the rest.
