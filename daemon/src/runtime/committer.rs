@@ -1,10 +1,10 @@
 //! Who commits: the log thread, or a connection on the spot.
 //!
 //! From a socket to the log thread and back an event waits for two threads to wake, which takes
-//! about as long as a fast disk's sync. So a connection whose event finds the log at rest, on a disk
-//! that has just been quick, commits it itself: one device that waits for each PUBACK gets it after
-//! one sync, not two. Under load, on slow cards and with `commit.delay` the log thread commits, and
-//! connections go on reading meanwhile. Invariant: what is taken from the desk is written before
+//! about as long as a fast disk's sync. So a connection that brings the last event that was expected
+//! ([`Gathering`]), on a disk that has just been quick, commits itself: one device that waits for
+//! each PUBACK gets it after one sync, not two. Under load, on slow cards and with `commit.delay` the
+//! log thread commits, and connections go on reading meanwhile. Invariant: what is taken from the desk is written before
 //! anything else is taken, so offsets stay in order; the writer's lock is held for both.
 
 use std::sync::{Arc, Mutex};
@@ -14,6 +14,7 @@ use core::time::Duration;
 use tributary_core::log::Media;
 use tributary_core::time::Instant;
 
+use super::gathering::Gathering;
 use super::ingest::{Closed, Ingest};
 use super::writer::Writer;
 use crate::io::clock::{micros, moment, moment_looked_at};
@@ -24,6 +25,8 @@ use crate::sync::lock;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// The same while a full log waits for the lanes.
 const PATIENCE_FULL: Duration = Duration::from_millis(50);
+/// The log is looked after at least so often, whoever commits.
+const TENDED_MS: u64 = 500;
 /// A connection commits on the spot only if the last commit took no longer: so long may it keep a
 /// worker from its other connections.
 const SPOT_COMMIT_US_MAX: u64 = 1_000;
@@ -40,6 +43,7 @@ pub struct Committer<M: Media> {
     /// Distance between two commits, to spare the card.
     delay: Duration,
     pace: Mutex<Pace>,
+    gathering: Mutex<Gathering>,
 }
 
 /// How the last commit went, by a clock in microseconds.
@@ -53,7 +57,8 @@ impl<M: Media> Committer<M> {
     /// For the writer of the log that `ingest` gathers events for.
     #[must_use]
     pub fn new(writer: Writer<M>, ingest: Arc<Ingest>, delay: Duration) -> Self {
-        Self { writer: Mutex::new(writer), ingest, delay, pace: Mutex::new(Pace::UNKNOWN) }
+        let (writer, pace) = (Mutex::new(writer), Mutex::new(Pace::UNKNOWN));
+        Self { writer, ingest, delay, pace, gathering: Mutex::default() }
     }
 
     /// The log thread: runs until the desk is closed for good and everything is durable.
@@ -63,6 +68,10 @@ impl<M: Media> Committer<M> {
             let is_full = self.ingest.closed() == Some(Closed::Full);
             if self.ingest.wait(if is_full { PATIENCE_FULL } else { PATIENCE }) {
                 self.hold_back(last);
+                let is_tended = moment().now.ms_since(last) < TENDED_MS;
+                if !self.gather() && is_tended {
+                    continue;
+                }
             } else if self.ingest.closed() == Some(Closed::Stopping) {
                 return;
             }
@@ -80,7 +89,10 @@ impl<M: Media> Committer<M> {
         if events == 0 {
             return;
         }
-        let quick = self.delay.is_zero() && lock(&self.pace).lets_commit(micros(), events);
+        let expected = lock(&self.gathering).expected();
+        let quick = self.delay.is_zero()
+            && self.ingest.waiting() >= expected
+            && lock(&self.pace).lets_commit(micros(), events, expected);
         if quick && let Ok(mut writer) = self.writer.try_lock() {
             self.commit(&mut writer);
         } else {
@@ -90,12 +102,27 @@ impl<M: Media> Committer<M> {
 
     fn commit(&self, writer: &mut Writer<M>) {
         let taken = self.ingest.take();
-        let any = !taken.is_empty();
+        let (any, events, told) = (!taken.is_empty(), taken.events(), taken.waiting.len());
         let begun = micros();
         writer.turn(moment(), taken);
         if any {
-            *lock(&self.pace) = Pace::of(begun, micros());
+            let pace = Pace::of(begun, micros());
+            *lock(&self.pace) = pace;
+            let waiting = self.ingest.waiting();
+            lock(&self.gathering).note_commit(events, (told, waiting), pace.took_us);
         }
+    }
+
+    /// Waits for those who are about to publish again. Tells whether there is anything to commit
+    /// then: a connection may have done it.
+    fn gather(&self) -> bool {
+        let wanted = lock(&self.gathering).wanted();
+        let Some((connections, us)) = wanted else { return true };
+        let came = self.ingest.gather(connections, Duration::from_micros(us));
+        if let Some(came) = came {
+            lock(&self.gathering).note_waited(came);
+        }
+        came.is_some()
     }
 
     /// Spares the card: commits follow each other at the configured distance at least.
@@ -116,12 +143,13 @@ impl Pace {
         Self { ended_us, took_us: ended_us.saturating_sub(begun_us) }
     }
 
-    /// Whether a connection that has left so many events had better commit itself.
-    fn lets_commit(self, now_us: u64, events: usize) -> bool {
+    /// Whether a connection that has left so many events had better commit itself, now that all
+    /// who were expected have come.
+    fn lets_commit(self, now_us: u64, events: usize, expected: usize) -> bool {
         let rest_us = now_us.saturating_sub(self.ended_us);
         events <= SPOT_EVENTS_MAX
             && self.took_us <= SPOT_COMMIT_US_MAX
-            && rest_us >= self.took_us / REST_DIVISOR
+            && (expected > 1 || rest_us >= self.took_us / REST_DIVISOR)
     }
 }
 
@@ -132,10 +160,11 @@ mod tests {
     #[test]
     fn a_lone_event_on_a_quick_disk_at_rest_is_committed_on_the_spot() {
         let pace = Pace::of(1_000, 1_100);
-        assert!(pace.lets_commit(1_125, 1));
-        assert!(!pace.lets_commit(1_110, 1), "others come at the same time");
-        assert!(!pace.lets_commit(1_125, SPOT_EVENTS_MAX + 1), "a client with a window");
-        assert!(!Pace::of(1_000, 2_001).lets_commit(9_000, 1), "a slow card");
-        assert!(!Pace::UNKNOWN.lets_commit(u64::MAX, 1), "no commit was seen yet");
+        assert!(pace.lets_commit(1_125, 1, 1));
+        assert!(!pace.lets_commit(1_110, 1, 1), "others come at the same time");
+        assert!(pace.lets_commit(1_110, 1, 10), "and all of them are there");
+        assert!(!pace.lets_commit(1_125, SPOT_EVENTS_MAX + 1, 1), "a client with a window");
+        assert!(!Pace::of(1_000, 2_001).lets_commit(9_000, 1, 1), "a slow card");
+        assert!(!Pace::UNKNOWN.lets_commit(u64::MAX, 1, 1), "no commit was seen yet");
     }
 }

@@ -9,6 +9,7 @@ pub mod dialogue;
 mod doors;
 pub mod fanout;
 mod folding;
+mod gathering;
 pub mod hint;
 pub mod hub;
 pub mod ingest;

@@ -154,19 +154,19 @@ impl Connection {
         if let Some(deadline) = self.dialogue.deadline() {
             timer.set(deadline);
         }
-        let reads = self.wants_more
+        let listens = self.wants_more
             && self.dialogue.wants_bytes(&self.out)
             && self.wire.len() < WIRE_BYTES_MAX;
-        let writes = !self.is_written();
+        let has_output = !self.is_written();
         let (mut reader, writer) = self.stream.split();
         tokio::select! {
-            count = read(&mut reader), if reads => {
+            count = read(&mut reader), if listens => {
                 let count = count?;
                 SCRATCH.with_borrow_mut(|scratch| self.take(&scratch[..count]))?;
             }
-            ready = writer.writable(), if writes => ready?,
-            ready = writer.ready(Interest::ERROR), if !reads && !writes => {
-                ready?;
+            became = writer.writable(), if has_output => became?,
+            became = writer.ready(Interest::ERROR), if !listens && !has_output => {
+                became?;
                 return Err(ErrorKind::ConnectionReset.into());
             }
             () = wake.notified() => self.dialogue.handle_wake(moment(), &mut self.out),

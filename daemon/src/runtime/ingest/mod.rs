@@ -4,6 +4,8 @@
 //! batch of bodies; when it ends, the next takes them all. No timer, no queue per client.
 //! Invariant: offsets are given out in the order in which bodies are taken.
 
+mod desk;
+
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,12 +13,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use core::time::Duration;
 
 use super::retention::Positions;
-use super::sessions::{Batch, Change};
+use super::sessions::Batch;
 use crate::sync::lock;
+pub use desk::Desk;
 use tokio::sync::{Notify, oneshot};
 use tributary_core::Offset;
 use tributary_core::log::{BODY_BYTES_MAX, ControlKind, FRAME_RECORDS_MAX};
-use tributary_core::record::{self, Event};
 use tributary_core::time::Timestamp;
 
 /// Bytes of events in memory that are not durable yet, of all clients together.
@@ -75,6 +77,12 @@ impl Taken {
         self.waiting.append(&mut later.waiting);
     }
 
+    /// How many events.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        self.bodies.iter().map(|body| body.count as usize).sum()
+    }
+
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -111,6 +119,15 @@ struct State {
     /// Changes of sessions for the next commit.
     changes: Option<Batch>,
     next_change: u64,
+    /// The log thread sleeps until so many connections wait.
+    wanted: usize,
+}
+
+impl State {
+    /// Whether the log thread waits for more connections than have come.
+    fn is_gathering(&self) -> bool {
+        self.taken.waiting.len() < self.wanted
+    }
 }
 
 /// Shared by the connections (in) and the log thread (out).
@@ -140,6 +157,7 @@ impl Ingest {
                 closed: None,
                 changes: None,
                 next_change: 1,
+                wanted: 0,
             }),
             work: Condvar::new(),
             durable: AtomicU64::new(next.0),
@@ -247,15 +265,38 @@ impl Ingest {
         !state.taken.is_empty()
     }
 
-    /// Wakes the log thread.
+    /// For the log thread: waits until so many connections wait for a commit, or `patience` is
+    /// over. Tells whether they do; nothing, if what waited was taken meanwhile.
+    pub fn gather(&self, connections: usize, patience: Duration) -> Option<bool> {
+        let too_few = |state: &mut State| state.is_gathering() && state.closed.is_none();
+        let mut state = self.lock();
+        state.wanted = connections;
+        let (mut state, _) = self
+            .work
+            .wait_timeout_while(state, patience, too_few)
+            .unwrap_or_else(PoisonError::into_inner);
+        let came = !state.is_gathering();
+        let wanted = core::mem::take(&mut state.wanted);
+        (wanted > 0).then_some(came)
+    }
+
+    /// Connections that wait for the next commit.
+    pub fn waiting(&self) -> usize {
+        self.lock().taken.waiting.len()
+    }
+
+    /// Wakes the log thread, unless it waits for more.
     pub fn wake(&self) {
-        self.work.notify_one();
+        if !self.lock().is_gathering() {
+            self.work.notify_one();
+        }
     }
 
     /// For who commits: takes all that waits.
     pub fn take(&self) -> Taken {
         let mut state = self.lock();
         state.changes = None;
+        state.wanted = 0;
         core::mem::take(&mut state.taken)
     }
 
@@ -286,97 +327,11 @@ impl Ingest {
     }
 }
 
-/// The place where a connection leaves the events of one read. Wakes the log thread when dropped.
-pub struct Desk<'a> {
-    state: MutexGuard<'a, State>,
-    ingest: &'a Ingest,
-    /// Events that were left and of which nobody knows yet.
-    left: usize,
-}
-
-impl Desk<'_> {
-    /// Leaves one event; it has the offset that is returned, and is not durable yet.
-    ///
-    /// # Errors
-    /// When it cannot be taken now; nothing of it is kept.
-    pub fn append(&mut self, event: &Event<'_>) -> Result<Offset, NotTaken> {
-        let state = &mut *self.state;
-        if let Some(closed) = state.closed {
-            return Err(NotTaken::Closed(closed));
-        }
-        if state.bytes >= WAITING_BYTES_MAX {
-            return Err(NotTaken::Busy);
-        }
-        let length = record::encoded_len(event, event.time);
-        if state.taken.bodies.back().is_none_or(|body| body.is_full(length)) {
-            let mut body = state.spare.pop().unwrap_or_default();
-            body.time = event.time;
-            state.taken.bodies.push_back(body);
-        }
-        let Some(body) = state.taken.bodies.back_mut() else { unreachable!("just pushed") };
-        let begin = body.bytes.len();
-        let length = record::encoded_len(event, body.time);
-        body.bytes.resize(begin + length, 0);
-        record::encode(event, body.time, &mut body.bytes[begin..]);
-        body.count += 1;
-        state.bytes += length;
-        let offset = state.next;
-        state.next = offset.plus(1);
-        self.left += 1;
-        Ok(offset)
-    }
-
-    /// Leaves a change of a client's session, that holds from the next event on; its number. It
-    /// becomes durable soon, and at once if the log thread is woken for it.
-    pub fn change(&mut self, client: &str, change: &Change<'_>) -> u64 {
-        let state = &mut *self.state;
-        let open = state.changes.take().filter(|batch| !batch.is_full());
-        let batch = open.unwrap_or_else(|| {
-            let batch = Batch::new(state.next_change);
-            // Who waits is told with the events.
-            let (done, _) = oneshot::channel();
-            let body = batch.body(&self.ingest.appended_change);
-            state.taken.controls.push(ControlRequest { kind: ControlKind::Sessions, body, done });
-            batch
-        });
-        let number = batch.push(client, state.next.0, change);
-        state.next_change = number + 1;
-        state.changes = Some(batch);
-        number
-    }
-
-    /// The next offset to be given out.
-    #[must_use]
-    pub fn next(&self) -> Offset {
-        self.state.next
-    }
-
-    /// Has `waiter` told when all that was left so far is durable.
-    pub fn wake(&mut self, waiter: &Arc<Notify>) {
-        self.state.taken.waiting.push(Arc::clone(waiter));
-    }
-
-    /// Goes without waking the log thread: who asks has it woken, or commits. Tells how many events
-    /// were left.
-    #[must_use]
-    pub fn leave(mut self) -> usize {
-        core::mem::take(&mut self.left)
-    }
-}
-
-impl Drop for Desk<'_> {
-    fn drop(&mut self) {
-        if self.left > 0 {
-            self.ingest.work.notify_one();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use tributary_core::properties::Properties;
-    use tributary_core::record::{Origin, Qos};
+    use tributary_core::record::{Event, Origin, Qos};
 
     fn event(payload: &[u8]) -> Event<'_> {
         Event {
@@ -407,6 +362,30 @@ mod tests {
         ingest.committed(Offset(9), taken);
         assert_eq!(ingest.durable(), Offset(9));
         assert_eq!(ingest.lock().bytes, 0);
+    }
+
+    #[test]
+    fn the_log_thread_is_told_who_came_and_whether_another_was_first() {
+        let ingest = Ingest::new(Offset(0));
+        let leave = |count| {
+            for _ in 0..count {
+                let mut desk = ingest.desk();
+                desk.append(&event(b"1")).expect("room");
+                desk.wake(&Arc::new(Notify::new()));
+            }
+        };
+        leave(2);
+        assert_eq!(ingest.gather(3, Duration::ZERO), Some(false));
+        assert_eq!(ingest.gather(2, Duration::MAX), Some(true));
+        std::thread::scope(|scope| {
+            let log = scope.spawn(|| ingest.gather(4, Duration::MAX));
+            while ingest.lock().wanted == 0 {
+                std::thread::yield_now();
+            }
+            drop(ingest.take());
+            ingest.wake();
+            assert_eq!(log.join().expect("no panic"), None);
+        });
     }
 
     #[test]

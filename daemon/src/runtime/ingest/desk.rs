@@ -1,0 +1,97 @@
+//! Where one connection leaves the events of one read, and the changes of its session.
+
+use std::sync::{Arc, MutexGuard};
+
+use tokio::sync::{Notify, oneshot};
+use tributary_core::Offset;
+use tributary_core::log::ControlKind;
+use tributary_core::record::{self, Event};
+
+use super::{ControlRequest, Ingest, NotTaken, State, WAITING_BYTES_MAX};
+use crate::runtime::sessions::{Batch, Change};
+
+/// The place where a connection leaves the events of one read. Wakes the log thread when dropped.
+pub struct Desk<'a> {
+    pub(super) state: MutexGuard<'a, State>,
+    pub(super) ingest: &'a Ingest,
+    /// Events that were left and of which nobody knows yet.
+    pub(super) left: usize,
+}
+
+impl Desk<'_> {
+    /// Leaves one event; it has the offset that is returned, and is not durable yet.
+    ///
+    /// # Errors
+    /// When it cannot be taken now; nothing of it is kept.
+    pub fn append(&mut self, event: &Event<'_>) -> Result<Offset, NotTaken> {
+        let state = &mut *self.state;
+        if let Some(closed) = state.closed {
+            return Err(NotTaken::Closed(closed));
+        }
+        if state.bytes >= WAITING_BYTES_MAX {
+            return Err(NotTaken::Busy);
+        }
+        let length = record::encoded_len(event, event.time);
+        if state.taken.bodies.back().is_none_or(|body| body.is_full(length)) {
+            let mut body = state.spare.pop().unwrap_or_default();
+            body.time = event.time;
+            state.taken.bodies.push_back(body);
+        }
+        let Some(body) = state.taken.bodies.back_mut() else { unreachable!("just pushed") };
+        let begin = body.bytes.len();
+        let length = record::encoded_len(event, body.time);
+        body.bytes.resize(begin + length, 0);
+        record::encode(event, body.time, &mut body.bytes[begin..]);
+        body.count += 1;
+        state.bytes += length;
+        let offset = state.next;
+        state.next = offset.plus(1);
+        self.left += 1;
+        Ok(offset)
+    }
+
+    /// Leaves a change of a client's session, that holds from the next event on; its number. It
+    /// becomes durable soon, and at once if the log thread is woken for it.
+    pub fn change(&mut self, client: &str, change: &Change<'_>) -> u64 {
+        let state = &mut *self.state;
+        let open = state.changes.take().filter(|batch| !batch.is_full());
+        let batch = open.unwrap_or_else(|| {
+            let batch = Batch::new(state.next_change);
+            // Who waits is told with the events.
+            let (done, _) = oneshot::channel();
+            let body = batch.body(&self.ingest.appended_change);
+            state.taken.controls.push(ControlRequest { kind: ControlKind::Sessions, body, done });
+            batch
+        });
+        let number = batch.push(client, state.next.0, change);
+        state.next_change = number + 1;
+        state.changes = Some(batch);
+        number
+    }
+
+    /// The next offset to be given out.
+    #[must_use]
+    pub fn next(&self) -> Offset {
+        self.state.next
+    }
+
+    /// Has `waiter` told when all that was left so far is durable.
+    pub fn wake(&mut self, waiter: &Arc<Notify>) {
+        self.state.taken.waiting.push(Arc::clone(waiter));
+    }
+
+    /// Goes without waking the log thread: who asks has it woken, or commits. Tells how many events
+    /// were left.
+    #[must_use]
+    pub fn leave(mut self) -> usize {
+        core::mem::take(&mut self.left)
+    }
+}
+
+impl Drop for Desk<'_> {
+    fn drop(&mut self) {
+        if self.left > 0 && !self.state.is_gathering() {
+            self.ingest.work.notify_one();
+        }
+    }
+}
