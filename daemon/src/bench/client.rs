@@ -1,6 +1,5 @@
 //! One device: its connection, and the publishes that are on their way.
 
-use core::num::NonZeroU16;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::io;
@@ -10,11 +9,13 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Barrier, watch};
+use tributary_mqtt::codec::ack::Ack;
 use tributary_mqtt::codec::{Decoded, Packet, decode};
 use tributary_mqtt::{Reason, Version};
 
 use super::MqttArgs;
 use super::load::Shared;
+use super::packets::{DISCONNECT, PINGREQ, connect, publish, push_ack};
 
 /// The largest answer that a device expects.
 const ANSWER_BYTES_MAX: u32 = 256;
@@ -33,6 +34,7 @@ pub(super) struct Client {
     sent: VecDeque<Instant>,
     /// The place of the next in `packets`.
     next: usize,
+    qos: u8,
     /// Events per second, if there is a rate.
     rate: Option<f64>,
     received: Vec<u8>,
@@ -57,13 +59,15 @@ impl Client {
         let topic = format!("{}/{number}/telemetry", args.topic);
         let ids = (1..=args.window).chain(1..=args.window);
         let hot = [false, true].into_iter().cycle();
-        let packets = ids.zip(hot).map(|(id, is_hot)| publish(&topic, id, is_hot, args.payload));
+        let qos = args.qos;
+        let packets =
+            ids.zip(hot).map(|(id, is_hot)| publish(&topic, (id, qos), is_hot, args.payload));
         let window = usize::from(args.window);
         #[expect(clippy::cast_precision_loss, reason = "rates are far below")]
         let rate = args.rate.map(|rate| rate as f64 / f64::from(args.connections));
         let (received, sending) = (Vec::new(), Vec::new());
         let (packets, sent) = (packets.collect(), VecDeque::with_capacity(window));
-        Ok(Self { stream, shared, packets, window, sent, next: 0, rate, received, sending })
+        Ok(Self { stream, shared, packets, window, sent, next: 0, qos, rate, received, sending })
     }
 
     /// Publishes until told to stop, from the moment at which all are there.
@@ -74,10 +78,13 @@ impl Client {
     ) -> io::Result<()> {
         connected.wait().await;
         let begun = Instant::now();
+        let delivered = self.shared.delivered();
         let mut published = 0;
         while !*stop.borrow_and_update() {
+            // Listened for before the room is asked for.
+            let delivered = delivered.notified();
             let due = self.rate.map_or(u64::MAX, |rate| due(begun, rate));
-            published += self.publish(due.saturating_sub(published));
+            published += self.publish(due.saturating_sub(published).min(self.shared.room()));
             self.stream.write_all(&self.sending).await?;
             self.sending.clear();
             let paced = self.rate.is_some() && self.sent.len() < self.window;
@@ -87,14 +94,19 @@ impl Client {
                     _ => self.take_answers()?,
                 },
                 () = tokio::time::sleep(BEAT), if paced => {}
+                () = delivered, if self.sent.len() < self.window => {}
                 changed = stop.changed() => changed.map_err(io::Error::other)?,
             }
         }
-        self.stream.write_all(&[0xE0, 0]).await
+        self.stream.write_all(&DISCONNECT).await
     }
 
-    /// As many publishes as window and rate allow; how many.
+    /// As many publishes as window and rate allow; how many. Those of QoS 0 are not acknowledged: a
+    /// PINGRESP behind a window of them says that the broker has read them.
     fn publish(&mut self, most: u64) -> u64 {
+        if self.qos == 0 && !self.sent.is_empty() {
+            return 0;
+        }
         let now = Instant::now();
         let mut count = 0;
         while count < most && self.sent.len() < self.window {
@@ -103,10 +115,14 @@ impl Client {
             self.sent.push_back(now);
             count += 1;
         }
+        if self.qos == 0 && count > 0 {
+            self.sending.extend(PINGREQ);
+        }
+        self.shared.note_published(count);
         count
     }
 
-    /// PUBACKs come in order (MQTT-4.6.0-2).
+    /// PUBACKs and PUBCOMPs come in order (MQTT-4.6.0-2, MQTT-4.6.0-3).
     fn take_answers(&mut self) -> io::Result<()> {
         let (mut taken, mut count) = (0, 0);
         loop {
@@ -118,15 +134,18 @@ impl Client {
             let due = (self.next + self.packets.len() - self.sent.len() + count)
                 .checked_rem(self.window)
                 .map(|place| place + 1);
-            match packet {
-                Packet::PubAck(ack)
-                    if ack.reason == Reason::Success
-                        && Some(usize::from(ack.packet_id.get())) == due
-                        && count < self.sent.len() =>
-                {
-                    count += 1;
+            let is_due = |ack: &Ack<'_>| {
+                let id = Some(usize::from(ack.packet_id.get()));
+                ack.reason == Reason::Success && id == due && count < self.sent.len()
+            };
+            match (self.qos, packet) {
+                (0, Packet::PingResp) => count = self.sent.len(),
+                (1, Packet::PubAck(ack)) if is_due(&ack) => count += 1,
+                (2, Packet::PubComp(ack)) if is_due(&ack) => count += 1,
+                (2, Packet::PubRec(ack)) if !ack.reason.is_failure() => {
+                    push_ack(&mut self.sending, 0x62, ack.packet_id.get());
                 }
-                other => {
+                (_, other) => {
                     return Err(io::Error::other(format!("not what was due: {other:?}")));
                 }
             }
@@ -145,46 +164,4 @@ impl Client {
 )]
 fn due(begun: Instant, rate: f64) -> u64 {
     (begun.elapsed().as_secs_f64() * rate) as u64
-}
-
-/// CONNECT of MQTT 3.1.1 with a clean session and no keep-alive.
-pub(super) fn connect(client: &str) -> Vec<u8> {
-    let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 0x02, 0, 0];
-    push_text(&mut body, client);
-    packet(0x10, &body)
-}
-
-/// PUBLISH with QoS 1. The payload is JSON.
-pub(super) fn publish(topic: &str, id: u16, is_hot: bool, payload_bytes: u32) -> Vec<u8> {
-    let mut body = Vec::new();
-    push_text(&mut body, topic);
-    let id = NonZeroU16::new(id).expect("ids begin with 1");
-    body.extend(id.get().to_be_bytes());
-    let temperature = if is_hot { "71.5" } else { "20.5" };
-    let mut payload = format!(r#"{{"temperature":{temperature},"x":""#).into_bytes();
-    payload.resize((payload_bytes as usize).saturating_sub(2), b'x');
-    payload.extend(br#""}"#);
-    body.extend(payload);
-    packet(0x32, &body)
-}
-
-fn push_text(into: &mut Vec<u8>, text: &str) {
-    into.extend(u16::try_from(text.len()).expect("a topic is short").to_be_bytes());
-    into.extend(text.as_bytes());
-}
-
-/// A packet with its length (MQTT 3.1.1, section 2.2.3).
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
-    let mut packet = vec![first];
-    let mut rest = body.len();
-    loop {
-        let digit = u8::try_from(rest % 128).expect("below 128");
-        rest /= 128;
-        packet.push(if rest > 0 { digit | 0x80 } else { digit });
-        if rest == 0 {
-            break;
-        }
-    }
-    packet.extend_from_slice(body);
-    packet
 }

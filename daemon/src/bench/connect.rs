@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::client::{connect, publish};
+use super::packets::{connect, publish};
 use crate::io::signals::raise_open_files;
 use crate::io::tls::ClientFiles;
 
@@ -216,7 +216,7 @@ async fn probe(address: String, stop: watch::Receiver<bool>) -> io::Result<Histo
     let mut device = Device::enter("storm-probe", &address, None).await?;
     while !*stop.borrow() {
         let begun = Instant::now();
-        device.send(&publish("bench/probe", 1, false, 128)).await?;
+        device.send(&publish("bench/probe", (1, 1), false, 128)).await?;
         let answer = tokio::time::timeout(ANSWER_MAX, device.receive(4)).await??;
         if answer != [0x40, 2, 0, 1] {
             return Err(io::Error::other(format!("not the probe's PUBACK: {answer:02x?}")));

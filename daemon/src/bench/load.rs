@@ -1,4 +1,4 @@
-//! All devices together, and what they have measured.
+//! All devices and subscribers together, and what they have measured.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use hdrhistogram::Histogram;
 use serde_json::json;
-use tokio::sync::{Barrier, watch};
+use tokio::sync::{Barrier, Notify, watch};
 use tokio::task::JoinSet;
 
 use super::MqttArgs;
 use super::client::Client;
+use super::subscriber::Subscriber;
 use crate::sync::lock;
 
 /// Acknowledgements before are not counted.
@@ -29,6 +30,14 @@ pub(super) struct Shared {
     /// Also those that do not count.
     total: AtomicU64,
     times: Mutex<Histogram<u64>>,
+    published: AtomicU64,
+    /// Messages that have reached a subscriber: all, and those that count.
+    delivered: AtomicU64,
+    delivered_counted: AtomicU64,
+    progress: Arc<Notify>,
+    subscribers: u64,
+    /// Publishes of all devices that may be on their way to subscribers.
+    window: u64,
 }
 
 /// The load.
@@ -44,9 +53,53 @@ pub(super) struct Measured {
     total: u64,
     seconds: f64,
     times: Histogram<u64>,
+    /// Messages to subscribers.
+    delivered: u64,
 }
 
 impl Shared {
+    fn new(args: &MqttArgs) -> Self {
+        Self {
+            counts: AtomicBool::new(false),
+            acknowledged: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            times: Mutex::new(histogram()),
+            published: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            delivered_counted: AtomicU64::new(0),
+            progress: Arc::default(),
+            subscribers: u64::from(args.subscribers),
+            window: u64::from(args.window) * u64::from(args.connections),
+        }
+    }
+
+    /// How many may be published before subscribers have got what is on its way: brokers drop what a
+    /// slow subscriber leaves lying.
+    pub(super) fn room(&self) -> u64 {
+        let published = self.published.load(Ordering::Relaxed);
+        let done = self.delivered.load(Ordering::Relaxed).checked_div(self.subscribers);
+        done.map_or(u64::MAX, |done| (done + self.window).saturating_sub(published))
+    }
+
+    /// Told when subscribers have got more.
+    pub(super) fn delivered(&self) -> Arc<Notify> {
+        Arc::clone(&self.progress)
+    }
+
+    pub(super) fn note_published(&self, count: u64) {
+        self.published.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_delivered(&self, count: u64) {
+        self.delivered.fetch_add(count, Ordering::Relaxed);
+        if self.counts.load(Ordering::Relaxed) {
+            self.delivered_counted.fetch_add(count, Ordering::Relaxed);
+        }
+        if self.room() > 0 {
+            self.progress.notify_waiters();
+        }
+    }
+
     /// So many publishes that were sent at `sent` are acknowledged.
     pub(super) fn acknowledge(&self, sent: &[Instant]) {
         self.total.fetch_add(sent.len() as u64, Ordering::Relaxed);
@@ -65,13 +118,7 @@ impl Shared {
 
 impl<'a> Load<'a> {
     pub(super) fn new(args: &'a MqttArgs) -> Self {
-        let shared = Shared {
-            counts: AtomicBool::new(false),
-            acknowledged: AtomicU64::new(0),
-            total: AtomicU64::new(0),
-            times: Mutex::new(histogram()),
-        };
-        Self { args, shared: Arc::new(shared) }
+        Self { args, shared: Arc::new(Shared::new(args)) }
     }
 
     /// Connects all devices, lets them publish, and counts for so long.
@@ -79,6 +126,11 @@ impl<'a> Load<'a> {
         let connected = Arc::new(Barrier::new(usize::from(self.args.connections) + 1));
         let (stop, stopped) = watch::channel(false);
         let mut devices = JoinSet::new();
+        for number in 0..self.args.subscribers {
+            let subscriber =
+                Subscriber::connect(self.args, number, Arc::clone(&self.shared)).await?;
+            devices.spawn(subscriber.run(stopped.clone()));
+        }
         for number in 0..self.args.connections {
             let client = Client::connect(self.args, number, Arc::clone(&self.shared)).await?;
             devices.spawn(client.run(Arc::clone(&connected), stopped.clone()));
@@ -101,7 +153,8 @@ impl<'a> Load<'a> {
         let acknowledged = self.shared.acknowledged.load(Ordering::Relaxed);
         let times = core::mem::replace(&mut *lock(&self.shared.times), histogram());
         let total = self.shared.total.load(Ordering::Relaxed);
-        Ok(Measured { acknowledged, total, seconds, times })
+        let delivered = self.shared.delivered_counted.load(Ordering::Relaxed);
+        Ok(Measured { acknowledged, total, seconds, times, delivered })
     }
 }
 
@@ -111,12 +164,18 @@ impl Measured {
         self.acknowledged as f64 / self.seconds
     }
 
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    fn delivered_per_second(&self) -> f64 {
+        self.delivered as f64 / self.seconds
+    }
+
     pub(super) fn json(&self) -> String {
         json!({
             "acknowledged": self.acknowledged,
             "total": self.total,
             "seconds": self.seconds,
             "per_second": self.per_second(),
+            "delivered_per_second": self.delivered_per_second(),
             "puback_us": {
                 "p50": self.times.value_at_quantile(0.5),
                 "p99": self.times.value_at_quantile(0.99),
@@ -128,12 +187,22 @@ impl Measured {
 
     pub(super) fn text(&self, args: &MqttArgs) -> String {
         let ms = |quantile| Duration::from_micros(self.times.value_at_quantile(quantile));
+        let answer = ["PINGRESP", "PUBACK", "PUBCOMP"][usize::from(args.qos.min(2))];
+        let delivered = if args.subscribers == 0 {
+            String::new()
+        } else {
+            let (subscribers, per_second) = (args.subscribers, self.delivered_per_second());
+            format!(
+                "delivered         {per_second:>12.0} messages/s to {subscribers} subscribers\n"
+            )
+        };
         format!(
-            "{} connections x window {}, payload {} bytes, {:.1} s\n\
-             acknowledged      {:>12.0} events/s, {} in all\n\
-             time to PUBACK    p50 {:?}, p99 {:?}, at most {:?}",
+            "{} connections x window {}, QoS {}, payload {} bytes, {:.1} s\n\
+             acknowledged      {:>12.0} events/s, {} in all\n{delivered}\
+             time to {answer:<9} p50 {:?}, p99 {:?}, at most {:?}",
             args.connections,
             args.window,
+            args.qos,
             args.payload,
             self.seconds,
             self.per_second(),

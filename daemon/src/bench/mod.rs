@@ -1,12 +1,14 @@
 //! `tributary bench`: a load generator for any MQTT broker, and measurements of a disk or card.
 //!
-//! `bench mqtt` knows of the broker only what a device knows: QoS 1 publishes go out, as many as the window
+//! `bench mqtt` knows of the broker only what clients know: publishes go out, as many as the window
 //! allows, and a PUBACK counts once it is here. Encoding is done before the load begins.
 
 mod client;
 mod connect;
 mod load;
 mod log;
+mod packets;
+mod subscriber;
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -21,16 +23,18 @@ pub use log::LogArgs;
 /// What is to be measured.
 #[derive(Clone, Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Publish at QoS 1 to a broker, and tell how fast it acknowledges
+    /// Publish to a broker, and tell how fast it acknowledges and hands on
     ///
     /// Every connection keeps as many publishes unacknowledged as the window allows, or publishes at
-    /// a rate. Half of the events have "temperature":71.5, the others 20.5. A warm-up of a second is
-    /// not counted.
+    /// a rate. At QoS 0 a PINGRESP behind each window stands for the acknowledgement. With
+    /// subscribers no more is published than they have got, so that nothing is dropped. Half of the
+    /// events have "temperature":71.5, the others 20.5. A warm-up of a second is not counted.
     ///
     /// Examples:
     ///   tributary bench mqtt --connections 50 --window 100    throughput
     ///   tributary bench mqtt --connections 1 --window 1       time to PUBACK
     ///   tributary bench mqtt --connections 1000 --window 0    only connects, and stays
+    ///   tributary bench mqtt --connections 1 --window 10 --subscribers 1000    fan-out
     #[command(verbatim_doc_comment)]
     Mqtt(MqttArgs),
     /// Connect in number, plain or over TLS, and tell how fast a broker lets devices in
@@ -70,6 +74,12 @@ pub struct MqttArgs {
     /// Publishes that each device has on their way without an acknowledgement
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=10_000))]
     window: u16,
+    /// Quality of service of publishes; subscribers ask for the same, 1 at most
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
+    qos: u8,
+    /// Subscribers, each to the topics of all devices
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=20_000))]
+    subscribers: u16,
     /// Events per second, all devices together [default: as many as the window allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,

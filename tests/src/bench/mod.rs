@@ -27,7 +27,14 @@ const SECONDS: u64 = 8;
 /// How long the whole path is watched.
 const PATH_SECONDS: u64 = 20;
 /// The loads: connections, and the window of each.
-const LOADS: [(u16, u16); 4] = [(50, 100), (1000, 1), (1, 100), (1, 1)];
+const LOADS: [(u16, u16); 5] = [(50, 100), (1000, 1), (1, 100), (10, 1), (1, 1)];
+/// Loads of another quality of service, and one device that many listen to.
+const OTHERS: [(&str, (u16, u16), &[&str]); 4] = [
+    ("50 x 100, QoS 0", (50, 100), &["--qos", "0"]),
+    ("50 x 100, QoS 2", (50, 100), &["--qos", "2"]),
+    ("1 to 1000, QoS 0", (1, 10), &["--qos", "0", "--subscribers", "1000"]),
+    ("1 to 1000, QoS 1", (1, 10), &["--qos", "1", "--subscribers", "1000"]),
+];
 const IDLE: u16 = 1_000;
 const IDLE_MANY: u32 = 10_000;
 /// Devices that come again all at once, and how often.
@@ -40,6 +47,7 @@ const DRAIN_MAX: Duration = Duration::from_mins(5);
 /// What a load came to.
 struct Loaded {
     per_second: f64,
+    delivered_per_second: f64,
     total: f64,
     p50_us: f64,
     p99_us: f64,
@@ -52,11 +60,13 @@ struct Loaded {
 pub fn run(binary: &Path, place: &Path) -> Result<Figures> {
     let mut figures = Figures { machine: machine()?, ..Figures::default() };
     (figures.sync_p50_us, figures.sync_p99_us) = syncs(place)?;
-    for load in LOADS {
+    let loads = LOADS.map(|load| (format!("{} x {}", load.0, load.1), load, &[][..]));
+    let others = OTHERS.map(|(name, load, more)| (name.to_owned(), load, more));
+    for (name, load, more) in loads.into_iter().chain(others) {
         let mosquitto = Server::mosquitto(&place.join("mosquitto"))?;
-        figures.rows.push(measure(binary, mosquitto, load)?);
+        figures.rows.push(measure(binary, mosquitto, (&name, load, more))?);
         let tributary = Server::tributary(binary, &place.join("tributary"), "")?;
-        figures.rows.push(measure(binary, tributary, load)?);
+        figures.rows.push(measure(binary, tributary, (&name, load, more))?);
     }
     for server in [
         Server::mosquitto(&place.join("mosquitto"))?,
@@ -81,16 +91,22 @@ pub fn run(binary: &Path, place: &Path) -> Result<Figures> {
     Ok(figures)
 }
 
-fn measure(binary: &Path, mut server: Server, (connections, window): (u16, u16)) -> Result<Row> {
+fn measure(
+    binary: &Path,
+    mut server: Server,
+    (name, sizes, more): (&str, (u16, u16), &[&str]),
+) -> Result<Row> {
     let before = server.cpu_us()?;
-    let loaded = load(binary, &server, (connections, window), &[])?;
+    let loaded = load(binary, &server, sizes, more)?;
+    let is_delivered = loaded.delivered_per_second > 0.0;
     let row = Row {
-        load: format!("{connections} x {window}"),
+        load: name.to_owned(),
         broker: server.name,
-        per_second: loaded.per_second,
+        is_delivered,
+        per_second: if is_delivered { loaded.delivered_per_second } else { loaded.per_second },
         p50_us: loaded.p50_us,
         p99_us: loaded.p99_us,
-        cpu_us: (server.cpu_us()? - before) / loaded.total,
+        cpu_us: if is_delivered { 0.0 } else { (server.cpu_us()? - before) / loaded.total },
         rss_bytes: server.peak_rss_bytes()?,
         ..Row::default()
     };
@@ -193,6 +209,7 @@ fn whole_path(binary: &Path, mut server: Server, rate: Option<f64>) -> Result<Ro
         cpu_us: cpu / loaded.total,
         rss_bytes: server.peak_rss_bytes()?,
         is_connections: false,
+        is_delivered: false,
         out_per_second: Some(out),
         backlog_ms: Some(backlog_ms),
     };
@@ -222,6 +239,7 @@ fn load(
     let number = |path: &str| told.pointer(path).and_then(Value::as_f64).context("a figure");
     Ok(Loaded {
         per_second: number("/per_second")?,
+        delivered_per_second: number("/delivered_per_second")?,
         total: number("/total")?,
         p50_us: number("/puback_us/p50")?,
         p99_us: number("/puback_us/p99")?,
