@@ -293,7 +293,7 @@ class Log:
         last = ring[-1]
         self.oldest = max(ring[0].base, last.oldest)
         frames = {segment.index: list(read(segment, after)) for segment, after in zip(ring, ring[1:] + [None])}
-        claims = [newest.base]
+        claims = [newest.base, noted(directory, stream, last)]
         for item in frames[last.index]:
             if isinstance(item, Frame) and item.code == 7:
                 self.oldest = max(self.oldest, struct.unpack("<Q", item.body[:8])[0])
@@ -347,6 +347,26 @@ def load(directory, stream):
         sys.exit(f"{directory} holds no stream {stream}")
     size = max(map(len, found.values()))
     return [Segment(index, data, size) for index, data in sorted(found.items())]
+
+
+def noted(directory, stream, last):
+    """What the note beside the segments says of the offsets that were given out; 0 if it says nothing."""
+    try:
+        with open(os.path.join(directory, stream + ".end"), "rb") as file:
+            data = file.read()
+    except OSError:
+        return 0
+    notes = []
+    for note in (data[:52], data[65536:65588]):
+        if len(note) == 52 and note[:8] == b"TRIBEND1" and crc32c(0, note[:48]) == struct.unpack("<I", note[48:])[0]:
+            log, number, sequence, end, bound = struct.unpack("<5Q", note[8:48])
+            notes.append((number, log, sequence, end, bound))
+    if not notes:
+        return 0
+    _, log, sequence, end, bound = max(notes)
+    if log != last.log or sequence < last.sequence:
+        return 0
+    return bound if sequence > last.sequence else end
 
 
 def begins(segment):

@@ -15,7 +15,7 @@ use core::ops::Range;
 
 use fastrand::Rng;
 use tributary_core::Offset;
-use tributary_core::log::{End, Geometry, Media, ReadMedia, Tail};
+use tributary_core::log::{End, Geometry, Media, Noted, ReadMedia, Tail};
 
 /// What a device writes as a whole or not at all, at best.
 pub const SECTOR_BYTES: usize = 512;
@@ -99,6 +99,7 @@ struct State {
     /// Bytes of a segment that cannot be read.
     unreadable: Option<(u32, Range<u32>)>,
     published: Option<(End, Offset, u32, u32, Vec<u8>)>,
+    noted: Option<Noted>,
     rng: Rng,
 }
 
@@ -135,6 +136,7 @@ impl Disk {
                 ignores_barriers: false,
                 unreadable: None,
                 published: None,
+                noted: None,
                 rng: Rng::with_seed(seed),
             })),
         }
@@ -230,6 +232,11 @@ impl Disk {
     /// These bytes cannot be read from now on, or all can again.
     pub fn make_unreadable(&self, unreadable: Option<(u32, Range<u32>)>) {
         self.state.borrow_mut().unreadable = unreadable;
+    }
+
+    /// What is noted of the log's end beside its segments.
+    pub fn leave_note(&self, noted: Noted) {
+        self.state.borrow_mut().noted = Some(noted);
     }
 
     /// Has room for so many segments only.
@@ -406,6 +413,10 @@ impl ReadMedia for Disk {
                 Ok(())
             }
         }
+    }
+
+    fn noted(&self) -> Option<Noted> {
+        self.state.borrow().noted
     }
 }
 

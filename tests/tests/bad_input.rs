@@ -32,6 +32,7 @@ struct Patient {
     daemon: Daemon,
     messages: Vec<String>,
     sound: Vec<Vec<u8>>,
+    note: Vec<u8>,
 }
 
 /// What can be read of a log.
@@ -49,15 +50,20 @@ impl Patient {
         let messages: Vec<String> = (0..EVENTS).map(message).collect();
         Device::publish(daemon.port(), "plant/1/telemetry", messages.clone())?;
         daemon.kill()?;
-        let mut patient = Self { daemon, messages, sound: Vec::new() };
+        let mut patient = Self { daemon, messages, sound: Vec::new(), note: Vec::new() };
         for index in 0..SEGMENTS {
             patient.sound.push(fs::read(patient.segment(index))?);
         }
+        patient.note = fs::read(patient.note_path())?;
         Ok(patient)
     }
 
     fn segment(&self, index: usize) -> PathBuf {
         self.daemon.dir().join(format!("data/input-{index:05}.seg"))
+    }
+
+    fn note_path(&self) -> PathBuf {
+        self.daemon.data().join("input.end")
     }
 
     /// All as it was before any damage.
@@ -69,6 +75,7 @@ impl Patient {
             }
             fs::write(path, &self.sound[index])?;
         }
+        fs::write(self.note_path(), &self.note)?;
         Ok(())
     }
 

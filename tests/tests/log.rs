@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use tributary_core::Offset;
 use tributary_core::crc::crc32c;
 use tributary_core::log::{
-    Clock, CommitError, ControlKind, Entropy, Frame, GapCause, Geometry, Item, OpenError, Reader,
-    Recovery, buffer_bytes,
+    Clock, CommitError, ControlKind, Entropy, Frame, GapCause, Geometry, Item, Noted, OpenError,
+    Reader, Recovery, buffer_bytes,
 };
 use tributary_core::time::{Age, Timestamp};
 use tributary_tests::disk::{Cut, Disk, DiskError};
@@ -323,6 +323,40 @@ fn open(disk: &Disk, floor: u64, generation: u32) -> DiskLog {
 
 fn disk_geometry(disk: &Disk) -> Geometry {
     tributary_core::log::ReadMedia::geometry(disk)
+}
+
+#[test]
+fn what_is_noted_beside_the_segments_is_believed_of_this_log_alone() {
+    let geometry = Geometry { segments: 3, segment_bytes: 16 * 4096, page_bytes: 4096 };
+    let (log_id, sequence) = (0xA1, 0);
+    let noted = Noted { log_id, sequence, end: Offset(9), bound: Offset(40) };
+    let cases = [
+        (noted, 9),
+        (Noted { end: Offset(2), ..noted }, 3),
+        (Noted { sequence: 1, ..noted }, 40),
+        (Noted { log_id: 7, ..noted }, 3),
+    ];
+    for (noted, next) in cases {
+        let disk = Disk::new(geometry, 1);
+        let mut log = open(&disk, 0, 1);
+        (0..3).for_each(|_| append(&mut log, 100));
+        log.commit().expect("the disk is well");
+        disk.leave_note(noted);
+        let buffer = vec![0; buffer_bytes(geometry, 12_000)];
+        let recovery = Recovery::run(disk.clone(), buffer, Offset(0), crc32c, &mut |_| {});
+        let report = recovery.expect("it opens").report().clone();
+        let lost = (next > 3).then_some(Offset(3)..Offset(next));
+        assert_eq!(report.gaps.as_slice(), lost.as_slice(), "{noted:?}");
+        assert_eq!(open(&disk, 0, 2).next_offset(), Offset(next), "{noted:?}");
+    }
+    // Of a log that has gone on, an old note says nothing.
+    let disk = Disk::new(geometry, 1);
+    let mut log = open(&disk, 0, 1);
+    log.roll(&[], CLOCK).expect("the disk is well");
+    append(&mut log, 100);
+    log.commit().expect("the disk is well");
+    disk.leave_note(noted);
+    assert_eq!(open(&disk, 0, 2).next_offset(), Offset(1));
 }
 
 /// One frame of so many bytes in all.

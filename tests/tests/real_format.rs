@@ -1,7 +1,8 @@
 //! FORMAT.md is enough: a reader in Python, written from that page alone, reads what we read, of the
 //! golden images, of images with random damage, and of what random power cuts leave.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,6 +10,8 @@ use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use serde_json::Value;
 use tributary_core::log::Geometry;
+use tributary_tests::daemon::Daemon;
+use tributary_tests::device::Device;
 use tributary_tests::disk::Cut;
 use tributary_tests::golden::{self, Scribe};
 use tributary_tests::process;
@@ -49,6 +52,23 @@ fn the_golden_images() -> Result<()> {
         let expected = fs::read_to_string(image.join("expected.ndjson"))?;
         ensure!(python(&image, "--controls")? == expected, "{}", image.display());
     }
+    Ok(())
+}
+
+#[test]
+fn what_was_lost_with_the_last_commit_is_told_by_the_note() -> Result<()> {
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    let messages = (0..20).map(|number| number.to_string()).collect();
+    Device::publish(daemon.port(), "a/b", messages)?;
+    daemon.kill()?;
+    let data = daemon.data();
+    agree(&data, "as it was left")?;
+    let segment = File::options().write(true).open(data.join("input-00000.seg"))?;
+    segment.write_all_at(&[0xFF; 1024], 4096)?;
+    segment.write_all_at(&[0xFF; 1024], 2 * 4096)?;
+    agree(&data, "with both slots damaged")?;
+    let told: Value = serde_json::from_str(ours(&data)?.lines().last().context("a gap")?)?;
+    ensure!(told["gap"] == "damaged" && told["end"] == 20, "{told}");
     Ok(())
 }
 

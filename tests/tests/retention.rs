@@ -164,6 +164,29 @@ fn a_log_that_holds_takes_nothing_until_lanes_have_shipped() {
 }
 
 #[test]
+fn a_segment_that_fails_evicts_nothing_that_is_held() {
+    for operations in 0..3 {
+        let mut keeper = Keeper::new(Policy { when_full: WhenFull::Hold, ..Policy::default() });
+        keeper.ingest.positions().set("normal", Offset(0));
+        while keeper.publish(2_000).is_ok() {
+            keeper.turn();
+        }
+        let durable = keeper.ingest.durable().0;
+        keeper.disk.fail_after(operations);
+        let mut noted = keeper.ingest.write_control(ControlKind::Hint, |_, _| vec![0; 60]);
+        keeper.turn();
+        if noted.try_recv().is_ok() {
+            assert_eq!(operations, 2, "a commit is a write and a barrier");
+            continue;
+        }
+        assert_eq!(keeper.ingest.closed(), Some(Closed::Failed));
+        assert_eq!(keeper.gone(), Gone::default());
+        let (events, gaps) = keeper.read();
+        assert_eq!((events, gaps), ((0..durable).collect::<Vec<_>>(), Vec::new()));
+    }
+}
+
+#[test]
 fn without_a_lane_nothing_is_held() {
     let mut keeper = Keeper::new(Policy { when_full: WhenFull::Hold, ..Policy::default() });
     for _ in 0..200 {

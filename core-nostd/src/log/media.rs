@@ -44,6 +44,19 @@ impl Geometry {
     }
 }
 
+/// What is known of a log's end from outside its segments, should the newest of them be lost or damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// The log that it is about; of any other it says nothing.
+    pub log_id: u64,
+    /// How many segments were begun before the newest one.
+    pub sequence: u64,
+    /// All below was durable.
+    pub end: Offset,
+    /// Nothing at or above was ever acknowledged, unless a segment with a higher sequence holds it.
+    pub bound: Offset,
+}
+
 /// The reading side. Shared: others may read while the log writes.
 pub trait ReadMedia {
     /// Why something failed.
@@ -58,6 +71,11 @@ pub trait ReadMedia {
     /// # Errors
     /// If the device fails. The log takes what it cannot read for damaged, and goes on.
     fn read(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), Self::Error>;
+
+    /// What was noted of the log's end, if anything was. It may be older than what the segments hold.
+    fn noted(&self) -> Option<Noted> {
+        None
+    }
 }
 
 /// The writing side. There is one writer.

@@ -40,7 +40,7 @@ use core::ops::Range;
 pub use chunk::{Chunk, Events, Item};
 pub use frame::FRAME_HEADER_BYTES;
 pub use generations::{GENERATIONS_MAX, Generation};
-pub use media::{Geometry, Media, ReadMedia};
+pub use media::{Geometry, Media, Noted, ReadMedia};
 pub use reader::{ReadError, Reader};
 pub use recovery::{OpenError, Recovery};
 pub use report::{GAPS_MAX, Report};

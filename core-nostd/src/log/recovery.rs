@@ -11,6 +11,7 @@ use super::media::Media;
 use super::report::Report;
 use super::ring::{Head, Placed, Ring, find_head};
 use super::salvage::{Found, Salvage, Sources};
+use super::segment::SegmentHeader;
 use super::writer::Log;
 use super::{Clock, Control, ControlKind, End, Entropy, LogId, Tail};
 use crate::Offset;
@@ -56,6 +57,18 @@ pub struct Recovery<M: Media, B> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unmade {
     pub(super) index: u32,
+}
+
+/// Below which offset none is given out again, by what is noted beside the segments: behind all that was
+/// durable, or, if the newest segment is gone, behind all that it can have held.
+fn noted_floor<M: Media>(media: &M, head: &Placed) -> Offset {
+    let SegmentHeader { log_id, sequence, .. } = head.header;
+    match media.noted() {
+        Some(noted) if noted.log_id != log_id || noted.sequence < sequence => Offset(0),
+        Some(noted) if noted.sequence > sequence => noted.bound,
+        Some(noted) => noted.end,
+        None => Offset(0),
+    }
 }
 
 impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
@@ -119,6 +132,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
         // The segment before was durable to its end when this one was begun.
         report.claim(newest.header.base);
         report.claim(report.claimed.max(floor));
+        report.claim(noted_floor(&media, &head));
         Ok(Self { media, buffer, crc, report, head: Ok(head), found, settled })
     }
 

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use tributary_core::Offset;
-use tributary_core::log::{End, Geometry, Media, ReadMedia, Tail};
+use tributary_core::log::{End, Geometry, Media, Noted, ReadMedia, Tail};
+
+use super::segments::note;
 
 /// What the files of a segment are called: `<stream>-<index, 5 digits or more>.seg`.
 const SUFFIX: &str = ".seg";
@@ -154,6 +156,10 @@ impl ReadMedia for LogFiles {
             into[from - begin..to - begin].copy_from_slice(&bytes[from - page_at..to - page_at]);
         }
         Ok(())
+    }
+
+    fn noted(&self) -> Option<Noted> {
+        note::read(&self.dir, &self.stream)
     }
 }
 

@@ -267,12 +267,20 @@ impl<M: Media> Writer<M> {
     /// Starts the next segment, with the records in force where it begins: behind a segment that
     /// failed that is the durable end, and what holds only later comes along with what is moved.
     fn roll(&mut self) -> Result<(), CommitError> {
-        if self.policy.when_full == WhenFull::Hold && self.would_evict_unshipped() {
+        let holds = self.policy.when_full == WhenFull::Hold && self.would_evict_unshipped();
+        if holds && !self.log.has_failed() {
             tracing::error!(
                 "control records have no other room: events make room that were not shipped"
             );
         }
         loop {
+            if holds && self.log.has_failed() {
+                tracing::error!(
+                    "a segment failed, and the next one holds what was not shipped: the log holds \
+                     it and takes nothing more; check the disk and start again"
+                );
+                return Err(CommitError::SegmentFailed);
+            }
             let sound = self.log.roll_at() == self.log.next_offset();
             let snapshot = if sound { &self.snapshot } else { &self.durable_snapshot };
             match self.log.roll(&snapshot.records(), self.clock) {

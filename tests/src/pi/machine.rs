@@ -18,7 +18,9 @@ use crate::{ports, wait};
 const QEMU: &str = "qemu-system-aarch64";
 const TARGET_BINARY: &str = "aarch64-unknown-linux-musl/release/tributary";
 /// From power on to the first CONNACK, on a host that has much else to do.
-const BOOT_MAX: Duration = Duration::from_mins(1);
+const BOOT_MAX: Duration = Duration::from_mins(5);
+/// How long the first attempt to connect waits for an answer; later ones longer: a host may be slow.
+const PATIENCE: Duration = Duration::from_millis(300);
 const MODULES: [&str; 7] = [
     "virtio",
     "virtio_ring",
@@ -129,9 +131,11 @@ impl Machine {
     /// # Errors
     /// It does not in time.
     pub fn connect(&mut self, seed: u64) -> Result<Publisher> {
+        let mut patience = PATIENCE;
         wait::until("the daemon on the Pi", BOOT_MAX, || {
             self.process.check_running()?;
-            Ok(Publisher::connect(self.port, seed))
+            patience = patience * 5 / 4;
+            Ok(Publisher::connect(self.port, seed, patience))
         })
     }
 

@@ -47,13 +47,13 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Connects; `None` while nobody answers.
+    /// Connects; `None` if nobody answers within `patience`.
     #[must_use]
-    pub fn connect(port: u16, seed: u64) -> Option<Self> {
+    pub fn connect(port: u16, seed: u64, patience: Duration) -> Option<Self> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
         stream.set_nodelay(true).ok()?;
         // The emulator takes connections before anybody listens in the machine.
-        stream.set_read_timeout(Some(Duration::from_millis(500))).ok()?;
+        stream.set_read_timeout(Some(patience)).ok()?;
         stream.write_all(CONNECT).ok()?;
         let mut answer = [0; 4];
         stream.read_exact(&mut answer).ok()?;

@@ -207,6 +207,12 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         &self.generations
     }
 
+    /// Whether the segment can be written no more: what is not durable waits for [`Log::roll`].
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.state == State::Failed
+    }
+
     /// What was written since the log was opened.
     #[must_use]
     pub const fn counters(&self) -> Counters {

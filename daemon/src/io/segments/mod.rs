@@ -6,6 +6,7 @@
 
 mod ahead;
 mod error;
+pub(super) mod note;
 mod place;
 mod reader;
 mod shared;
@@ -19,9 +20,10 @@ use std::sync::Arc;
 
 use rustix::fs::{Advice, FlockOperation, fadvise, fdatasync, flock};
 use tributary_core::Offset;
-use tributary_core::log::{End, Geometry, Media, ReadMedia, Tail};
+use tributary_core::log::{End, Geometry, Media, Noted, ReadMedia, Tail};
 
 pub use error::SegmentError;
+use note::NoteKeeper;
 pub use place::Place;
 pub use reader::SegmentReader;
 use shared::{Shared, ring_in, sync_directory};
@@ -37,6 +39,7 @@ const SEGMENTS_MAX: u32 = 1 << 16;
 #[derive(Debug)]
 pub struct SegmentFiles {
     shared: Arc<Shared>,
+    note: NoteKeeper,
     place: Place,
     /// Locked as long as this lives; the kernel unlocks it however the process ends.
     _lock: File,
@@ -65,7 +68,7 @@ impl SegmentFiles {
             page_bytes: place.page_bytes,
         };
         let shared = Arc::new(Shared::new(geometry, dir));
-        Ok(Self { shared, place, _lock: lock })
+        Ok(Self { shared, note: NoteKeeper::new(dir), place, _lock: lock })
     }
 
     /// Has the files made that are missing, while the log is used.
@@ -106,6 +109,10 @@ impl ReadMedia for SegmentFiles {
     fn read(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), SegmentError> {
         self.shared.read_file(segment, at, into)
     }
+
+    fn noted(&self) -> Option<Noted> {
+        note::read(self.shared.dir(), "input")
+    }
 }
 
 impl Media for SegmentFiles {
@@ -132,7 +139,10 @@ impl Media for SegmentFiles {
     }
 
     fn publish(&mut self, end: End, oldest: Offset, tail: Tail<'_>) {
-        self.shared.publish(end, oldest, tail);
+        // Before anybody is told.
+        let shared = &self.shared;
+        self.note.note(end, || shared.log_id(end.segment));
+        shared.publish(end, oldest, tail);
     }
 }
 

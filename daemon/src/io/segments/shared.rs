@@ -14,6 +14,8 @@ use crate::sync::lock;
 
 /// What the header of a segment begins with, see FORMAT.md.
 const SEGMENT_MAGIC: &[u8] = b"TRIBSEG";
+/// Where it names its log.
+const LOG_ID_AT: u32 = 8;
 /// What a file is made of: so much is written at once.
 static FILL: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -68,6 +70,17 @@ impl Shared {
         durable.at = tail.at;
         durable.bytes.clear();
         durable.bytes.extend_from_slice(tail.bytes);
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The identity of the log, from the header of a segment that was begun, see FORMAT.md.
+    pub(super) fn log_id(&self, segment: u32) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.read_file(segment, LOG_ID_AT, &mut bytes).ok()?;
+        Some(u64::from_le_bytes(bytes))
     }
 
     /// Takes note of why a file could not be made.

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 use tributary_core::Offset;
 use tributary_core::log::{
-    Clock, Entropy, Frame, Item, Log, ReadMedia, Reader, Recovery, buffer_bytes,
+    Clock, Entropy, Frame, Item, Log, ReadMedia, Reader, Recovery, Report, buffer_bytes,
 };
 use tributary_core::time::{Age, Timestamp};
 
@@ -110,6 +110,75 @@ fn the_log_is_there_after_reopening_also_with_a_file_cut_short_or_gone() {
     let log = open(dir.path(), SIZE, 3);
     assert_eq!(log.next_offset(), Offset(151));
     assert!(log.oldest() > Offset(0) && log.oldest() < Offset(100));
+}
+
+/// What recovery finds in a directory.
+fn found(dir: &Path) -> Report {
+    let files = SegmentFiles::open(dir, SIZE, true).unwrap();
+    let buffer = vec![0; buffer_bytes(files.geometry(), 64 << 10)];
+    let recovery = Recovery::run(files, buffer, Offset(0), crc32c, &mut |_| {}).unwrap();
+    recovery.report().clone()
+}
+
+#[test]
+fn a_newest_segment_that_is_gone_is_a_gap_and_its_offsets_are_not_given_out_again() {
+    let dir = directory();
+    let mut log = open(dir.path(), SIZE, 1);
+    let mut begins = Vec::new();
+    for round in 0..150 {
+        append(&mut log, &vec![round; 60_000]);
+        let end = log.commit().unwrap();
+        if begins.len() as u64 == end.sequence {
+            begins.push(end.offset.0 - 1);
+        }
+    }
+    drop(log);
+    fs::remove_file(dir.path().join("input-00002.seg")).unwrap();
+    let report = found(dir.path());
+    assert!(report.next >= Offset(150), "{report:?}");
+    assert_eq!(report.gaps.as_slice(), [Offset(begins[2])..report.next]);
+    // Each opening goes on from there, and the next one knows.
+    let log = open(dir.path(), SIZE, 2);
+    assert_eq!(log.next_offset(), report.next);
+    drop(log);
+    let again = found(dir.path());
+    assert_eq!((again.next, &again.gaps), (report.next, &report.gaps));
+    assert_eq!(again.known_gaps, report.gaps, "it is in the log now");
+}
+
+#[test]
+fn a_last_commit_that_is_damaged_is_a_gap() {
+    let dir = directory();
+    let mut log = open(dir.path(), SIZE, 1);
+    for _ in 0..5 {
+        append(&mut log, b"small");
+        log.commit().unwrap();
+    }
+    let page = u64::from(log.media().geometry().page_bytes);
+    drop(log);
+    assert_eq!(found(dir.path()).gaps.len(), 0, "nothing is missing yet");
+    let note = dir.path().join("input.end");
+    let segment = File::options().write(true).open(dir.path().join("input-00000.seg")).unwrap();
+    for slot in [1, 2] {
+        segment.write_all_at(&[0xFF; 1024], slot * page).unwrap();
+    }
+    let report = found(dir.path());
+    assert_eq!(
+        (report.next, report.gaps.as_slice()),
+        (Offset(5), [Offset(0)..Offset(5)].as_slice())
+    );
+    // One of the note's slots may be torn; with both, nobody can tell.
+    let both = fs::read(&note).unwrap();
+    let mut told = [0, 1 << 16].map(|at| {
+        let mut torn = both.clone();
+        torn[at + 40] ^= 1;
+        fs::write(&note, torn).unwrap();
+        found(dir.path()).next
+    });
+    told.sort_unstable();
+    assert!(told[0] < Offset(5) && told[1] == Offset(5), "{told:?}");
+    fs::write(&note, b"").unwrap();
+    assert_eq!(found(dir.path()).gaps.len(), 0);
 }
 
 #[test]
