@@ -76,6 +76,8 @@ pub struct Listeners {
     pub direct: u16,
     /// A second one, which it announces as the proxy's: (own port, announced port).
     pub proxied: Option<(u16, u16)>,
+    /// One with TLS and SASL, and one with mutual TLS, for whom [`super::security`] knows the rest.
+    pub secure: Option<(u16, u16)>,
 }
 
 impl Listeners {
@@ -84,7 +86,7 @@ impl Listeners {
     /// # Errors
     /// No port is free.
     pub fn direct() -> Result<Self> {
-        Ok(Self { direct: ports::free()?, proxied: None })
+        Ok(Self { direct: ports::free()?, proxied: None, secure: None })
     }
 }
 
@@ -94,7 +96,16 @@ impl Kafka {
     /// # Errors
     /// It does not answer; with the end of its log.
     pub fn start(setup: Setup, dir: &Path, listeners: Listeners) -> Result<Self> {
-        let mut kafka = Self::format(setup.release(), dir, listeners)?;
+        Self::start_with(setup, dir, listeners, "")
+    }
+
+    /// The same with more lines for `server.properties`: a key that stands there twice counts as
+    /// the last one says.
+    ///
+    /// # Errors
+    /// It does not answer; with the end of its log.
+    pub fn start_with(setup: Setup, dir: &Path, listeners: Listeners, more: &str) -> Result<Self> {
+        let mut kafka = Self::format(setup.release(), dir, listeners, more)?;
         kafka.restart()?;
         if setup == Setup::V412Tv1 {
             kafka.set_transaction_version(setup.transaction_version())?;
@@ -104,10 +115,11 @@ impl Kafka {
         Ok(kafka)
     }
 
-    fn format(release: Release, dir: &Path, listeners: Listeners) -> Result<Self> {
+    fn format(release: Release, dir: &Path, listeners: Listeners, more: &str) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let kafka = Self { release, dir: dir.to_owned(), port: listeners.direct, broker: None };
-        std::fs::write(kafka.properties(), server_properties(dir, listeners, ports::free()?))?;
+        let properties = server_properties(dir, listeners, ports::free()?) + more;
+        std::fs::write(kafka.properties(), properties)?;
         let mut format = kafka.java("kafka.tools.StorageTool")?;
         format.args(["format", "-t", CLUSTER_ID, "-c"]).arg(kafka.properties());
         process::output(format)?;
@@ -148,6 +160,12 @@ impl Kafka {
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Whether it is of a release before 4.0, where some tools have other names.
+    #[must_use]
+    pub const fn is_older_than_4(&self) -> bool {
+        matches!(self.release, Release::V3_9_2)
     }
 
     /// A Java tool of this release, to be given its arguments.
@@ -200,13 +218,15 @@ impl Kafka {
 
 fn server_properties(dir: &Path, listeners: Listeners, controller: u16) -> String {
     let direct = format!("PLAINTEXT://127.0.0.1:{}", listeners.direct);
-    let (listen, announce) = match listeners.proxied {
-        None => (direct.clone(), direct),
-        Some((own, announced)) => (
-            format!("{direct},PROXIED://127.0.0.1:{own}"),
-            format!("{direct},PROXIED://127.0.0.1:{announced}"),
-        ),
+    let proxied = |(own, announced): (u16, u16)| {
+        let at = |port| format!(",PROXIED://127.0.0.1:{port}");
+        (at(own), at(announced))
     };
+    let secure = |(sasl, mtls)| format!(",SASL_SSL://localhost:{sasl},MTLS://localhost:{mtls}");
+    let (own, announced) = listeners.proxied.map(proxied).unwrap_or_default();
+    let secure = listeners.secure.map(secure).unwrap_or_default();
+    let (listen, announce) =
+        (format!("{direct}{own}{secure}"), format!("{direct}{announced}{secure}"));
     let data = dir.join("data");
     // The last two let a killed broker come back in seconds: its controller waits for the old
     // registration to end.
@@ -218,7 +238,7 @@ listeners={listen},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners={announce}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,MTLS:SSL
 log.dirs={}
 num.partitions=1
 auto.create.topics.enable=false
@@ -272,7 +292,7 @@ fn make_class_archive(release: Release, archive: &Path) -> Result<()> {
     if dir.exists() {
         std::fs::remove_dir_all(&dir)?;
     }
-    let mut kafka = Kafka::format(release, &dir, Listeners::direct()?)?;
+    let mut kafka = Kafka::format(release, &dir, Listeners::direct()?, "")?;
     kafka.start_broker(&format!("-XX:ArchiveClassesAtExit={}", archive.display()))?;
     kafka.broker.take().context("it was just started")?.terminate(STOP_MAX)?;
     std::fs::remove_dir_all(dir)?;

@@ -15,6 +15,7 @@ pub mod kafka;
 pub mod proxy;
 pub mod readers;
 pub mod readings;
+pub mod security;
 pub mod world;
 
 pub use crate::{ports, process, scratch, wait};
