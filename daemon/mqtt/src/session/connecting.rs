@@ -24,6 +24,8 @@ pub(super) struct Wishes {
     pub(super) receive_maximum: Option<NonZeroU16>,
     pub(super) packet_bytes_max: u32,
     pub(super) topic_alias_max: u16,
+    /// Answers may have Reason Strings (MQTT 5.0, 3.1.2.11.7).
+    pub(super) problem_information: bool,
     pub(super) will: Option<Box<Will>>,
 }
 
@@ -53,6 +55,7 @@ impl Wishes {
             receive_maximum: None,
             packet_bytes_max: limits::PACKET_BYTES_MAX,
             topic_alias_max: 0,
+            problem_information: true,
             will: None,
         };
         for property in connect.properties.iter() {
@@ -60,6 +63,9 @@ impl Wishes {
                 Property::SessionExpiry(seconds) => wishes.session_expiry_s = seconds,
                 Property::ReceiveMaximum(maximum) => wishes.receive_maximum = Some(maximum),
                 Property::TopicAliasMaximum(maximum) => wishes.topic_alias_max = maximum,
+                Property::RequestProblemInformation(wanted) => {
+                    wishes.problem_information = wanted;
+                }
                 Property::MaximumPacketSize(bytes) => wishes.packet_bytes_max = bytes.get(),
                 Property::AuthenticationMethod(_) => {
                     return Err(Malformed::new(Reason::BadAuthenticationMethod, "MQTT-4.12.0-1"));

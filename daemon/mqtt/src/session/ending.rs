@@ -4,10 +4,11 @@ use alloc::vec::Vec;
 
 use tributary_core::time::Instant;
 
-use super::{Effect, Session, Stage, Will};
+use super::{Effect, Session, Stage, Will, reasons};
 use crate::codec::Version;
 use crate::codec::disconnect::Disconnect;
-use crate::codec::property::Properties;
+use crate::codec::malformed::Malformed;
+use crate::codec::property::Carrier;
 use crate::codec::reason::Reason;
 
 /// Why a connection ends.
@@ -76,11 +77,23 @@ impl Session {
         self.close(Reason::NotAuthorized, "4.13.1", out)
     }
 
+    /// What the client waits for will never be durable: the driver closes the connection.
+    pub fn fail(&mut self, out: &mut Vec<u8>) -> Effect<'static> {
+        self.close(Reason::ImplementationSpecific, "4.13.1", out)
+    }
+
     /// What to publish now that the connection has ended, however it did; once.
     pub fn take_will(&mut self) -> Option<Will> {
         let was_welcome = !matches!(self.stage, Stage::Opened | Stage::Deciding(_));
         self.stage = Stage::Closed;
         self.will.take().filter(|_| was_welcome).map(|will| will.of(&self.client_id))
+    }
+
+    /// Ends the connection, because of what the client has sent: an MQTT 5 client is told which rule
+    /// it has broken.
+    pub(super) fn break_off(&mut self, malformed: Malformed, out: &mut Vec<u8>) -> Effect<'static> {
+        let Malformed { reason, statement } = malformed;
+        self.close_with(reason, statement, &reasons::of_breach(statement), out)
     }
 
     /// Ends the connection. An MQTT 5 client that was welcomed is told why (MQTT-3.14.0-1).
@@ -90,8 +103,18 @@ impl Session {
         statement: &'static str,
         out: &mut Vec<u8>,
     ) -> Effect<'static> {
+        self.close_with(reason, statement, &[], out)
+    }
+
+    fn close_with(
+        &mut self,
+        reason: Reason,
+        statement: &'static str,
+        properties: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Effect<'static> {
         if self.is_connected() && self.version == Version::V5 {
-            let properties = Properties::NONE;
+            let properties = reasons::properties(Carrier::Disconnect, properties);
             Disconnect { reason, properties }.encode(self.version, out);
         }
         self.stage = Stage::Closed;

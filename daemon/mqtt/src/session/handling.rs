@@ -45,7 +45,7 @@ impl Session {
         self.handle_unread(now);
         let effect = match self.handle_packet(packet, out) {
             Ok(effect) => effect,
-            Err(malformed) => self.close(malformed.reason, malformed.statement, out),
+            Err(malformed) => self.break_off(malformed, out),
         };
         Step { used, effect }
     }
@@ -67,7 +67,7 @@ impl Session {
                 connecting::encode_refusal(version, malformed.reason, out);
             }
         }
-        self.close(malformed.reason, malformed.statement, out)
+        self.break_off(malformed, out)
     }
 
     fn handle_packet<'a>(

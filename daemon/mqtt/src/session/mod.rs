@@ -40,6 +40,7 @@ mod forward;
 mod handling;
 mod inbound;
 mod outbound;
+mod reasons;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -65,11 +66,12 @@ use tributary_core::record::{Event, Origin};
 use tributary_core::time::{Instant, Timestamp};
 
 use crate::codec::ack::{Ack, puback_reason};
+use crate::codec::property::Carrier;
 use crate::codec::publish::{Delivery, Publish};
 use crate::codec::reason::Reason;
 use crate::codec::subscribe::Subscribe;
 use crate::codec::unsubscribe::Unsubscribe;
-use crate::codec::{Packet, Version, property};
+use crate::codec::{Packet, Version};
 use crate::limits;
 use crate::subscriptions::Subscription;
 use connecting::Wishes;
@@ -100,6 +102,8 @@ pub struct Session {
     held: VecDeque<Held>,
     /// The connection was accepted.
     welcomed: bool,
+    /// The client wants Reason Strings in answers (MQTT 5.0, 3.1.2.11.7).
+    is_told_why: bool,
 }
 
 /// How far a connection has come.
@@ -134,6 +138,7 @@ impl Session {
             outbound: Outbound::new(settings.in_flight_max),
             held: VecDeque::new(),
             welcomed: false,
+            is_told_why: false,
         }
     }
 
@@ -192,6 +197,7 @@ impl Session {
             self.outbound.limit(maximum);
         }
         self.outbound.packet_bytes_max = wishes.packet_bytes_max;
+        self.is_told_why = wishes.problem_information && self.version == Version::V5;
         self.outbound.lasting = lasting;
         self.outbound.aliases = AliasesOut::up_to(wishes.topic_alias_max);
         self.silence_ms_max = u64::from(wishes.granted_keep_alive_s(&self.settings)) * 1500;
@@ -277,7 +283,9 @@ impl Session {
         }
         while let Some(acknowledgement) = self.unacked.poll_acknowledgement(end) {
             let Acknowledgement { packet_id, exactly_once, reason } = acknowledgement;
-            let ack = Ack { packet_id, reason, properties: property::Properties::NONE };
+            let told = if self.is_told_why { reasons::of_refusal(reason) } else { Vec::new() };
+            let properties = reasons::properties(Carrier::Acknowledgement, &told);
+            let ack = Ack { packet_id, reason, properties };
             let packet = if exactly_once { Packet::PubRec(ack) } else { Packet::PubAck(ack) };
             packet.encode(self.version, out);
         }

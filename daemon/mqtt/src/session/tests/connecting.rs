@@ -210,12 +210,12 @@ fn a_second_connect_ends_the_connection() {
     let mut connection = Connection::accepted(&connect(V5));
     let closed = connection.send(&Packet::Connect(connect(V5)));
     assert_eq!(closed, close(Reason::ProtocolError, "MQTT-3.1.0-2"));
-    assert_eq!(connection.sent(), disconnect(Reason::ProtocolError));
+    assert_eq!(connection.sent(), break_off(Reason::ProtocolError, "MQTT-3.1.0-2"));
     for broken in [&b"\x10\x0D\0\x04MQTT\x06\x02\0\0\0\x01a"[..], b"\x10\x06\0\x04HTTP"] {
         let mut connection = Connection::accepted(&connect(V5));
         let effect = connection.handle(broken);
         assert_eq!(Some(effect), closed.map(Effect::Close));
-        assert_eq!(connection.sent(), disconnect(Reason::ProtocolError));
+        assert_eq!(connection.sent(), break_off(Reason::ProtocolError, "MQTT-3.1.0-2"));
     }
 }
 

@@ -213,7 +213,7 @@ fn a_disconnect_says_only_what_a_client_may() {
         let leave = Disconnect { reason: Reason::Success, properties };
         let closed = connection.send(&Packet::Disconnect(leave));
         assert_eq!(closed, close(Reason::ProtocolError, statement));
-        assert_eq!(connection.sent(), disconnect(Reason::ProtocolError));
+        assert_eq!(connection.sent(), break_off(Reason::ProtocolError, statement));
         assert!(connection.session.take_will().is_some());
     }
     let asked = super::properties(&[Property::SessionExpiry(60)]);
@@ -238,7 +238,7 @@ fn a_client_does_not_send_what_only_servers_do() {
     ] {
         let mut connection = Connection::accepted(&connect(V5));
         assert_eq!(connection.send(&packet), close(Reason::ProtocolError, statement));
-        assert_eq!(connection.sent(), disconnect(Reason::ProtocolError));
+        assert_eq!(connection.sent(), break_off(Reason::ProtocolError, statement));
     }
     let mut connection = Connection::accepted(&connect(V311));
     assert_eq!(connection.send(&Packet::PubAck(Ack::success(packet_id))), None);

@@ -111,7 +111,8 @@ fn a_refused_message_is_over() {
     assert!(connection.receive(7, false));
     let refused =
         connection.session.handle_refused(id(7), Reason::QuotaExceeded, &mut connection.out);
-    assert_eq!((refused, connection.sent()), (Effect::None, b"\x50\x03\0\x07\x97".to_vec()));
+    let told = refusal(0x50, 7, Reason::QuotaExceeded, "there is no room at the moment");
+    assert_eq!((refused, connection.sent()), (Effect::None, told));
     assert!(connection.receive(7, false));
 }
 

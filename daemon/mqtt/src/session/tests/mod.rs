@@ -143,6 +143,22 @@ fn close(reason: Reason, statement: &'static str) -> Option<Close> {
     Some(Close { reason, statement })
 }
 
+/// A PUBACK (0x40) or PUBREC (0x50) of MQTT 5 that says why.
+fn refusal(first: u8, packet_id: u8, reason: Reason, text: &str) -> Vec<u8> {
+    let properties = properties(&[Property::ReasonString(text)]);
+    let length = u8::try_from(properties.len()).expect("they are short");
+    let head = [first, 4 + length, 0, packet_id, reason as u8, length];
+    [&head[..], &properties].concat()
+}
+
+/// A DISCONNECT of MQTT 5 that names the rule that was broken.
+fn break_off(reason: Reason, statement: &str) -> Vec<u8> {
+    let text = alloc::format!("see {statement} of MQTT 5.0");
+    let properties = properties(&[Property::ReasonString(&text)]);
+    let properties = checked(Carrier::Disconnect, &properties);
+    encoded(V5, &Packet::Disconnect(Disconnect { reason, properties }))
+}
+
 /// A DISCONNECT of MQTT 5.
 fn disconnect(reason: Reason) -> Vec<u8> {
     encoded(V5, &Packet::Disconnect(Disconnect { reason, properties: Properties::NONE }))

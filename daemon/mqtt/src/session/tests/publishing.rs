@@ -95,12 +95,25 @@ fn a_refusal_keeps_its_place_in_the_order() {
     let effect = connection.session.handle_refused(id(2), refused, &mut connection.out);
     assert_eq!((effect, connection.sent()), (Effect::None, Vec::new()));
     connection.session.handle_appended(Offset(9), id(3));
-    let expected = [&puback(V5, 1)[..], b"\x40\x03\0\x02\x97"].concat();
+    let told = refusal(0x40, 2, refused, "there is no room at the moment");
+    let expected = [&puback(V5, 1)[..], &told].concat();
     assert_eq!(connection.durable(5), expected);
     assert_eq!(connection.durable(10), puback(V5, 3));
     connection.publish(4);
     let effect = connection.session.handle_refused(id(4), refused, &mut connection.out);
-    assert_eq!((effect, &connection.sent()[..]), (Effect::None, &b"\x40\x03\0\x04\x97"[..]));
+    let told = refusal(0x40, 4, refused, "there is no room at the moment");
+    assert_eq!((effect, connection.sent()), (Effect::None, told));
+}
+
+#[test]
+fn who_does_not_want_reason_strings_gets_none() {
+    let unwanted = super::properties(&[Property::RequestProblemInformation(false)]);
+    let properties = checked(Carrier::Connect, &unwanted);
+    let mut connection = Connection::accepted(&Connect { properties, ..connect(V5) });
+    connection.publish(4);
+    let refused = Reason::NotAuthorized;
+    connection.session.handle_refused(id(4), refused, &mut connection.out);
+    assert_eq!(connection.sent(), b"\x40\x03\0\x04\x87");
 }
 
 #[test]
@@ -165,7 +178,7 @@ fn a_client_of_mqtt_5_keeps_to_the_receive_maximum() {
     connection.out.clear();
     let closed = connection.send(&Packet::Publish(at_least_once(3)));
     assert_eq!(closed, close(Reason::ReceiveMaximumExceeded, "MQTT-3.3.4-7"));
-    assert_eq!(connection.sent(), disconnect(Reason::ReceiveMaximumExceeded));
+    assert_eq!(connection.sent(), break_off(Reason::ReceiveMaximumExceeded, "MQTT-3.3.4-7"));
 }
 
 #[test]
@@ -211,7 +224,7 @@ fn an_alias_that_is_not_allowed_or_not_known_ends_the_connection() {
         let publish = Publish { topic, properties, ..publish(Delivery::AtMostOnce) };
         let mut connection = Connection::accepted_with(&settings, &connect(V5));
         assert_eq!(connection.send(&Packet::Publish(publish)), close(reason, statement));
-        assert_eq!(connection.sent(), disconnect(reason));
+        assert_eq!(connection.sent(), break_off(reason, statement));
     }
 }
 
@@ -237,7 +250,7 @@ fn a_client_does_not_send_subscription_identifiers() {
     let mut connection = Connection::accepted(&connect(V5));
     let closed = connection.send(&Packet::Publish(publish));
     assert_eq!(closed, close(Reason::ProtocolError, "MQTT-3.3.4-6"));
-    assert_eq!(connection.sent(), disconnect(Reason::ProtocolError));
+    assert_eq!(connection.sent(), break_off(Reason::ProtocolError, "MQTT-3.3.4-6"));
 }
 
 #[test]
@@ -259,7 +272,7 @@ fn what_is_too_large_is_not_taken() {
     let mut connection = Connection::accepted(&connect(V5));
     let closed = connection.handle(b"\x30\x80\x80\x20");
     assert_eq!(Some(closed), close(Reason::PacketTooLarge, "MQTT-3.2.2-15").map(Effect::Close));
-    assert_eq!(connection.sent(), disconnect(Reason::PacketTooLarge));
+    assert_eq!(connection.sent(), break_off(Reason::PacketTooLarge, "MQTT-3.2.2-15"));
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn an_answer_that_the_client_cannot_take_ends_the_connection() {
     let unsubscribe = Unsubscribe { packet_id: id(7), properties: Properties::NONE, filters };
     let closed = connection.send(&Packet::Unsubscribe(unsubscribe));
     assert_eq!(closed, close(Reason::PacketTooLarge, "MQTT-3.1.2-24"));
-    assert_eq!(connection.sent(), disconnect(Reason::PacketTooLarge));
+    assert_eq!(connection.sent(), break_off(Reason::PacketTooLarge, "MQTT-3.1.2-24"));
 }
 
 #[test]

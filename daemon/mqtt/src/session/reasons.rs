@@ -1,0 +1,55 @@
+//! Reason Strings: what a refusal or an end is about, for people who read a client's log (MQTT 5.0,
+//! 3.4.2.2.2 and 3.14.2.2.3). They are short: each packet with one fits every client
+//! ([`CLIENT_PACKET_BYTES_MIN`](crate::limits::CLIENT_PACKET_BYTES_MIN)).
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use crate::codec::property::{Carrier, Properties, Property};
+use crate::codec::reason::Reason;
+
+/// Why a publish was not taken, encoded for its PUBACK or PUBREC; empty where the reason code says all.
+pub(super) fn of_refusal(reason: Reason) -> Vec<u8> {
+    encoded(match reason {
+        Reason::NotAuthorized => "this topic may not be published to",
+        Reason::QuotaExceeded => "there is no room at the moment",
+        Reason::ImplementationSpecific => "the log cannot be written",
+        _ => return Vec::new(),
+    })
+}
+
+/// The rule that a client has broken, encoded for its DISCONNECT.
+pub(super) fn of_breach(statement: &str) -> Vec<u8> {
+    encoded(&format!("see {statement} of MQTT 5.0"))
+}
+
+/// What was encoded here, as the properties of a packet.
+pub(super) fn properties(carrier: Carrier, encoded: &[u8]) -> Properties<'_> {
+    Properties::new(carrier, encoded)
+        .expect("a Reason String belongs to answers and farewells, and stands there once")
+}
+
+fn encoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Property::ReasonString(text).encode(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::CLIENT_PACKET_BYTES_MIN;
+
+    #[test]
+    fn every_client_takes_them() {
+        // Fixed header, packet identifier, reason code, length of the properties.
+        const AROUND: usize = 2 + 2 + 1 + 1;
+        let reasons =
+            [Reason::NotAuthorized, Reason::QuotaExceeded, Reason::ImplementationSpecific];
+        for bytes in reasons.map(of_refusal) {
+            assert!(bytes.len() > 3 && AROUND + bytes.len() <= CLIENT_PACKET_BYTES_MIN as usize);
+        }
+        let breach = of_breach("MQTT-3.1.3-8 (3.1.1)");
+        assert!(AROUND + breach.len() <= CLIENT_PACKET_BYTES_MIN as usize);
+    }
+}
