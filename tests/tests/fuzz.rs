@@ -108,6 +108,21 @@ fn packets() {
 }
 
 #[test]
+fn access_lists() {
+    run("access_lists");
+}
+
+#[test]
+fn passwords() {
+    run("passwords");
+}
+
+#[test]
+fn layers() {
+    run("layers");
+}
+
+#[test]
 fn records() {
     run("records");
 }

@@ -4,6 +4,7 @@
 //! without more memory than [`MEMORY_BYTES_MAX`]. `cargo test` feeds each some thousands of changed
 //! good bytes and all of the stored corpus; `tests/fuzz/run` feeds them by coverage.
 
+mod door;
 mod kafka;
 mod log;
 mod mqtt;
@@ -29,12 +30,15 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 12] = [
     rules::EXPRESSIONS,
     rules::PAYLOADS,
     rules::PROGRAMS,
     rules::CONFIGURATIONS,
     mqtt::PACKETS,
+    door::ACCESS_LISTS,
+    door::PASSWORDS,
+    door::LAYERS,
     log::RECORDS,
     log::CONTROLS,
     log::QUESTIONS,
