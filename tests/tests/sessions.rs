@@ -8,20 +8,24 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use anyhow::{Context, Result, bail, ensure};
+use tributary::runtime::hub::RETAINED_BYTES_MAX;
 use tributary_core::record::Qos;
-use tributary_mqtt::Version;
 use tributary_mqtt::codec::ack::Ack;
 use tributary_mqtt::codec::connect::{Connect, LastWill};
 use tributary_mqtt::codec::property::{Carrier, Properties, Property};
 use tributary_mqtt::codec::publish::{Delivery, Publish};
 use tributary_mqtt::codec::subscribe::{Options, Request, Requests, Subscribe};
 use tributary_mqtt::codec::{Decoded, Packet, decode};
+use tributary_mqtt::{Reason, Version};
 use tributary_tests::daemon::Daemon;
+use tributary_tests::wait;
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// In which nothing comes that should not.
 const QUIET: Duration = Duration::from_millis(300);
+/// In which the log is told how far each client has come.
+const PROGRESS: Duration = Duration::from_millis(2_200);
 
 /// A client's connection.
 struct Wire {
@@ -422,4 +426,85 @@ fn a_will_outlives_the_daemon_and_waits_for_its_delay() -> Result<()> {
     let (mut listener, _) = Wire::open(daemon.port(), &connect("listener"))?;
     ensure!(listener.take()?.payload == "gone");
     listener.is_quiet()
+}
+
+/// Two members of a group have a message each, of which one is dealt with; then the daemon is killed,
+/// and the member that was done comes back alone.
+fn crash_with_a_group(qos: Qos) -> Result<(Daemon, Wire, Message)> {
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    let mut boss = Wire::open(daemon.port(), &connect("boss"))?.0;
+    let mut ann = Wire::open(daemon.port(), &connect("ann"))?.0;
+    ann.subscribe("$share/crew/job/+", qos)?;
+    let mut bob = Wire::open(daemon.port(), &connect("bob"))?.0;
+    bob.subscribe("$share/crew/job/+", qos)?;
+    for job in ["1", "2"] {
+        match qos {
+            Qos::ExactlyOnce => boss.publish_twice("job/x", job)?,
+            _ => boss.publish_once("job/x", job, false)?,
+        }
+    }
+    let open = ann.message()?;
+    ensure!(bob.take()?.payload != open.payload, "one each");
+    // Once a second the log is told how far each has come.
+    wait::pass(PROGRESS);
+    daemon.kill()?;
+    daemon.restart()?;
+    let bob = Wire::open(daemon.port(), &connect("bob"))?.0;
+    Ok((daemon, bob, open))
+}
+
+#[test]
+fn what_a_member_of_a_group_has_not_acknowledged_is_not_lost_in_a_crash() -> Result<()> {
+    let (_daemon, mut bob, open) = crash_with_a_group(Qos::AtLeastOnce)?;
+    // At QoS 1 what he has acknowledged may come again, too.
+    while bob.take()?.payload != open.payload {}
+    Ok(())
+}
+
+#[test]
+fn what_a_member_of_a_group_has_at_qos_2_is_its_own_over_a_crash() -> Result<()> {
+    let (daemon, mut bob, open) = crash_with_a_group(Qos::ExactlyOnce)?;
+    bob.is_quiet()?;
+    let mut ann = Wire::open(daemon.port(), &connect("ann"))?.0;
+    ensure!(ann.take()?.payload == open.payload);
+    ann.is_quiet()
+}
+
+/// MQTT 5 is told that there is no more room; for 3.1.1 the message is published and not kept.
+#[test]
+fn the_room_for_retained_messages_ends() -> Result<()> {
+    const BYTES: usize = 200_000;
+    let daemon = Daemon::start(TRIBUTARY, "")?;
+    let new = Connect { version: Version::V5, ..connect("new") };
+    let mut new = Wire::open(daemon.port(), &new)?.0;
+    let payload = "x".repeat(BYTES);
+    let mut kept = 0;
+    loop {
+        let delivery = Delivery::AtLeastOnce { packet_id: id(1), dup: false };
+        new.publish_as(&format!("state/{kept}"), &payload, delivery, true)?;
+        let reason = new.next(|packet| match packet {
+            Packet::PubAck(ack) => Some(ack.reason),
+            _ => None,
+        })?;
+        if reason == Reason::QuotaExceeded {
+            break;
+        }
+        ensure!(!reason.is_failure() && kept * BYTES < RETAINED_BYTES_MAX, "{kept}: {reason:?}");
+        kept += 1;
+    }
+    ensure!((kept + 2) * BYTES > RETAINED_BYTES_MAX, "only {kept}");
+    // What takes no room, and what makes some, is taken.
+    let mut old = Wire::open(daemon.port(), &connect("old"))?.0;
+    old.publish_once("state/more", &payload, true)?;
+    let mut reader = Wire::open(daemon.port(), &connect("reader"))?.0;
+    reader.subscribe("state/more", Qos::AtLeastOnce)?;
+    reader.is_quiet()?;
+    ensure!(daemon.events()?.iter().any(|event| event.topic == "state/more"));
+    old.publish_once("state/0", "", true)?;
+    old.publish_once("state/more", &payload, true)?;
+    ensure!(reader.take()?.topic == "state/more");
+    let mut late = Wire::open(daemon.port(), &connect("late"))?.0;
+    late.subscribe("state/more", Qos::AtLeastOnce)?;
+    ensure!(late.take()?.retain);
+    Ok(())
 }

@@ -51,6 +51,7 @@ impl Delivering {
             let (event, grant) = (message.event(), outgoing.grant());
             // The last gate: whatever way a message came here, and whenever it was subscribed to.
             if !guest.may_read(session.client_id(), event.topic) {
+                turn.shared.hub.deal_again(&outgoing, session.client_id());
                 continue;
             }
             let qos = event.qos.min(grant.qos);

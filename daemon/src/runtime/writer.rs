@@ -101,8 +101,7 @@ impl<M: Media> Writer<M> {
     pub fn turn(&mut self, moment: Moment, taken: Taken) {
         self.pending.append(taken);
         if self.ingest.closed() == Some(Closed::Failed) {
-            // What waits is dropped, and so are those who wait for it told.
-            self.pending = Taken::default();
+            core::mem::take(&mut self.pending).give_up();
             return;
         }
         let before = self.facts_revision();
@@ -153,7 +152,7 @@ impl<M: Media> Writer<M> {
         let cause = self.log.failure().map(ToString::to_string);
         tracing::error!(%error, cause, "events are refused");
         self.ingest.set_closed(Some(Closed::Failed));
-        self.pending = Taken::default();
+        core::mem::take(&mut self.pending).give_up();
         self.publish_facts();
     }
 

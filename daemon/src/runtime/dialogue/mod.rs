@@ -40,7 +40,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub(super) fn age(&self, moment: Moment) -> Age {
+    /// The age clock.
+    #[must_use]
+    pub fn age(&self, moment: Moment) -> Age {
         lock(&self.clocks).now(moment).age
     }
 }
@@ -236,6 +238,9 @@ impl Dialogue {
         if waited {
             session.handle_unread(moment.now);
         }
+        if shared.ingest.is_failed() && !self.closed {
+            self.end_unkept(session, out);
+        }
         let is_inside = self.member.is_some() && self.entering.is_none() && !self.closed;
         if is_inside && !self.guest.is_welcome() {
             session.dismiss(out);
@@ -259,6 +264,17 @@ impl Dialogue {
                 self.closed = true;
             }
             Some(Ending::ShuttingDown) | None => {}
+        }
+    }
+
+    /// The log cannot be written any more: what the client waits for will never come, and it is told
+    /// so instead of waiting. Who waits for nothing may stay.
+    fn end_unkept(&mut self, session: &mut Session, out: &mut Vec<u8>) {
+        if self.entering.take().is_some() {
+            self.turn_away(session, Reason::ServerUnavailable, out);
+        } else if !self.is_settled(session) {
+            session.fail(out);
+            self.closed = true;
         }
     }
 
@@ -307,6 +323,9 @@ impl Dialogue {
         id: Option<NonZeroU16>,
     ) {
         self.appended = offset.plus(1);
+        if let Some(member) = &self.member {
+            member.mailbox.note_published();
+        }
         if let Some(id) = id {
             session.handle_appended(offset, id);
         }
@@ -342,3 +361,6 @@ pub(super) const fn reason(not_taken: NotTaken) -> Reason {
         NotTaken::Closed(Closed::Full) | NotTaken::Busy => Reason::QuotaExceeded,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,8 @@ impl Dialogue {
         if !self.guest.may_publish(event.client, event.topic) {
             return self.refuse(session, Reason::NotAuthorized, id, out);
         }
-        if event.retain && !turn.shared.hub.has_room_for(&event) {
+        let shared = turn.shared;
+        if event.retain && !shared.hub.has_room_for(&event, shared.ingest.durable()) {
             turn.shared.hub.note_unretained(&event);
             if session.version() == Version::V5 && id.is_some() {
                 return self.refuse(session, Reason::QuotaExceeded, id, out);

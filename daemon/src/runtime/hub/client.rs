@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use core::num::{NonZeroU16, NonZeroU32};
 
 use tributary_core::Offset;
-use tributary_core::record::{Event, Qos};
+use tributary_core::record::{Event, Origin, Qos};
 use tributary_core::time::Age;
 use tributary_core::topic;
 use tributary_mqtt::Session;
@@ -56,6 +56,8 @@ pub(super) struct Client {
 /// What happened on one client's session since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Figures {
+    /// On connections that are over.
+    pub(super) published: u64,
     pub(super) delivered: u64,
     pub(super) dropped: u64,
 }
@@ -164,6 +166,19 @@ impl Client {
         self.connection.is_some()
     }
 
+    /// Events that it published since the start.
+    pub(super) fn published(&self) -> u64 {
+        let now = self.connection.as_ref().map_or(0, |connected| connected.mailbox.published());
+        self.figures.published + now
+    }
+
+    /// Whether a message was dealt to it at QoS 2, before a restart too: it is its own, then.
+    pub(super) fn has_had(&self, offset: Offset) -> bool {
+        let same =
+            |entry: &InFlight| entry.exactly_once && !entry.retained && entry.offset == offset;
+        self.over.contains(&offset.0) || self.kept.in_flight.iter().any(same)
+    }
+
     /// Whether it is connected and gets messages as they come.
     pub(super) fn is_live(&self) -> bool {
         self.is_connected() && self.lag.is_none() && !self.filters.is_empty()
@@ -189,7 +204,8 @@ impl Client {
         let mut share: Option<Share> = None;
         for (filter, entry) in &self.filters {
             let options = entry.wanted.options;
-            let own = options.no_local && event.client == &*self.name;
+            let is_own = event.origin == Origin::Device && event.client == &*self.name;
+            let own = options.no_local && is_own;
             if offset < entry.since || own || !topic::matches(filter, event.topic) {
                 continue;
             }

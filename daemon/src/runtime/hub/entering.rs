@@ -151,9 +151,10 @@ impl Hub {
         let position = if members.live > 0 { members.position } else { desk.next() };
         let will_wanted = session.take_will().is_some();
         let (kept, expiry_s) = (session.keep(), session.expiry_s());
-        let unsent = mailbox.oldest();
+        let unsent = mailbox.oldest(false);
         let waiting = mailbox.drain();
         members.with_client(key, |client| {
+            client.figures.published = client.published();
             client.connection = None;
             let lag = client.lag.unwrap_or(position);
             client.lag = Some(unsent.map_or(lag, |unsent| unsent.min(lag)));
@@ -196,7 +197,7 @@ impl Members {
             let passed = outgoing.group.is_some_and(|group| {
                 let Some(message) = &outgoing.message else { return true };
                 let message = Arc::clone(message);
-                self.put_shared(group, &message)
+                self.put_shared(group, &message, &outgoing.denied)
             });
             if !passed && (outgoing.retained || outgoing.group.is_some()) {
                 self.with_client(key, |client| client.left_over.push_back(outgoing));
@@ -217,7 +218,9 @@ impl Members {
         }
         let exactly_once = |entry: &&InFlight| !entry.exactly_once && !entry.retained;
         let unacked = client.kept.in_flight.iter().filter(exactly_once).map(|entry| entry.offset);
-        let cursor = unacked.chain(client.lag).min().unwrap_or(Offset(0));
+        let left_over = client.left_over.iter().filter(|outgoing| outgoing.group.is_some());
+        let left_over = left_over.filter_map(|outgoing| Some(outgoing.message.as_ref()?.offset));
+        let cursor = unacked.chain(client.lag).chain(left_over).min().unwrap_or(Offset(0));
         desk.change(&client.name, &Change::Progress { cursor: cursor.0 });
         let left = Change::Left {
             age: age.0,

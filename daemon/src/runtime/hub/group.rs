@@ -15,6 +15,8 @@ pub(super) struct Group {
     pub(super) turn: usize,
     /// Messages from here on wait in the log: nobody could take them.
     pub(super) lag: Option<Offset>,
+    /// Messages below were dealt by an opening before: at QoS 2 they are not dealt again.
+    pub(super) dealt_before: Offset,
 }
 
 impl Group {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use core::num::{NonZeroU16, NonZeroU32};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 use tributary_core::Offset;
@@ -117,6 +118,8 @@ pub struct Outgoing {
     pub retained: bool,
     /// The group that it was for, if its subscription is shared.
     pub(super) group: Option<Key>,
+    /// Members of the group that may not read it.
+    pub(super) denied: Box<[Key]>,
     pub(super) qos: Qos,
     pub(super) retain_as_published: bool,
     pub(super) identifiers: Box<[NonZeroU32]>,
@@ -129,6 +132,7 @@ impl Outgoing {
             again: None,
             retained: false,
             group: None,
+            denied: Box::default(),
             qos: grant.qos,
             retain_as_published: grant.retain_as_published,
             identifiers: grant.identifiers.into(),
@@ -147,6 +151,7 @@ impl Outgoing {
             again: None,
             retained: false,
             group: None,
+            denied: Box::default(),
             qos: share.qos,
             retain_as_published: share.retain_as_published,
             identifiers: share.identifiers.into(),
@@ -184,6 +189,8 @@ pub struct Mailbox {
     pub wake: Arc<Notify>,
     /// Told when there is room for more from the log.
     pub(super) wants_more: Arc<Notify>,
+    /// Events that came from the connection.
+    published: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -198,7 +205,17 @@ struct Inner {
 
 impl Mailbox {
     pub(super) fn new(wake: Arc<Notify>, wants_more: Arc<Notify>) -> Self {
-        Self { wake, wants_more, inner: Mutex::default() }
+        Self { wake, wants_more, published: AtomicU64::new(0), inner: Mutex::default() }
+    }
+
+    /// An event has come from the connection.
+    pub fn note_published(&self) {
+        self.published.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Events that have come from it.
+    pub(super) fn published(&self) -> u64 {
+        self.published.load(Ordering::Relaxed)
     }
 
     /// Takes the next message to send.
@@ -263,13 +280,14 @@ impl Mailbox {
         core::mem::take(&mut inner.queue)
     }
 
-    /// The oldest place in the log of a message that waits.
-    pub(super) fn oldest(&self) -> Option<Offset> {
+    /// The oldest place in the log of a message that waits, with or without what is shared with
+    /// others.
+    pub(super) fn oldest(&self, shared: bool) -> Option<Offset> {
         let inner = self.lock();
         let places = inner
             .queue
             .iter()
-            .filter(|out| !out.retained && out.again.is_none() && out.group.is_none());
+            .filter(|out| !out.retained && out.again.is_none() && (shared || out.group.is_none()));
         places.filter_map(|out| out.message.as_ref().map(|message| message.offset)).min()
     }
 

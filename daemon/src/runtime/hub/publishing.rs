@@ -1,8 +1,10 @@
 //! Messages that are kept, and those that are due at some time: wills, and the ends of sessions.
 
 use core::sync::atomic::Ordering;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tributary_core::Offset;
 use tributary_core::record::{Event, decode};
 use tributary_core::time::{Age, Timestamp};
@@ -25,7 +27,7 @@ pub struct DueWill {
 }
 
 /// One client as `status` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionStatus {
     /// The client id.
     pub client: String,
@@ -37,6 +39,8 @@ pub struct SessionStatus {
     pub subscriptions: usize,
     /// It reads the log from here on for itself.
     pub reads_from: Option<u64>,
+    /// Events that it published since the start.
+    pub published: u64,
     /// Messages given to it since the start.
     pub delivered: u64,
     /// Messages that it did not get, since the start.
@@ -44,10 +48,16 @@ pub struct SessionStatus {
 }
 
 impl Hub {
-    /// Whether an event can be kept for new subscriptions.
-    pub fn has_room_for(&self, event: &Event<'_>) -> bool {
+    /// Whether an event can be kept for new subscriptions; all below `durable` is durable.
+    pub fn has_room_for(&self, event: &Event<'_>, durable: Offset) -> bool {
         let bytes = event.topic.len() + event.payload.len() + event.properties.0.len();
-        event.payload.is_empty() || self.lock().retained.has_room(bytes)
+        if event.payload.is_empty() {
+            return true;
+        }
+        let retained = &mut self.lock().retained;
+        // What is removed makes room as soon as that is durable.
+        retained.settle(durable);
+        retained.has_room(bytes)
     }
 
     /// An event is not kept for new subscriptions: there is no room.
@@ -125,7 +135,8 @@ impl Hub {
             if session.keep().is_none() {
                 continue;
             }
-            let places = [session.oldest_in_flight(), connection.mailbox.oldest(), client.lag];
+            let waiting = connection.mailbox.oldest(true);
+            let places = [session.oldest_in_flight(), waiting, client.lag];
             let cursor = places.into_iter().flatten().min().unwrap_or(position).min(position);
             let beyond = cursor.0.saturating_sub(client.cursor_noted.0);
             let served = client.figures.delivered != client.delivered_noted;
@@ -147,20 +158,33 @@ impl Hub {
                 members.retained.keep(&Arc::new(message));
             }
         }
+        let mut present = BTreeSet::new();
         for (name, client) in state.clients {
+            let was_here = client.left.is_none();
             members.restore_client(Client::restored(&name, client, now));
+            present.extend(members.key_of(&name).filter(|_| was_here));
         }
-        let cursors: Vec<(Key, Option<Offset>)> = members
+        let cursors: Vec<(Key, Option<Offset>, Option<Offset>)> = members
             .groups
             .iter()
             .map(|(id, group)| {
-                let keys = group.members.iter().map(|(key, _)| key);
-                (*id, keys.filter_map(|key| members.sessions.get(key)?.lag).max())
+                let place = |key: &Key| members.sessions.get(key)?.lag;
+                let (here, away): (Vec<Key>, Vec<Key>) = group
+                    .members
+                    .iter()
+                    .map(|(key, _)| *key)
+                    .partition(|key| present.contains(key));
+                // What a member had that was here may not have been acknowledged. Nothing was
+                // dealt to those who had left before.
+                let unsure = here.iter().filter_map(place).min();
+                let furthest = here.iter().chain(&away).filter_map(place).max();
+                (*id, unsure.or(furthest), furthest)
             })
             .collect();
-        for (id, lag) in cursors {
+        for (id, lag, furthest) in cursors {
             if let Some(group) = members.groups.get_mut(&id) {
                 group.lag = lag;
+                group.dealt_before = furthest.unwrap_or_default();
                 members.lagging.insert(Target::Group(id));
             }
         }
@@ -168,8 +192,7 @@ impl Hub {
         self.timers.notify_one();
     }
 
-    /// The clients that are connected or whose sessions last: the first `max` by name behind
-    /// `after`.
+    /// The clients that are connected or whose sessions last: the first `max` by name.
     pub fn sessions(&self, max: usize) -> Vec<SessionStatus> {
         let members = self.lock();
         let mut all: Vec<&Client> = members.sessions.values().collect();
@@ -180,6 +203,7 @@ impl Hub {
             expiry_s: client.expiry_s,
             subscriptions: client.filters.len(),
             reads_from: client.lag.map(|lag| lag.0),
+            published: client.published(),
             delivered: client.figures.delivered,
             dropped: client.figures.dropped,
         };

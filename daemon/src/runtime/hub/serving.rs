@@ -5,10 +5,10 @@ use std::sync::Arc;
 use core::ops::Range;
 
 use tributary_core::Offset;
-use tributary_core::record::{Event, Qos};
+use tributary_core::record::{Event, Origin, Qos};
 use tributary_core::time::Age;
 use tributary_mqtt::session::InFlight;
-use tributary_mqtt::subscriptions::Grant;
+use tributary_mqtt::subscriptions::{Grant, Subscription};
 
 use super::mailbox::{Message, Outgoing};
 use super::{Counters, Hub, Key, Members, Target};
@@ -100,8 +100,20 @@ impl Hub {
                 if !tributary_core::topic::matches(&wanted.filter, event.topic) {
                     return true;
                 }
+                let has_had = |(key, _): &(Key, _)| {
+                    members.sessions.get(key).is_some_and(|client| client.has_had(offset))
+                };
+                if wanted.members.iter().any(has_had) {
+                    return true;
+                }
+                let at_qos_2 = |(_, wanted): &(Key, Subscription)| {
+                    wanted.options.qos.min(event.qos) == Qos::ExactlyOnce
+                };
+                if offset < wanted.dealt_before && wanted.members.iter().any(at_qos_2) {
+                    return true;
+                }
                 let message = Arc::new(Message::of(event, offset, age));
-                members.put_shared(group, &message)
+                members.put_shared(group, &message, &[])
             }
             Target::Client(key) => {
                 let Some(client) = members.sessions.get_mut(&key) else { return true };
@@ -120,6 +132,18 @@ impl Hub {
                 Self::count(&self.counters.delivered, 1);
                 true
             }
+        }
+    }
+
+    /// The client `name` may not read what was dealt to it as a member of a group: another gets
+    /// it. If none may, or none has room, it is dropped and counted.
+    pub fn deal_again(&self, outgoing: &Outgoing, name: &str) {
+        let (Some(group), Some(message)) = (outgoing.group, &outgoing.message) else { return };
+        let mut members = self.lock();
+        let denied: Vec<Key> =
+            outgoing.denied.iter().copied().chain(members.key_of(name)).collect();
+        if !members.put_shared(group, message, &denied) {
+            Self::count(&self.counters.dropped, 1);
         }
     }
 
@@ -230,7 +254,9 @@ impl Members {
         let mut shared: Option<Arc<Message>> = None;
         let mut groups: Vec<Key> = Vec::new();
         let Self { names, sessions, subscriptions, lagging, live, .. } = self;
-        let publisher = names.get(event.client).map(|key| Target::Client(*key));
+        // What comes from elsewhere bears a name that may be a client's.
+        let publisher = names.get(event.client).filter(|_| event.origin == Origin::Device);
+        let publisher = publisher.map(|key| Target::Client(*key));
         subscriptions.for_each_match(event.topic, publisher.as_ref(), |target, grant| {
             let message = shared.get_or_insert_with(|| Arc::new(Message::of(event, offset, age)));
             let key = match target {
@@ -258,7 +284,7 @@ impl Members {
         let Some(message) = shared else { return };
         for group in groups {
             if self.groups.get(&group).is_some_and(|group| group.lag.is_none())
-                && !self.put_shared(group, &message)
+                && !self.put_shared(group, &message, &[])
             {
                 self.hold_group(group, offset);
             }
@@ -270,11 +296,12 @@ impl Members {
         self.distribute(message.offset, &message.event(), message.age, counters);
     }
 
-    /// Gives a message to the member of a group whose turn it is. Whether somebody took it.
-    pub(super) fn put_shared(&mut self, id: Key, message: &Arc<Message>) -> bool {
+    /// Gives a message to the member of a group whose turn it is, but not to those who may not
+    /// read it. Whether somebody took it.
+    pub(super) fn put_shared(&mut self, id: Key, message: &Arc<Message>, denied: &[Key]) -> bool {
         let Some(group) = self.groups.get_mut(&id) else { return true };
         let mut taken = None;
-        for (index, key, wanted) in group.in_turn() {
+        for (index, key, wanted) in group.in_turn().filter(|(_, key, _)| !denied.contains(key)) {
             let Some(client) = self.sessions.get_mut(&key) else { continue };
             let Some(connection) = client.connection.as_ref().filter(|_| client.lag.is_none())
             else {
@@ -286,7 +313,8 @@ impl Members {
                 identifiers: wanted.identifier.as_slice(),
             };
             let outgoing = Outgoing::new(Arc::clone(message), grant);
-            if connection.mailbox.put(Outgoing { group: Some(id), ..outgoing }) {
+            let denied = denied.into();
+            if connection.mailbox.put(Outgoing { group: Some(id), denied, ..outgoing }) {
                 client.figures.delivered += 1;
                 taken = Some(index);
                 break;

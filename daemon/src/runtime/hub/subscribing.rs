@@ -121,7 +121,9 @@ impl Members {
         self.subscriptions.insert(&named.1, Target::Group(group), any)?;
         let filter = named.1.clone();
         self.group_names.insert(named, group);
-        self.groups.insert(group, Group { filter, members: Vec::new(), turn: 0, lag: None });
+        let new =
+            Group { filter, members: Vec::new(), turn: 0, lag: None, dealt_before: Offset(0) };
+        self.groups.insert(group, new);
         Ok(group)
     }
 

@@ -6,7 +6,7 @@
 
 mod desk;
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -90,6 +90,15 @@ impl Taken {
     }
 }
 
+impl Taken {
+    /// Drops all of it, and wakes those who wait: it will not become durable.
+    pub fn give_up(self) {
+        for waiting in self.waiting {
+            waiting.notify_one();
+        }
+    }
+}
+
 /// Why no event is taken at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closed {
@@ -141,6 +150,8 @@ pub struct Ingest {
     space: Notify,
     positions: Positions,
     refused: AtomicU64,
+    /// The log cannot be written any more.
+    failed: AtomicBool,
     progress: tokio::sync::watch::Sender<Offset>,
 }
 
@@ -166,6 +177,7 @@ impl Ingest {
             space: Notify::new(),
             positions: Positions::default(),
             refused: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
             progress: tokio::sync::watch::Sender::new(next),
         }
     }
@@ -242,6 +254,7 @@ impl Ingest {
 
     /// Opens or closes the desk.
     pub fn set_closed(&self, closed: Option<Closed>) {
+        self.failed.store(closed == Some(Closed::Failed), Ordering::Release);
         self.lock().closed = closed;
         self.work.notify_one();
         self.space.notify_waiters();
@@ -250,6 +263,11 @@ impl Ingest {
     /// Whether the desk is closed, and why.
     pub fn closed(&self) -> Option<Closed> {
         self.lock().closed
+    }
+
+    /// Whether nothing more will become durable: the log cannot be written.
+    pub fn is_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// For the log thread: waits until something is to be written, or nothing was for `patience`.
