@@ -3,6 +3,7 @@
 //! - [`config`]: the file, checked.
 //! - [`runtime`]: what is joined to what while it runs.
 //! - [`replicate`]: from the log to Kafka.
+//! - [`source`]: what is taken from other brokers.
 //! - [`door`]: who is let in, and what they may do.
 //! - [`import`]: another broker's configuration.
 //! - [`io`]: everything that asks something of the operating system.
@@ -21,4 +22,5 @@ pub mod io;
 pub mod log_tools;
 pub mod replicate;
 pub mod runtime;
+pub mod source;
 mod sync;

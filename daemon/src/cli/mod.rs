@@ -40,7 +40,7 @@ Exit codes:
   2  the command line or the configuration is wrong
   3  the data directory cannot be used: locked, unwritable, in RAM, or of a newer version
 
-Signals: SIGHUP reloads routes, upstream and who is let in; SIGTERM and SIGINT end in order."
+Signals: SIGHUP reloads routes, sources, upstream and who is let in; SIGTERM and SIGINT end in order."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -219,6 +219,9 @@ fn check(file: &FileArg) -> Result<(), ExitCode> {
         config.log.dir.display(),
         bytesize::ByteSize(config.log.bytes_max)
     );
+    for source in &config.sources {
+        println!("  source {}: {} at {}", source.name, source.topics.join(", "), source.url());
+    }
     match &config.upstream {
         None => println!("  no upstream"),
         Some(upstream) => {

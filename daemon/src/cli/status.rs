@@ -9,7 +9,9 @@ use bytesize::ByteSize;
 use super::{FAILED, PlaceArgs, block_on, unreachable_daemon};
 use crate::io::control::{Request, ask};
 use crate::runtime::retention::Gone;
-use crate::runtime::status::{LogStatus, RouteStatus, Status, UpstreamStatus};
+use crate::runtime::status::{
+    LogStatus, Refused, RouteStatus, SourceStatus, Status, UpstreamStatus,
+};
 
 /// A figure for a day needs some time to be one, in seconds.
 const WEAR_AFTER_S: u64 = 60;
@@ -56,7 +58,16 @@ fn render(status: &Status) -> String {
         clients = format!("{clients}, {} messages dropped for slow subscribers", mqtt.dropped);
     }
     line(&mut text, "mqtt", &format!("{}; {clients}", mqtt.listeners.join(", ")));
+    let Refused { logins, over_limit, publishes, deliveries } = mqtt.refused;
+    if logins + over_limit + publishes + deliveries > 0 {
+        let words = format!(
+            "refused: {logins} logins, {over_limit} connections, {publishes} publishes, \
+             {deliveries} deliveries"
+        );
+        line(&mut text, "", &words);
+    }
     log(&mut text, &status.log, status.uptime_s);
+    sources(&mut text, &status.sources);
     match &status.upstream {
         None => line(&mut text, "upstream", "none configured: events stay here"),
         Some(upstream) => self::upstream(&mut text, upstream),
@@ -152,6 +163,26 @@ fn gone(text: &mut String, log: &LogStatus) {
     }
     if log.refused > 0 {
         line(text, "", &format!("{} events refused", log.refused));
+    }
+}
+
+fn sources(text: &mut String, sources: &[SourceStatus]) {
+    for source in sources {
+        let SourceStatus { name, url, received, duplicates, repeated, refused, .. } = source;
+        let state = if source.connected { "connected" } else { "waiting" };
+        line(text, "source", &format!("{name} ({url}), {state}; {received} events"));
+        if duplicates + repeated > 0 {
+            let words = format!("sent again: {duplicates} known and not taken, {repeated} taken");
+            line(text, "", &words);
+        }
+        if *refused > 0 {
+            let why = source.refusal.as_deref().unwrap_or_default();
+            line(text, "", &format!("{refused} messages not taken, the last: {why}"));
+        }
+        if let Some(why) = &source.last_error {
+            let when = if source.connected { "last error: " } else { "" };
+            line(text, "", &format!("{when}{why}"));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use super::sources::SourceSection;
 use super::units::{Rate, Size, Span};
 
 /// The whole file. Every key has a default: an empty file is valid.
@@ -18,6 +19,7 @@ pub(super) struct File {
     pub(super) gateway: Option<Spanned<String>>,
     pub(super) log: LogSection,
     pub(super) listener: Vec<ListenerSection>,
+    pub(super) source: Vec<SourceSection>,
     pub(super) upstream: Option<UpstreamSection>,
     pub(super) route: Vec<RouteSection>,
 }

@@ -6,7 +6,9 @@ mod file;
 mod lane;
 mod listeners;
 pub mod problem;
+mod reach;
 mod routes;
+mod sources;
 mod units;
 pub mod upstream;
 
@@ -19,6 +21,7 @@ pub use lane::{LANES, Lane};
 pub use listeners::{CONNECTIONS_MAX, Listener, ListenerTls};
 use problem::{Problem, Problems, from_toml};
 pub use routes::Route;
+pub use sources::{Protocol, Source, selected};
 use toml::Spanned;
 pub use upstream::Upstream;
 
@@ -44,6 +47,8 @@ pub struct Config {
     pub log: Log,
     /// Where MQTT clients connect.
     pub listeners: Vec<Listener>,
+    /// Other brokers whose messages are taken.
+    pub sources: Vec<Source>,
     /// The Kafka cluster, if there is one.
     pub upstream: Option<Upstream>,
     /// What is replicated; with an upstream and no route in the file, everything to `events`.
@@ -107,6 +112,7 @@ impl Config {
             found
                 .push("there are routes but no [upstream]: nothing leaves this gateway".to_owned());
         }
+        found.extend(self.sources.iter().filter_map(Source::warnings));
         found.extend(self.upstream.as_ref().and_then(upstream::warnings));
         found
     }
@@ -114,10 +120,14 @@ impl Config {
 
 fn check(file: &File) -> Result<Config, Vec<Problem>> {
     let mut problems = Vec::new();
+    let gateway = check_gateway(file.gateway.as_ref(), &mut problems);
+    let log = check_log(&file.log, &mut problems);
+    let listeners = listeners::check(&file.listener, &mut problems);
     let config = Config {
-        gateway: check_gateway(file.gateway.as_ref(), &mut problems),
-        log: check_log(&file.log, &mut problems),
-        listeners: listeners::check(&file.listener, &mut problems),
+        gateway,
+        log,
+        sources: sources::check(&file.source, &listeners, &mut problems),
+        listeners,
         upstream: file.upstream.as_ref().map(|section| upstream::check(section, &mut problems)),
         routes: routes::check(&file.route, file.upstream.is_some(), &mut problems),
     };

@@ -196,3 +196,141 @@ fn a_proxy_is_an_address_or_a_table() {
         assert_eq!(message, "the proxy's address is not usable", "{url}");
     }
 }
+
+/// What is wrong with a source of these lines: the message and the text at fault.
+fn wrong_source(lines: &str) -> (String, String) {
+    let (message, _, at) = only(&format!("[[source]]\n{lines}"));
+    (message, at)
+}
+
+#[test]
+fn a_source_is_a_broker_and_topics() {
+    let whole = "[[source]]\nurl = \"mqtts://[fd00::1]\"\ntopics = [\"a/#\", \"$share/g/b/+\"]\n\
+                 name = \"n\"\nprotocol = \"3.1.1\"\nqos = 0\nprefix = \"p/\"\nclient_id = \"c\"\n\
+                 username = \"u\"\npassword_env = \"P\"\ntls = { ca = \"ca\" }\n";
+    let config = Config::parse(whole).expect("valid");
+    let tls = upstream::Tls { ca: Some("ca".into()), ..upstream::Tls::default() };
+    let expected = Source {
+        name: "n".to_owned(),
+        host: "fd00::1".to_owned(),
+        port: 8883,
+        tls: Some(tls),
+        protocol: Protocol::V3,
+        topics: vec!["a/#".to_owned(), "$share/g/b/+".to_owned()],
+        qos: 0,
+        prefix: "p/".to_owned(),
+        client_id: Some("c".to_owned()),
+        login: Some(("u".to_owned(), Some(upstream::Secret::Env("P".to_owned())))),
+    };
+    assert_eq!(config.sources, [expected]);
+    assert_eq!(config.sources[0].url(), "mqtts://[fd00::1]:8883");
+    let least = "[[source]]\nurl = \"mqtt://broker\"\ntopics = [\"#\"]\n";
+    let source = &Config::parse(least).expect("valid").sources[0];
+    assert_eq!((source.name.as_str(), source.port, source.qos), ("broker", 1883, 1));
+    assert_eq!((source.protocol, &source.tls, &source.login), (Protocol::V5, &None, &None));
+}
+
+/// A source with these lines beside `url` and `topics` is wrong, at this place.
+fn check_wrong(cases: &[(&str, &str, &str)]) {
+    for (lines, message, at) in cases {
+        let url = if lines.contains("url = ") { "" } else { "url = \"mqtt://broker\"\n" };
+        let topics = if lines.contains("topics = ") { "" } else { "topics = [\"a\"]\n" };
+        let (found, place) = wrong_source(&format!("{url}{topics}{lines}"));
+        assert_eq!(found, *message, "{lines}");
+        assert!(place.starts_with(at), "{place} for {lines}");
+    }
+}
+
+#[test]
+fn what_a_source_cannot_subscribe_to_is_placed() {
+    check_wrong(&[
+        ("topics = []", "0 topics are subscribed to", "[]"),
+        (
+            "topics = [\"a/#/b\"]",
+            "'#' must stand alone in the last level, as in 'plant/#'",
+            "\"a/#/b\"",
+        ),
+        (
+            "topics = [\"$share/a\"]",
+            "a shared subscription is written $share/group/filter",
+            "\"$share/a\"",
+        ),
+        (
+            "topics = [\"$SYS/#\"]",
+            "what the other broker tells of itself needs another name",
+            "\"$SYS/#\"",
+        ),
+        ("qos = 2", "a source subscribes at QoS 0 or 1, not 2", "2"),
+        ("prefix = \"a/#\"", "a topic to publish to may not contain '+' or '#'", "\"a/#\""),
+        ("prefix = \"$a\"", "topics that begin with '$' are the broker's own", "\"$a\""),
+    ]);
+}
+
+#[test]
+fn a_broker_that_cannot_be_a_source_is_placed() {
+    let not_an_address = |url: &str| {
+        let message = format!("`{url}` is not a broker's address");
+        check_wrong(&[(&format!("url = \"{url}\""), &message, &format!("\"{url}\""))]);
+    };
+    for url in ["tcp://broker", "broker:1883", "mqtt://u:p@broker", "mqtt://broker:0"] {
+        not_an_address(url);
+    }
+    check_wrong(&[
+        (
+            "url = \"mqtt://localhost\"",
+            "this is a listener of this gateway itself",
+            "\"mqtt://localhost\"",
+        ),
+        ("client_id = \"\"", "this cannot be a client identifier", "\"\""),
+        (
+            "password_env = \"P\"",
+            "this source has a password and no `username`",
+            "\"mqtt://broker\"",
+        ),
+        (
+            "username = \"u\"\npassword_env = \"P\"\npassword_file = \"p\"",
+            "`password` has to come from one place",
+            "\"mqtt://broker\"",
+        ),
+        ("tls = {}", "`tls` is for mqtts:// alone", "{}"),
+        (
+            "url = \"mqtts://broker\"\ntls = { cert = \"c\" }",
+            "a client certificate needs `cert` and `key`",
+            "{ cert = \"c\" }",
+        ),
+        (
+            "url = \"mqtts://broker\"\ntls = { server_name = \"c\" }",
+            "`server_name` is not for sources",
+            "{ server_name = \"c\" }",
+        ),
+        ("names = \"a\"", "unknown key `names`", "names"),
+    ]);
+    let one = "url = \"mqtt://broker\"\ntopics = [\"a\"]\n";
+    let (message, _) = wrong_source(&format!("{one}[[source]]\n{one}"));
+    assert_eq!(message, "a second source is called `broker`");
+}
+
+#[test]
+fn a_source_on_another_port_of_this_machine_is_another_broker() {
+    let topics = "topics = [\"#\"]\n";
+    let beside = format!("[[source]]\nurl = \"mqtt://localhost:1884\"\n{topics}");
+    assert_eq!(Config::parse(&beside).map(|config| config.sources.len()).ok(), Some(1));
+    let all = format!(
+        "[[listener]]\naddress = \"0.0.0.0:1884\"\nanonymous = true\n[[source]]\nurl = \"mqtt://127.0.0.1:1884\"\n{topics}"
+    );
+    let (message, ..) = only(&all);
+    assert_eq!(message, "this is a listener of this gateway itself");
+}
+
+#[test]
+fn a_password_for_a_source_in_the_clear_gets_a_word() {
+    let source = |url: &str| {
+        let lines = format!(
+            "[[source]]\nurl = \"{url}\"\ntopics = [\"#\"]\nusername = \"u\"\npassword_env = \"P\"\n"
+        );
+        Config::parse(&lines).expect("valid").warnings().len()
+    };
+    assert_eq!(source("mqtt://broker"), 1);
+    assert_eq!(source("mqtts://broker"), 0);
+    assert_eq!(source("mqtt://127.0.0.1:1884"), 0);
+}

@@ -9,6 +9,7 @@ use tributary_bridge::Hash;
 
 use super::file::{Compression, OneOr, ProxySection, SaslSection, TlsSection, UpstreamSection};
 use super::problem::Problem;
+use super::reach::{check_client, host_and_port, one_secret};
 use super::units::Size;
 
 /// The smallest budget of a month, in bytes.
@@ -207,17 +208,6 @@ fn check_brokers(
     brokers
 }
 
-fn host_and_port(text: &str) -> Option<(String, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']')?,
-        None if host.contains([':', '/', '@']) => return None,
-        None => host,
-    };
-    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
-    (!host.is_empty()).then(|| (host.to_owned(), port))
-}
-
 fn check_tls(
     section: &Spanned<OneOr<bool, TlsSection>>,
     problems: &mut Vec<Problem>,
@@ -226,19 +216,7 @@ fn check_tls(
         OneOr::One(on) => return on.then(Tls::default),
         OneOr::Table(table) => table,
     };
-    let client = match (&table.cert, &table.key) {
-        (Some(cert), Some(key)) => Some((cert.into(), key.into())),
-        (None, None) => None,
-        _ => {
-            problems.push(
-                Problem::at(section.span(), "a client certificate needs `cert` and `key`")
-                    .help("both name PEM files; leave both out if brokers ask for none"),
-            );
-            None
-        }
-    };
-    let ca = table.ca.as_ref().map(PathBuf::from);
-    Some(Tls { ca, client, server_name: table.server_name.clone() })
+    Some(check_client(table, section.span(), problems))
 }
 
 fn check_sasl(section: &Spanned<SaslSection>, problems: &mut Vec<Problem>) -> Option<Sasl> {
@@ -328,29 +306,6 @@ fn check_token(section: &Spanned<SaslSection>, problems: &mut Vec<Problem>) -> O
             None
         }
     }
-}
-
-/// The one place that is named, of file, environment and systemd's credentials.
-fn one_secret<T>(
-    section: &Spanned<T>,
-    name: &str,
-    [file, env, credential]: [&Option<String>; 3],
-    problems: &mut Vec<Problem>,
-) -> Option<Secret> {
-    match (file, env, credential) {
-        (Some(path), None, None) => return Some(Secret::File(path.into())),
-        (None, Some(name), None) => return Some(Secret::Env(name.clone())),
-        (None, None, Some(name)) if !name.is_empty() && !name.contains('/') => {
-            return Some(Secret::Credential(name.clone()));
-        }
-        _ => {}
-    }
-    problems.push(
-        Problem::at(section.span(), format!("`{name}` has to come from one place")).help(format!(
-            "one of `{name}_file`, `{name}_env` (a variable) and `{name}_credential` (systemd's)"
-        )),
-    );
-    None
 }
 
 fn https(text: &str) -> Option<Url> {

@@ -66,7 +66,9 @@ impl Bridge {
             import.put("# [[source]]");
             import.put(&format!("# url = {}", quoted(&format!("{scheme}://{address}{port}"))));
             import.put(&format!("# topics = [{}]", topics.join(", ")));
-            import.put(&format!("# qos = {}", first.qos));
+            // A source has no QoS 2.
+            let qos = u8::from(first.qos != "0");
+            import.put(&format!("# qos = {qos}"));
             if let Some(user) = &self.user {
                 import.put(&format!("# username = {}", quoted(user)));
             }

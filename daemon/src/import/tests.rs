@@ -86,7 +86,7 @@ fn bridges_are_proposed_and_every_other_line_is_listed() {
     for line in [
         "# url = \"mqtts://hq.example:8883\"",
         "# topics = [\"orders/#\"]",
-        "# qos = 2",
+        "# qos = 1",
         "# username = \"gw\"",
         "# from = \"plant/#\"",
         "# topic = \"line-3\"",

@@ -16,6 +16,7 @@ pub mod secrets;
 pub mod segments;
 pub mod sessions;
 pub mod signals;
+pub mod source;
 pub mod terminal;
 pub mod threads;
 pub mod tls;

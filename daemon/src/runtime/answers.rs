@@ -13,12 +13,15 @@ use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
 use super::routing::Hints;
 use super::scrub::Damage;
+use super::sources::Sources;
 use super::status::{
-    LaneStatus, LogStatus, Month, MqttStatus, Reports, Status, UpstreamStatus, routes,
+    CLIENTS_SHOWN_MAX, LaneStatus, LogStatus, Month, MqttStatus, Refused, Reports, Status,
+    UpstreamStatus, routes,
 };
 use super::tail;
 use super::writer::Facts;
 use crate::config::Lane;
+use crate::door::{Counters, Door};
 use crate::io::clock::moment;
 use crate::io::control::{Answers, Lines, Request};
 use crate::io::crc::crc32c;
@@ -69,6 +72,8 @@ pub(super) struct Daemon {
     pub(super) clocks: Arc<Mutex<Clocks>>,
     pub(super) log: SegmentReader,
     pub(super) facts: Arc<Mutex<Facts>>,
+    pub(super) sources: Sources,
+    pub(super) doors: Vec<Arc<Door>>,
     pub(super) upstream: Mutex<Option<Upstream>>,
     pub(super) table: Arc<Mutex<Table>>,
     /// What the log knows of the lanes.
@@ -93,6 +98,7 @@ impl Daemon {
             uptime_s: moment().now.ms_since(self.constants.started) / 1_000,
             log: self.log_status(durable),
             mqtt: self.mqtt_status(),
+            sources: self.sources.status(),
             upstream: upstream.map(|upstream| self.upstream_status(upstream, &reports, durable)),
             routes: routes(&lock(&self.table), &reports, durable.0),
         }
@@ -149,7 +155,22 @@ impl Daemon {
             connects: counters.connects.load(Ordering::Relaxed),
             delivered: counters.delivered.load(Ordering::Relaxed),
             dropped: counters.dropped.load(Ordering::Relaxed),
+            refused: self.refused(),
+            clients: self.hub.sessions(CLIENTS_SHOWN_MAX),
         }
+    }
+
+    fn refused(&self) -> Refused {
+        let mut all = Refused::default();
+        for door in &self.doors {
+            let Counters { refused, over_limit, publishes_denied, deliveries_denied } =
+                &door.counters;
+            all.logins += refused.load(Ordering::Relaxed);
+            all.over_limit += over_limit.load(Ordering::Relaxed);
+            all.publishes += publishes_denied.load(Ordering::Relaxed);
+            all.deliveries += deliveries_denied.load(Ordering::Relaxed);
+        }
+        all
     }
 
     fn upstream_status(

@@ -22,6 +22,7 @@ pub mod scrub;
 mod server;
 pub mod sessions;
 pub mod snapshot;
+mod sources;
 pub mod status;
 mod system;
 mod tail;

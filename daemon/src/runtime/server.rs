@@ -28,8 +28,9 @@ use super::opening::{self, Opened, Recovered};
 use super::retention::Policy;
 use super::routing::Routing;
 use super::scrub::{self, Damage};
+use super::sources::Sources;
 use super::writer::Writer;
-use crate::config::{Config, Lane};
+use crate::config::{Config, Lane, Source};
 use crate::io::mqtt::{FileCommitter, Inside};
 use crate::io::segments::Place;
 use crate::io::signals::{Asked, Signals, raise_open_files};
@@ -68,6 +69,7 @@ pub fn run(config: &Config, path: Option<PathBuf>) -> Result<(), Failure> {
         let (server, sockets) = Server::start(config, path, opened)?;
         server.apply(wanted, config).await?;
         server.open(sockets);
+        server.take_from(&config.sources).await;
         server.serve().await
     });
     runtime.shutdown_timeout(FAREWELL);
@@ -125,6 +127,8 @@ impl Server {
             clocks,
             log: reader.clone(),
             facts: writer.facts(),
+            sources: Sources::default(),
+            doors: doors.all().to_vec(),
             upstream: Mutex::new(None),
             table: Arc::new(Mutex::new(table)),
             hints: hints.clone(),
@@ -174,6 +178,12 @@ impl Server {
         tokio::spawn(mqtt::watch_certificates(self.doors.all().to_vec(), self.stop.subscribe()));
     }
 
+    /// Takes messages from these brokers, and no others.
+    async fn take_from(&self, sources: &[Source]) {
+        let Daemon { sources: running, constants, .. } = &*self.daemon;
+        running.follow(sources, &constants.gateway, &self.shared).await;
+    }
+
     /// Puts routes and upstream of a configuration into force.
     async fn apply(&self, wanted: Wanted, config: &Config) -> Result<(), Failure> {
         self.put_table(wanted).await?;
@@ -199,6 +209,7 @@ impl Server {
         }
         tracing::info!("stopping");
         self.stop.send_replace(true);
+        self.daemon.sources.stop().await;
         self.farewell().await;
         self.lanes.stop(&self.daemon).await;
         self.daemon.ingest.set_closed(Some(Closed::Stopping));
@@ -254,7 +265,9 @@ impl Server {
             Failure::Directory(why) | Failure::Other(why) => why,
         };
         let wanted = compile(&config).map_err(describe)?;
-        self.apply(wanted, &config).await.map_err(describe)
+        self.apply(wanted, &config).await.map_err(describe)?;
+        self.take_from(&config.sources).await;
+        Ok(())
     }
 }
 

@@ -5,11 +5,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::hub::SessionStatus;
 use super::retention::Gone;
 use crate::config::Lane;
 use crate::replicate::account::Counts;
 use crate::replicate::report::{Counters as LaneCounters, Report};
 use crate::replicate::table::{Entry, Moved, Table};
+use crate::source::Figures;
+
+/// Clients that are listed.
+pub const CLIENTS_SHOWN_MAX: usize = 1_000;
 
 /// Everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +29,9 @@ pub struct Status {
     pub log: LogStatus,
     /// The MQTT side.
     pub mqtt: MqttStatus,
+    /// Other brokers whose messages are taken.
+    #[serde(default)]
+    pub sources: Vec<SourceStatus>,
     /// The Kafka side; `None` without `[upstream]`.
     pub upstream: Option<UpstreamStatus>,
     /// What became of the events, per route.
@@ -91,6 +99,65 @@ pub struct MqttStatus {
     pub delivered: u64,
     /// Messages that slow subscribers did not get since the start.
     pub dropped: u64,
+    /// What was refused at the doors since the start.
+    #[serde(default)]
+    pub refused: Refused,
+    /// The clients that are connected or whose sessions last, the first [`CLIENTS_SHOWN_MAX`] by name.
+    #[serde(default)]
+    pub clients: Vec<SessionStatus>,
+}
+
+/// What was refused at the doors since the start, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Logins: unknown, wrong password, too many tries, not allowed.
+    pub logins: u64,
+    /// Connections that were one too many of their address.
+    pub over_limit: u64,
+    /// Publishes that the access list does not allow.
+    pub publishes: u64,
+    /// Messages that a subscriber may not read.
+    pub deliveries: u64,
+}
+
+/// Another broker whose messages are taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// Its name; its events name it as their client.
+    pub name: String,
+    /// The broker.
+    pub url: String,
+    /// Who we are there.
+    pub client_id: String,
+    /// Whether messages are taken now; else the next connection is waited for.
+    pub connected: bool,
+    /// Connections since the source was begun.
+    pub connects: u64,
+    /// Messages that became events.
+    pub received: u64,
+    /// Messages that the broker sent again, and that were in the log: not taken twice.
+    pub duplicates: u64,
+    /// Messages that the broker sent again after a restart: some may be in the log twice.
+    pub repeated: u64,
+    /// Messages that can be no events: acknowledged, and not taken.
+    pub refused: u64,
+    /// Why the last of these was refused.
+    pub refusal: Option<String>,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+}
+
+impl SourceStatus {
+    /// Takes over what became of messages.
+    pub fn note(&mut self, figures: &Figures) {
+        self.received = figures.received;
+        self.duplicates = figures.duplicates;
+        self.repeated = figures.repeated;
+        if self.refused != figures.refused {
+            self.refused = figures.refused;
+            self.refusal.clone_from(&figures.refusal);
+        }
+    }
 }
 
 /// The Kafka side: what matters most of all lanes, and each of them.

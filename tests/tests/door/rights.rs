@@ -18,6 +18,8 @@ const ACL: &str = "
 user ann
 topic read plant/#
 topic deny plant/vault/#
+user guard
+topic read plant/#
 user press
 topic write plant/press/#
 topic write plant/vault/#
@@ -28,12 +30,48 @@ pattern readwrite own/%u/%c
 fn plant() -> Result<(Daemon, u16, PathBuf)> {
     let (mut daemon, port, users) = start("")?;
     add(&users, "press", "steel")?;
+    add(&users, "guard", "iron")?;
     let acl = daemon.dir().join("acl");
     fs::write(&acl, ACL)?;
     daemon.configure(&section(port, &users, &format!("acl = \"{}\"\n", acl.display())))?;
     daemon.stop()?;
     daemon.restart()?;
     Ok((daemon, port, acl))
+}
+
+#[test]
+fn what_a_member_of_a_group_may_not_read_goes_to_another() -> Result<()> {
+    let (daemon, port, _acl) = plant()?;
+    let mut ann = Peer::enter(user("ann", port, "s3cret"))?;
+    ensure!(ann.subscribe("$share/crew/plant/#")?);
+    let mut guard = Peer::enter(user("guard", port, "iron"))?;
+    ensure!(guard.subscribe("$share/crew/plant/#")?);
+    let mut press = Peer::enter(user("press", port, "steel"))?;
+    let mut came = Vec::new();
+    for number in 1..=4 {
+        press.publish("plant/vault/door", &number.to_string())?;
+    }
+    for _ in 1..=4 {
+        came.push(guard.message()?.1);
+    }
+    came.sort_unstable();
+    ensure!(came == ["1", "2", "3", "4"], "{came:?}");
+    ann.expect_silence()?;
+    let status = daemon.status()?;
+    let denied = status["mqtt"]["refused"]["deliveries"].as_u64();
+    ensure!(denied.is_some_and(|count| (1..=4).contains(&count)), "{status}");
+    let clients = status["mqtt"]["clients"].as_array().map_or(&[][..], Vec::as_slice);
+    let published = |name: &str| {
+        clients
+            .iter()
+            .find(|client| client["client"] == name)
+            .map(|client| client["published"].clone())
+    };
+    ensure!(
+        (published("press"), published("guard")) == (Some(4.into()), Some(0.into())),
+        "{status}"
+    );
+    Ok(())
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Client {
         }
         let config = Arc::new(self.files.load()?);
         if cached.is_some() {
-            tracing::info!("certificates of [upstream] were read anew");
+            tracing::info!("certificates for the way out were read anew");
         }
         *cached = Some(Cached { stamp, config: Arc::clone(&config) });
         Ok(config)
