@@ -36,7 +36,7 @@ mod wire;
 pub use batch::{BatchBuilder, Codec, Compression, Costs, Header, Partitioner, PushError, Record};
 pub use bytes::Bytes;
 pub use checkup::{Checkup, Finding};
-pub use output::{ConnId, Output};
+pub use output::{ConnId, Output, Undeliverable};
 pub use position::{Hint, Position};
 pub use reconcile::{Halt, Local, reconcile};
 pub use replicator::Replicator;

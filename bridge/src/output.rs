@@ -1,5 +1,7 @@
 //! What a replicator asks of who drives it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tributary_core::Offset;
 
@@ -8,6 +10,21 @@ use crate::position::Position;
 /// Names one connection. Never used twice by one replicator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
+
+/// A record that Kafka will never take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undeliverable {
+    /// Offset of the event in the local log.
+    pub offset: Offset,
+    /// What made the record of it: [`crate::Record::route`].
+    pub route: u32,
+    /// The topic that it should have gone to.
+    pub topic: Arc<str>,
+    /// The topic's partition.
+    pub partition: i32,
+    /// Kafka's name for the error, its number, and the broker's words.
+    pub error: String,
+}
 
 /// What the driver shall do, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +65,9 @@ pub enum Output {
     WantBatch,
     /// Make a hint durable whose `high` is at least this offset, then `handle_claimed`.
     Claim(Offset),
+    /// Keep these records, durably and once, then `handle_buried`: the transaction under way waits
+    /// for it, and commits the rest.
+    Bury(Vec<Undeliverable>),
     /// Kafka has committed everything below this position.
     Committed(Position),
     /// The status has changed.

@@ -186,6 +186,20 @@ impl Replicator {
         });
     }
 
+    /// The answer to [`Output::Bury`]: the records are durable elsewhere, and `next` is the position
+    /// of the transaction with an account of them; or why they cannot be kept, for people: then
+    /// nothing is committed, and all of it is tried again later.
+    ///
+    /// # Panics
+    ///
+    /// If `next` has another offset than the position that was handed in.
+    pub fn handle_buried(&mut self, now: Instant, kept: Result<Position, String>) {
+        self.with_session(now, |session, _| {
+            session.handle_buried(kept.map_err(Failure::Alarm)?);
+            Ok(())
+        });
+    }
+
     /// Whether no transaction is outstanding.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -300,8 +314,10 @@ impl Replicator {
         };
         let reached = session.transaction_version().is_some();
         let open = session.transaction().is_some();
-        if open && matches!(failure, Failure::Ended(_)) {
-            self.pace.lost();
+        if let Some(transaction) = session.transaction()
+            && matches!(failure, Failure::Ended(_))
+        {
+            self.pace.lost(transaction.is_divided());
         }
         self.memory = session.into_memory();
         self.links.close_all();

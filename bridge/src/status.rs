@@ -71,6 +71,10 @@ pub struct Counters {
     pub transactions: u64,
     /// Records in committed transactions.
     pub records: u64,
+    /// Records that Kafka will never take, left out of committed transactions and kept elsewhere.
+    pub undeliverable: u64,
+    /// Records that got the send time because their topic did not take their own.
+    pub restamped: u64,
     /// Bytes of the record batches in committed transactions, before compression.
     pub batch_bytes: u64,
     /// Bytes handed to connections.

@@ -483,9 +483,14 @@ impl DiskReader {
     /// If none was.
     #[must_use]
     pub fn end(&self) -> (End, Offset) {
+        self.opened().expect("a log was opened")
+    }
+
+    /// The same; `None` if no log was ever opened.
+    #[must_use]
+    pub fn opened(&self) -> Option<(End, Offset)> {
         let state = self.disk.state.borrow();
-        let (end, oldest, ..) = state.published.as_ref().expect("a log was opened");
-        (*end, *oldest)
+        state.published.as_ref().map(|(end, oldest, ..)| (*end, *oldest))
     }
 }
 

@@ -4,12 +4,13 @@
 //! Each request may be lost, applied without an answer, arrive only when a later session is at
 //! work; the process may die before or after any of it, or before a claim is durable; coordinators
 //! move. Whatever happens, a `read_committed` reader finds each record once, in order, and the
-//! position is the log's end.
+//! position is the log's end. Some records are larger than their topic takes: whatever happens, each
+//! of them is kept elsewhere before the position passes it, and the others do not suffer.
 //!
 //! `TRIBUTARY_SCHEDULES=N` draws so many at random; `TRIBUTARY_FAULTS=N` walks every placement of
 //! so many faults.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::env;
 
 use tributary_bridge::{
@@ -24,6 +25,11 @@ use tributary_core::time::{Instant, Timestamp};
 /// Events in the log, and how many a transaction takes: three transactions.
 const EVENTS: u64 = 6;
 const RECORDS: usize = 2;
+/// Records that their topic does not take: two of one transaction, so that nothing is left of it,
+/// and one that another one of the same transaction follows.
+const REFUSED: [u64; 3] = [0, 1, 4];
+/// What the topic takes; two of the other records together are larger.
+const BATCH_BYTES_MAX: usize = 125;
 const TOPIC: &str = "events";
 /// More turns than any schedule needs: one that has more goes round in circles.
 const TURNS_MAX: u32 = 5_000;
@@ -89,6 +95,8 @@ impl Chooser {
 struct Disk {
     generations: Vec<(u32, Offset)>,
     hint: Hint,
+    /// Records that are kept because Kafka does not take them, however often.
+    kept: BTreeSet<u64>,
 }
 
 struct Scene {
@@ -103,6 +111,8 @@ struct Scene {
     late: VecDeque<(u64, kafka::ConnId, Bytes)>,
     position: Position,
     wants: bool,
+    /// The position of the batch that was handed in last.
+    handed_in: Position,
 }
 
 impl Scene {
@@ -114,20 +124,22 @@ impl Scene {
             ..kafka::Settings::default()
         };
         let mut cluster = Cluster::new(settings);
-        cluster.create_topic(TOPIC, TopicSettings::default()).expect("the cluster is new");
+        let topic = TopicSettings { batch_bytes_max: BATCH_BYTES_MAX, ..TopicSettings::default() };
+        cluster.create_topic(TOPIC, topic).expect("the cluster is new");
         let low = Position { offset: Offset(0), generation: 1, account: String::new() };
         let hint = Hint { low: low.clone(), high: Offset(0) };
         Self {
             chooser,
             now: 0,
             cluster,
-            disk: Disk { generations: vec![(1, Offset(0))], hint },
+            disk: Disk { generations: vec![(1, Offset(0))], hint, kept: BTreeSet::new() },
             replicator: Replicator::new(Instant(0), settings_of(), 1),
             serial: 1,
             conns: BTreeMap::new(),
             late: VecDeque::new(),
             position: low,
             wants: false,
+            handed_in: Position::default(),
         }
     }
 
@@ -188,6 +200,15 @@ impl Scene {
                 }
                 self.disk.hint = Hint { low: self.position.clone(), high };
                 self.replicator.handle_claimed(now, high);
+            }
+            Output::Bury(refused) => {
+                if self.chooser.choose(2) == 1 {
+                    return self.die();
+                }
+                self.disk.kept.extend(refused.iter().map(|one| one.offset.0));
+                let account = self.account(self.handed_in.offset);
+                let next = Position { account, ..self.handed_in.clone() };
+                self.replicator.handle_buried(now, Ok(next));
             }
             Output::Committed(position) => self.position = position,
             _ => {}
@@ -267,11 +288,12 @@ impl Scene {
         let mut batch = self.replicator.begin_batch();
         let mut next = self.position.offset;
         while next.0 < EVENTS {
-            let value = format!("event {next}");
+            let value = value_of(next.0);
             let record = Record {
                 topic: TOPIC,
                 partition: Partitioner::Gateway,
                 offset: next,
+                route: 1,
                 timestamp: Timestamp(1_767_225_600_000),
                 key: None,
                 value: value.as_bytes(),
@@ -282,11 +304,9 @@ impl Scene {
             }
             next = next.plus(1);
         }
-        let position = Position {
-            offset: next,
-            generation: self.generation(),
-            account: format!("{next} delivered"),
-        };
+        let position =
+            Position { offset: next, generation: self.generation(), account: self.account(next) };
+        self.handed_in = position.clone();
         self.replicator.handle_batch(self.instant(), batch, position);
     }
 
@@ -315,9 +335,27 @@ impl Scene {
             .into_iter()
             .map(|record| String::from_utf8_lossy(&record.value.unwrap_or_default()).into_owned())
             .collect();
-        let wanted: Vec<String> = (0..EVENTS).map(|n| format!("event {n}")).collect();
-        if found == wanted { Ok(()) } else { Err(format!("a reader finds {found:?}")) }
+        let wanted = (0..EVENTS).filter(|n| !REFUSED.contains(n)).map(value_of);
+        let wanted: Vec<String> = wanted.collect();
+        if found != wanted {
+            return Err(format!("a reader finds {found:?}"));
+        }
+        if !self.disk.kept.iter().eq(&REFUSED) {
+            return Err(format!("kept elsewhere: {:?}", self.disk.kept));
+        }
+        let (found, wanted) = (&self.position.account, self.account(Offset(EVENTS)));
+        if *found == wanted { Ok(()) } else { Err(format!("the account: {found}")) }
     }
+
+    /// What is known of the records below `next`.
+    fn account(&self, next: Offset) -> String {
+        format!("{next}, of which {} are kept elsewhere", self.disk.kept.range(..next.0).count())
+    }
+}
+
+fn value_of(n: u64) -> String {
+    let room = if REFUSED.contains(&n) { BATCH_BYTES_MAX } else { 0 };
+    format!("event {n}{}", ".".repeat(room))
 }
 
 fn settings_of() -> Settings {

@@ -26,8 +26,7 @@ pub(super) struct OpenBatch {
     count: i32,
     base_timestamp: i64,
     max_timestamp: i64,
-    first: Offset,
-    last: Offset,
+    tags: Vec<Tag>,
     /// What the records in the buffer are compressed with.
     codec: Codec,
 }
@@ -36,8 +35,28 @@ pub(super) struct OpenBatch {
 #[derive(Clone, Debug)]
 pub(crate) struct SealedBatch {
     pub(crate) bytes: Bytes,
-    /// First and last offset of the local log in it.
-    pub(crate) offsets: (Offset, Offset),
+    /// What each record was made from, in order.
+    pub(crate) tags: Vec<Tag>,
+}
+
+/// What a record was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag {
+    /// The event's offset in the local log.
+    pub(crate) offset: Offset,
+    /// The route that selected it.
+    pub(crate) route: u32,
+}
+
+/// All that stands in front of the records of a batch, and depends on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) codec: Codec,
+    pub(super) count: i32,
+    pub(super) base_timestamp: i64,
+    pub(super) max_timestamp: i64,
+    pub(super) producer: Producer,
+    pub(super) sequence: i32,
 }
 
 /// The producer whose stamp a batch bears.
@@ -55,8 +74,7 @@ impl OpenBatch {
             count: 0,
             base_timestamp: record.timestamp.0,
             max_timestamp: record.timestamp.0,
-            first: record.offset,
-            last: record.offset,
+            tags: Vec::new(),
             codec: Codec::None,
         }
     }
@@ -93,7 +111,7 @@ impl OpenBatch {
         }
         self.count += 1;
         self.max_timestamp = self.max_timestamp.max(record.timestamp.0);
-        self.last = record.offset;
+        self.tags.push(Tag { offset: record.offset, route: record.route });
     }
 
     /// The records taken so far, encoded.
@@ -115,27 +133,9 @@ impl OpenBatch {
     /// Stamps the batch and computes its CRC.
     pub(super) fn seal(self, producer: Producer, sequence: i32) -> SealedBatch {
         assert!(self.count > 0, "a batch is opened for a record");
-        let attributes = ATTRIBUTES | self.codec.attribute();
-        let Self { mut buffer, count, base_timestamp, max_timestamp, first, last, .. } = self;
-        let length = i32::try_from(buffer.len() - 12).expect("a batch is limited to far below");
-        let mut head = Head { buffer: &mut buffer, at: 0 };
-        head.put(0_i64.to_be_bytes());
-        head.put(length.to_be_bytes());
-        head.put((-1_i32).to_be_bytes());
-        head.put([MAGIC]);
-        head.put([0; 4]);
-        head.put(attributes.to_be_bytes());
-        head.put((count - 1).to_be_bytes());
-        head.put(base_timestamp.to_be_bytes());
-        head.put(max_timestamp.to_be_bytes());
-        head.put(producer.id.to_be_bytes());
-        head.put(producer.epoch.to_be_bytes());
-        head.put(sequence.to_be_bytes());
-        head.put(count.to_be_bytes());
-        assert_eq!(head.at, HEADER_BYTES);
-        let crc = crc32c::crc32c(&buffer[21..]);
-        buffer[17..21].copy_from_slice(&crc.to_be_bytes());
-        SealedBatch { bytes: Bytes::from(buffer), offsets: (first, last) }
+        let Self { buffer, count, base_timestamp, max_timestamp, tags, codec } = self;
+        let stamp = Stamp { codec, count, base_timestamp, max_timestamp, producer, sequence };
+        SealedBatch { bytes: stamp.finish(buffer), tags }
     }
 
     pub(super) fn count(&self) -> i32 {
@@ -166,6 +166,58 @@ fn put_bytes(buffer: &mut Vec<u8>, bytes: &[u8]) {
     buffer.extend_from_slice(bytes);
 }
 
+impl Stamp {
+    /// Writes the header in front of the records in `buffer`, and computes the CRC.
+    pub(super) fn finish(&self, mut buffer: Vec<u8>) -> Bytes {
+        let attributes = ATTRIBUTES | self.codec.attribute();
+        let length = i32::try_from(buffer.len() - 12).expect("a batch is limited to far below");
+        let mut head = Head { buffer: &mut buffer, at: 0 };
+        head.put(0_i64.to_be_bytes());
+        head.put(length.to_be_bytes());
+        head.put((-1_i32).to_be_bytes());
+        head.put([MAGIC]);
+        head.put([0; 4]);
+        head.put(attributes.to_be_bytes());
+        head.put((self.count - 1).to_be_bytes());
+        head.put(self.base_timestamp.to_be_bytes());
+        head.put(self.max_timestamp.to_be_bytes());
+        head.put(self.producer.id.to_be_bytes());
+        head.put(self.producer.epoch.to_be_bytes());
+        head.put(self.sequence.to_be_bytes());
+        head.put(self.count.to_be_bytes());
+        assert_eq!(head.at, HEADER_BYTES);
+        let crc = crc32c::crc32c(&buffer[21..]);
+        buffer[17..21].copy_from_slice(&crc.to_be_bytes());
+        Bytes::from(buffer)
+    }
+
+    /// Reads what [`Stamp::finish`] wrote.
+    pub(super) fn read(batch: &[u8]) -> Self {
+        fn field<const N: usize>(batch: &[u8], at: usize) -> [u8; N] {
+            *batch[at..].first_chunk().expect("a batch begins with its header")
+        }
+        let codec = i16::from_be_bytes(field(batch, 21)) & !ATTRIBUTES;
+        let codec = Codec::ALL.into_iter().find(|known| known.attribute() == codec);
+        Self {
+            codec: codec.expect("a batch of ours"),
+            base_timestamp: i64::from_be_bytes(field(batch, 27)),
+            max_timestamp: i64::from_be_bytes(field(batch, 35)),
+            producer: Producer {
+                id: i64::from_be_bytes(field(batch, 43)),
+                epoch: i16::from_be_bytes(field(batch, 51)),
+            },
+            sequence: i32::from_be_bytes(field(batch, 53)),
+            count: i32::from_be_bytes(field(batch, 57)),
+        }
+    }
+
+    /// The sequence number of the record at this place.
+    pub(super) fn sequence_at(&self, place: usize) -> i32 {
+        let place = i32::try_from(place).expect("records are limited");
+        sequence_after(self.sequence, place)
+    }
+}
+
 /// Writes the batch header field by field.
 struct Head<'a> {
     buffer: &'a mut [u8],
@@ -184,4 +236,11 @@ pub(crate) fn sequence_after(sequence: i32, count: i32) -> i32 {
     const MODULUS: i64 = 1 << 31;
     let next = (i64::from(sequence) + i64::from(count)) % MODULUS;
     i32::try_from(next).expect("a remainder of 2^31")
+}
+
+/// The sequence number `count` records before.
+pub(crate) fn sequence_before(sequence: i32, count: i32) -> i32 {
+    const MODULUS: i64 = 1 << 31;
+    let before = (i64::from(sequence) - i64::from(count)).rem_euclid(MODULUS);
+    i32::try_from(before).expect("a remainder of 2^31")
 }

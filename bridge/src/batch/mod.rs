@@ -5,15 +5,17 @@
 //! is copied once, into its batch.
 
 mod compress;
+mod decompress;
 mod encode;
 mod murmur2;
+mod parts;
 mod varint;
 
 #[cfg(test)]
 mod tests;
 
 use core::fmt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tributary_core::Offset;
@@ -21,7 +23,7 @@ use tributary_core::time::Timestamp;
 
 pub(crate) use compress::Chooser;
 pub use compress::{Codec, Compression, Costs};
-pub(crate) use encode::{Producer, SealedBatch, sequence_after};
+pub(crate) use encode::{Producer, SealedBatch, sequence_after, sequence_before};
 
 use crate::settings::BatchLimits;
 use encode::OpenBatch;
@@ -35,6 +37,9 @@ pub struct Record<'a> {
     pub partition: Partitioner,
     /// Offset of the event in the local log.
     pub offset: Offset,
+    /// What made the record of the event: with the offset it names the record, should Kafka refuse
+    /// it for good.
+    pub route: u32,
     /// The record's time in Kafka.
     pub timestamp: Timestamp,
     /// The record's key.
@@ -110,6 +115,8 @@ pub struct BatchBuilder {
     missing: Option<String>,
     /// Records that have a place whatever the limits say.
     reserved: usize,
+    /// What records are stamped with whose own time Kafka does not take.
+    send_time: Option<Timestamp>,
 }
 
 /// What the batches of one session have in common.
@@ -122,6 +129,8 @@ pub(crate) struct Origin {
     pub(crate) gateway_hash: u32,
     /// Topics that can be written to, by name, with their partitions.
     pub(crate) topics: Vec<(Arc<str>, u32)>,
+    /// Those that have refused the time of a record: they get the send time.
+    pub(crate) send_time: BTreeSet<String>,
 }
 
 /// All records of one topic and partition, in order.
@@ -139,6 +148,7 @@ pub(crate) struct SealedChain {
     pub(crate) topic: Arc<str>,
     pub(crate) partition: i32,
     pub(crate) batches: Vec<SealedBatch>,
+    pub(crate) send_time: Option<Timestamp>,
 }
 
 /// The hash by which a gateway's records find their partition.
@@ -159,6 +169,7 @@ impl BatchBuilder {
             raw_bytes: 0,
             missing: None,
             reserved: 0,
+            send_time: None,
         }
     }
 
@@ -206,6 +217,9 @@ impl BatchBuilder {
             return Err(PushError::UnknownTopic);
         };
         let partition = self.partition(record, self.origin.topics[topic].1);
+        let own_time_is_taken = !self.origin.send_time.contains(record.topic);
+        let stamp = self.send_time.filter(|_| !own_time_is_taken).unwrap_or(record.timestamp);
+        let record = &Record { timestamp: stamp, ..*record };
         let known = self.index.get(&(topic, partition)).copied();
         if let Some(chain) = known {
             let open = &self.chains[chain].open;
@@ -223,6 +237,12 @@ impl BatchBuilder {
     /// Takes at most so many bytes from now on, a first record aside.
     pub fn limit_bytes(&mut self, bytes: usize) {
         self.limits.transaction_bytes = self.limits.transaction_bytes.min(bytes);
+    }
+
+    /// The time at which it is filled, by a clock that can be trusted: records are stamped with it
+    /// where the topic does not take their own.
+    pub fn set_send_time(&mut self, now: Timestamp) {
+        self.send_time = Some(now);
     }
 
     /// Records taken.
@@ -268,7 +288,7 @@ impl BatchBuilder {
         producer: Producer,
         mut sequence: impl FnMut(&str, i32, i32) -> i32,
     ) -> Vec<SealedChain> {
-        let codec = self.codec;
+        let (codec, send_time) = (self.codec, self.send_time);
         let seal_chain = |chain: OpenChain| {
             let topic = chain.topic;
             let partition = i32::try_from(chain.partition).expect("below PARTITIONS_MAX");
@@ -281,7 +301,7 @@ impl BatchBuilder {
                     batch.seal(producer, first)
                 })
                 .collect();
-            SealedChain { topic, partition, batches }
+            SealedChain { topic, partition, batches, send_time }
         };
         self.chains.into_iter().map(seal_chain).collect()
     }

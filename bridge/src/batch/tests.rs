@@ -14,6 +14,7 @@ fn builder(limits: BatchLimits) -> BatchBuilder {
         generation: 0xbeef,
         gateway_hash: gateway_hash("gw"),
         topics: vec![(Arc::from("cold"), 1), (Arc::from("hot"), 6)],
+        send_time: Default::default(),
     };
     BatchBuilder::new(Arc::new(origin), limits, Codec::None)
 }
@@ -23,6 +24,7 @@ fn record<'a>(offset: u64, value: &'a [u8], headers: &'a [Header<'a>]) -> Record
         topic: "hot",
         partition: Partitioner::Gateway,
         offset: Offset(offset),
+        route: 1,
         timestamp: Timestamp(1_700_000_000_000),
         key: Some(b"plant/1"),
         value,
@@ -62,7 +64,7 @@ fn a_batch_is_what_the_codec_reads() {
     let chains = seal(builder);
     assert_eq!((chains.len(), chains[0].batches.len()), (1, 1));
     let batch = &chains[0].batches[0];
-    assert_eq!((batch.bytes.len(), batch.offsets), (bytes, (Offset(10), Offset(900))));
+    assert_eq!((batch.bytes.len(), batch.offsets()), (bytes, (Offset(10), Offset(900))));
     let read = decode(batch);
     for (index, (read, record)) in read.iter().zip(&records).enumerate() {
         let index = i32::try_from(index).unwrap();

@@ -31,6 +31,20 @@ pub(super) fn len_of(length: usize) -> usize {
     len(signed(length))
 }
 
+/// Reads what [`put`] wrote at a place, and tells the place behind it.
+pub(super) fn take(bytes: &[u8], mut at: usize) -> (i64, usize) {
+    let (mut value, mut shift) = (0_u64, 0);
+    loop {
+        let byte = bytes[at];
+        at += 1;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return ((value >> 1).cast_signed() ^ -(value & 1).cast_signed(), at);
+        }
+        shift += 7;
+    }
+}
+
 fn signed(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
@@ -53,6 +67,7 @@ mod tests {
                 buffer.clear();
                 put(&mut buffer, value);
                 assert_eq!(buffer.len(), len(value), "{value}");
+                assert_eq!(take(&buffer, 0), (value, buffer.len()));
             }
         }
         buffer.clear();

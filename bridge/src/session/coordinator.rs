@@ -78,7 +78,9 @@ impl Coordinator {
                 }
                 Ok(())
             }
-            Class::Refused => Err(Failure::refused_identity(&cx.links.ids.identity, code)),
+            class if class.is_refusal() => {
+                Err(Failure::refused_identity(&cx.links.ids.identity, code))
+            }
             _ => Err(Failure::answered(Api::FindCoordinator, code)),
         }
     }

@@ -20,7 +20,9 @@ use std::sync::Arc;
 use tributary_core::Offset;
 use tributary_core::time::Instant;
 
-use crate::batch::{BatchBuilder, Codec, Origin, Producer, gateway_hash, sequence_after};
+use crate::batch::{
+    BatchBuilder, Codec, Origin, Producer, gateway_hash, sequence_after, sequence_before,
+};
 use crate::failure::Failure;
 use crate::links::{Links, Role};
 use crate::output::Output;
@@ -72,6 +74,8 @@ pub(crate) struct Memory {
     pub(crate) names: BTreeSet<String>,
     /// Brokers that can be asked if those of the settings are gone.
     pub(crate) brokers: Vec<Address>,
+    /// Topics that have refused the time of a record.
+    pub(crate) send_time: BTreeSet<String>,
 }
 
 /// What transactions need of a session.
@@ -85,6 +89,18 @@ pub(crate) struct Parts {
     sequences: BTreeMap<(String, i32), i32>,
     /// The hint up to which commits are durable as possible.
     pub(crate) claimed: Option<Offset>,
+}
+
+impl Parts {
+    /// Sequence numbers that were given to records which Kafka did not take.
+    pub(crate) fn give_back(&mut self, topic: &str, partition: i32, count: usize) {
+        let count = i32::try_from(count).expect("records are limited");
+        if count > 0
+            && let Some(next) = self.sequences.get_mut(&(topic.to_owned(), partition))
+        {
+            *next = sequence_before(*next, count);
+        }
+    }
 }
 
 /// How far a session is.
@@ -225,6 +241,13 @@ impl Session {
         self.transaction = Some(Transaction::new(cx, order, self.parts.claimed));
     }
 
+    /// What the transaction under way leaves out is durable elsewhere.
+    pub(crate) fn handle_buried(&mut self, next: Position) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.handle_buried(next);
+        }
+    }
+
     /// A claim is durable, or is about to be lowered.
     pub(crate) fn handle_claimed(&mut self, cx: &mut Context<'_>, high: Offset) {
         self.parts.claimed = Some(high);
@@ -288,7 +311,7 @@ impl Session {
     }
 
     /// What builders know is a copy: they outlive changes.
-    fn renew_origin(&mut self, settings: &Settings) {
+    pub(super) fn renew_origin(&mut self, settings: &Settings) {
         let Stage::Live { position, .. } = &self.stage else {
             return;
         };
@@ -298,6 +321,7 @@ impl Session {
             generation: position.generation,
             gateway_hash: gateway_hash(&settings.gateway),
             topics: self.parts.topics.writable(),
+            send_time: self.parts.topics.send_time.clone(),
         });
     }
 }

@@ -4,6 +4,7 @@ use super::{Context, Session, Stage};
 use crate::failure::Failure;
 use crate::links::{Ask, Role};
 use crate::output::{ConnId, Output};
+use crate::transaction::Transaction;
 use crate::wire::{Api, Dialect, Outcome, Reply, Versions, read};
 
 impl Session {
@@ -97,9 +98,16 @@ impl Session {
             self.parts.producer = Some(producer);
             self.parts.sequences.clear();
         }
-        self.transaction = None;
+        let refusing = self.transaction.take().map(Transaction::into_restamped).unwrap_or_default();
+        if !refusing.is_empty() {
+            cx.counters.restamped += refusing.iter().map(|(_, count)| *count as u64).sum::<u64>();
+            let topics = refusing.into_iter().map(|(topic, _)| topic.to_string());
+            self.parts.topics.send_time.extend(topics);
+            self.renew_origin(cx.settings);
+        }
         cx.counters.transactions += 1;
         cx.counters.records += ended.records;
+        cx.counters.undeliverable += ended.undeliverable;
         cx.counters.batch_bytes += ended.bytes;
         cx.links.outputs.push_back(Output::Committed(ended.position.clone()));
         if let Stage::Live { position, .. } = &mut self.stage {

@@ -87,7 +87,7 @@ impl Session {
                 self.parts.transactions.moved();
                 (self.init.again(cx.now, MOVING), PATIENCE_MS)
             }
-            Class::Refused => return Err(refused(cx, code)),
+            class if class.is_refusal() => return Err(refused(cx, code)),
             _ => return Err(Failure::answered(API, code)),
         };
         match code.class() {
@@ -128,7 +128,7 @@ impl Session {
             }
             Class::Loading => {}
             Class::Moved => self.parts.group.moved(),
-            Class::Refused => return Err(refused(cx, code)),
+            class if class.is_refusal() => return Err(refused(cx, code)),
             _ => return Err(Failure::answered(API, code)),
         }
         if self.fetch.again(cx.now, MOVING) > PATIENCE_MS {

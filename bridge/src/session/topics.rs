@@ -29,6 +29,8 @@ const INVALID_TOPIC: Code = Code(17);
 pub(crate) struct Topics {
     /// Topics that are written to.
     names: BTreeSet<String>,
+    /// Topics that have refused the time of a record.
+    pub(crate) send_time: BTreeSet<String>,
     /// Topics that must be there before the lane can go on.
     wanted: Vec<String>,
     cluster: Cluster,
@@ -46,6 +48,7 @@ impl Topics {
     pub(crate) fn new(now: Instant, memory: Memory) -> Self {
         Self {
             names: memory.names,
+            send_time: memory.send_time,
             remembered: memory.brokers,
             wanted: vec![POSITIONS_TOPIC.to_owned()],
             cluster: Cluster::default(),
@@ -60,7 +63,7 @@ impl Topics {
         let brokers: Vec<Address> =
             self.cluster.brokers.into_values().take(BROKERS_REMEMBERED).collect();
         let brokers = if brokers.is_empty() { self.remembered } else { brokers };
-        Memory { names: self.names, brokers }
+        Memory { names: self.names, brokers, send_time: self.send_time }
     }
 
     /// Whether every topic that was wanted is known.
@@ -76,6 +79,7 @@ impl Topics {
         }
         if self.names.len() >= TOPICS_MAX {
             self.names.clear();
+            self.send_time.clear();
         }
         self.wanted.push(name);
         self.metadata.restart();
@@ -188,7 +192,7 @@ impl Topics {
         if fine || matches!(code.class(), Class::Leader | Class::Loading) {
             return Ok(());
         }
-        if code.class() == Class::Refused {
+        if code.class().is_refusal() {
             return Err(not_created(&topic, code));
         }
         // A time-out, for example: whether it was made is seen in the metadata.

@@ -4,6 +4,7 @@
 //! Before transaction version 2 the partitions and the group are added to it first. Answers that
 //! ask for it are followed by the same bytes again; anything else ends the session.
 
+mod burial;
 mod chain;
 mod pace;
 mod produce;
@@ -20,6 +21,7 @@ use crate::session::{Context, Parts};
 use crate::task::{BUSY, MOVING, Task};
 use crate::wire::{Address, Api, Class, Code, Dialect, Reply, ask, read};
 
+use burial::Burial;
 use chain::Chain;
 pub(crate) use pace::{Measure, Pace};
 
@@ -57,6 +59,7 @@ pub(crate) struct Transaction {
     add_offsets: Task,
     commit: Task,
     end: Task,
+    burial: Burial,
 }
 
 /// A transaction that Kafka has committed.
@@ -64,6 +67,8 @@ pub(crate) struct Transaction {
 pub(crate) struct Ended {
     pub(crate) position: Position,
     pub(crate) records: u64,
+    /// Records that it leaves out: they are kept elsewhere.
+    pub(crate) undeliverable: u64,
     /// Bytes of their batches, before compression.
     pub(crate) bytes: u64,
     /// The producer of the next one, where Kafka names it.
@@ -101,6 +106,7 @@ impl Transaction {
             add_offsets: Task::default(),
             commit: Task::default(),
             end: Task::default(),
+            burial: Burial::None,
         };
         transaction.claim(cx, claimed);
         transaction
@@ -150,6 +156,9 @@ impl Transaction {
         self.send_batches(cx, parts, dialect)?;
         self.send_position(cx, parts, (dialect, producer))?;
         let all_good = self.chains.iter().all(Chain::is_done) && self.commit.is_done();
+        if all_good && !self.is_nothing_unburied(cx) {
+            return Ok(());
+        }
         if all_good && self.is_claimed(parts.claimed) {
             self.send_end(cx, parts, (dialect, producer))?;
         }
@@ -189,7 +198,12 @@ impl Transaction {
                 }
             }
             Ask::End => match read::ended(reply).map_err(malformed)? {
-                Ok(producer) => return Ok(Some(self.ended(producer))),
+                Ok(producer) => {
+                    for chain in &self.chains {
+                        parts.give_back(&chain.topic, chain.partition, chain.left_out.len());
+                    }
+                    return Ok(Some(self.ended(producer)));
+                }
                 Err(code) => {
                     let moved = settle(cx, &mut self.end, (api, code, None))?;
                     follow(moved, parts, api);
@@ -233,7 +247,9 @@ impl Transaction {
     fn ended(&mut self, producer: Option<Producer>) -> Ended {
         let position = core::mem::take(&mut self.next);
         let Size { records, raw_bytes, .. } = self.size;
-        Ended { position, records: records as u64, bytes: raw_bytes as u64, producer }
+        let undeliverable = self.left_out() as u64;
+        let records = records as u64 - undeliverable;
+        Ended { position, records, undeliverable, bytes: raw_bytes as u64, producer }
     }
 
     /// `AddPartitionsToTxn` and `AddOffsetsToTxn`, pipelined.
@@ -329,15 +345,13 @@ fn settle(
         Class::Loading => (MOVING, Moved::Nobody),
         Class::Moved => (MOVING, Moved::Coordinator),
         Class::Leader => (MOVING, Moved::Leader),
-        Class::Refused => {
+        class if class.is_refusal() => {
             return Err(match subject {
                 Some(subject) => Failure::refused(&subject, code),
                 None => Failure::refused_identity(&cx.links.ids.identity, code),
             });
         }
-        Class::Unstable | Class::Dialect | Class::Fenced | Class::OutOfOrder | Class::Final => {
-            return Err(Failure::answered(api, code));
-        }
+        _ => return Err(Failure::answered(api, code)),
     };
     cx.counters.retries += 1;
     // The deadline of the transaction bounds the tries.

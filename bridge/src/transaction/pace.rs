@@ -19,6 +19,7 @@ pub(crate) struct Pace {
     /// How long a transaction should take: a third of its time-out.
     target_ms: u64,
     bytes: usize,
+    records: usize,
     /// Bytes a second that the link has carried, as sent.
     rate: Option<u64>,
 }
@@ -41,13 +42,14 @@ impl Pace {
             limits,
             target_ms: u64::from(settings.transaction_timeout_ms / 3),
             bytes: FIRST_BYTES.min(limits.transaction_bytes),
+            records: limits.records,
             rate: None,
         }
     }
 
     /// The limits of the next batch.
     pub(crate) fn limits(&self) -> BatchLimits {
-        BatchLimits { transaction_bytes: self.bytes, ..self.limits }
+        BatchLimits { transaction_bytes: self.bytes, records: self.records, ..self.limits }
     }
 
     /// Bytes a second that the link carries, as far as transactions have shown.
@@ -68,11 +70,16 @@ impl Pace {
         let floor = if elapsed_ms <= self.target_ms { self.bytes } else { LEAST_BYTES };
         let grown = in_target.clamp(floor, self.bytes.saturating_mul(2));
         self.bytes = self.capped(grown);
+        self.records = self.records.saturating_mul(2).min(self.limits.records);
     }
 
-    /// A transaction was lost.
-    pub(crate) fn lost(&mut self) {
+    /// A transaction was lost. If refused batches were being divided, the next one has fewer
+    /// records, so that what is to be found in it is found in its time.
+    pub(crate) fn lost(&mut self, was_divided: bool) {
         self.bytes = self.capped(self.bytes / 2);
+        if was_divided {
+            self.records = (self.records / 8).max(1);
+        }
     }
 
     fn capped(&self, bytes: usize) -> usize {
@@ -107,12 +114,23 @@ mod tests {
         pace.committed(Instant(26_000), Measure { begun, bytes: 260_000, wire: 130_000 });
         assert_eq!(pace.rate(), Some(5_000));
         assert_eq!(pace.limits().transaction_bytes, 50_000);
-        pace.lost();
+        pace.lost(false);
         assert_eq!(pace.limits().transaction_bytes, 25_000);
         for _ in 0..9 {
-            pace.lost();
+            pace.lost(false);
         }
         assert_eq!(pace.limits().transaction_bytes, LEAST_BYTES);
+    }
+
+    #[test]
+    fn what_could_not_be_found_in_time_is_looked_for_among_fewer() {
+        let mut pace = pace();
+        for _ in 0..9 {
+            pace.lost(true);
+        }
+        assert_eq!(pace.limits().records, 1);
+        pace.committed(Instant(10), Measure { begun: Instant(0), bytes: 9, wire: 9 });
+        assert_eq!(pace.limits().records, 2);
     }
 
     #[test]

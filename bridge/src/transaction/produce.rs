@@ -84,7 +84,7 @@ impl Transaction {
         };
         let code = answer.code;
         let again = u64::from(code != Code::GOOD);
-        match chain.answered(cx.now, batch, code) {
+        match chain.answered(cx.now, batch, answer) {
             Verdict::Fine => {
                 cx.counters.retries += again;
                 Ok(())
@@ -97,12 +97,15 @@ impl Transaction {
             Verdict::Final if code == Code::GOOD => {
                 Err(Failure::Ended(format!("batches of {} were taken out of order", chain.topic)))
             }
-            Verdict::Final if code.class() == Class::Refused => {
-                let words = answer.message.as_ref().map(|words| format!(": {words}"));
+            Verdict::Final if code.class().is_refusal() => {
+                let clock = "the clock of this gateway, or of the broker, is wrong".to_owned();
+                let is_clock = code.class() == Class::Timestamp && chain.is_send_time_refused();
+                let words = answer.message.clone().or(is_clock.then_some(clock));
+                let words = words.map(|words| format!(": {words}"));
                 Err(Failure::Refused(Refusal {
                     subject: format!("topic {}", chain.topic),
                     partition: Some(chain.partition),
-                    offsets: Some(chain.batch(batch).offsets),
+                    offsets: Some(chain.batch(batch).offsets()),
                     error: format!("{code}{}", words.unwrap_or_default()),
                 }))
             }

@@ -31,6 +31,8 @@ pub(crate) struct Produced {
     pub(crate) code: Code,
     /// The broker's words.
     pub(crate) message: Option<String>,
+    /// The places of records that are to blame, where the broker tells (KIP-467).
+    pub(crate) blamed: Vec<usize>,
 }
 
 /// What was asked for, and 35 where the broker knows only older requests (KIP-511).
@@ -229,13 +231,16 @@ pub(crate) fn produced(reply: Reply) -> Result<Vec<Produced>, Malformed> {
     let mut found = Vec::new();
     for topic in answer.responses {
         for partition in topic.partition_responses {
+            let places = partition.record_errors.iter().map(|error| error.batch_index);
+            let blamed = places.filter_map(|place| usize::try_from(place).ok()).collect();
             let first = partition.record_errors.into_iter().next();
             let of_record = first.and_then(|error| error.batch_index_error_message);
             found.push(Produced {
                 topic: topic.name.0.to_string(),
                 partition: partition.index,
                 code: Code(partition.error_code),
-                message: partition.error_message.or(of_record).map(|text| text.to_string()),
+                message: of_record.or(partition.error_message).map(|text| text.to_string()),
+                blamed,
             });
         }
     }

@@ -30,6 +30,10 @@ pub(crate) enum Class {
     Fenced,
     /// 45: an earlier batch is missing.
     OutOfOrder,
+    /// Of a batch: a record in it, or its size, will never be taken.
+    Record,
+    /// Of a batch: the topic does not take a timestamp in it.
+    Timestamp,
     /// Kafka will not take it as things stand.
     Refused,
     /// Ends the session. Also where Kafka does not know itself whether something was done (7,
@@ -39,6 +43,8 @@ pub(crate) enum Class {
 
 impl Code {
     pub(crate) const GOOD: Self = Self(0);
+    /// What was received is not what the checksum says.
+    pub(crate) const CORRUPT: Self = Self(2);
 
     pub(crate) const fn class(self) -> Class {
         match self.0 {
@@ -51,10 +57,21 @@ impl Code {
             35 => Class::Dialect,
             47 | 90 => Class::Fenced,
             45 => Class::OutOfOrder,
-            10 | 12 | 17 | 18 | 24 | 29 | 30 | 31 | 32 | 37 | 38 | 40 | 43 | 44 | 50 | 53 | 54
-            | 76 | 87 => Class::Refused,
+            2 | 10 | 18 | 87 => Class::Record,
+            32 => Class::Timestamp,
+            12 | 17 | 24 | 29 | 30 | 31 | 37 | 38 | 40 | 43 | 44 | 50 | 53 | 54 | 76 => {
+                Class::Refused
+            }
             _ => Class::Final,
         }
+    }
+}
+
+impl Class {
+    /// Whether somebody has to put something right before it is taken, where it is not about
+    /// records.
+    pub(crate) const fn is_refusal(self) -> bool {
+        matches!(self, Self::Refused | Self::Record | Self::Timestamp)
     }
 }
 

@@ -82,6 +82,11 @@ fn step(random: &mut Random, world: &mut World, output: Output) {
         }
         Output::WantBatch => world.wanted = true,
         Output::NeedLocal => world.replicator.handle_local(world.now, &world.local),
+        Output::Bury(_) => {
+            let account = format!("buried {}", random.below(9));
+            let next = tributary_bridge::Position { account, ..world.handed_in.clone() };
+            world.replicator.handle_buried(world.now, Ok(next));
+        }
         Output::Claim(high) => world.replicator.handle_claimed(world.now, high),
         Output::Send { .. }
         | Output::Disconnect { .. }
@@ -117,6 +122,7 @@ fn arbitrary_answers_never_panic() {
                 let generation = crate::broker::GENERATION;
                 let offset = tributary_core::Offset(shipped.max(1));
                 let next = tributary_bridge::Position { offset, generation, account };
+                world.handed_in = next.clone();
                 world.replicator.handle_batch(world.now, batch, next);
                 continue;
             }

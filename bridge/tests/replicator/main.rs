@@ -7,6 +7,7 @@ mod hostile;
 mod login;
 mod session;
 mod topics;
+mod undeliverable;
 
 /// Kafka's API keys.
 mod key {

@@ -117,6 +117,12 @@ fn log(text: &mut String, log: &LogStatus, uptime_s: u64) {
     if log.gaps_more > 0 {
         line(text, "", &format!("and {} gaps more, see `tributary log verify`", log.gaps_more));
     }
+    if let Some((oldest, next)) = log.dead_letters {
+        let (kept, gone) = (next - oldest, oldest);
+        let gone = if gone > 0 { format!(", {gone} older ones made room") } else { String::new() };
+        let how = "tributary log export --stream dead-letter";
+        line(text, "", &format!("{kept} dead letters{gone}: `{how}` shows them"));
+    }
     if !log.clock_trusted {
         line(text, "", "the wall clock is not set: times are marked with ~");
     }
@@ -238,19 +244,20 @@ fn routes(text: &mut String, routes: &[RouteStatus]) {
     let width = routes.iter().map(|route| route.name.len()).max().unwrap_or(0).clamp(5, 24);
     let written = writeln!(
         text,
-        "\n{:<width$} {:>11} {:>11} {:>11} {:>10} {:>8} {:>11}",
-        "route", "ingested", "delivered", "filtered", "undecided", "lost", "pending"
+        "\n{:<width$} {:>11} {:>11} {:>11} {:>10} {:>8} {:>8} {:>11}",
+        "route", "ingested", "delivered", "filtered", "undecided", "dead", "lost", "pending"
     );
     debug_assert!(written.is_ok(), "strings grow");
     for route in routes {
         let written = writeln!(
             text,
-            "{:<width$} {:>11} {:>11} {:>11} {:>10} {:>8} {:>11}",
+            "{:<width$} {:>11} {:>11} {:>11} {:>10} {:>8} {:>8} {:>11}",
             route.name,
             route.ingested,
             route.delivered,
             route.filtered,
             route.undecided,
+            route.dead_lettered,
             route.lost,
             route.pending
         );

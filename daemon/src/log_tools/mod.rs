@@ -21,8 +21,8 @@ pub use repair::{Repaired, repair};
 pub use survey::{Hint, Segment, Summary, survey};
 pub use verify::{Verified, verify};
 
-/// The stream of what devices publish.
-pub const INPUT: &str = "input";
+pub use crate::io::segments::INPUT;
+
 /// Bytes that are read at once; grown where a frame is larger.
 const CHUNK_BYTES: usize = 1 << 20;
 

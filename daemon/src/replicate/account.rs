@@ -20,6 +20,8 @@ pub struct Counts {
     pub lost: u64,
     /// Events whose condition could not be told: no JSON, a missing field, another type.
     pub undecided: u64,
+    /// Records that Kafka will never take, kept as dead letters.
+    pub dead_lettered: u64,
 }
 
 /// The counts of all routes in force at one position, and how far a look back has come.
@@ -73,22 +75,29 @@ impl Account {
             let mut numbers = part.split('.').map(|number| u64::from_str_radix(number, 16).ok());
             let mut number = || numbers.next().flatten();
             let id = u32::try_from(number()?).ok()?;
-            let counts = Counts { delivered: number()?, lost: number()?, undecided: number()? };
+            let (delivered, lost, undecided) = (number()?, number()?, number()?);
+            // Told only where there are any.
+            let dead_lettered = number().unwrap_or(0);
+            let counts = Counts { delivered, lost, undecided, dead_lettered };
             account.counts.push((id, counts));
         }
         Some(account)
     }
 }
 
-/// `b=<backfill>;` and `<id>.<delivered>.<lost>.<undecided>;` for each route, all in hexadecimal.
+/// `b=<backfill>;` and `<id>.<delivered>.<lost>.<undecided>;` for each route, all in hexadecimal;
+/// with a fifth number where there are dead letters.
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(offset) = self.backfill {
             write!(f, "b={:x};", offset.0)?;
         }
         for (id, counts) in &self.counts {
-            let Counts { delivered, lost, undecided } = counts;
+            let Counts { delivered, lost, undecided, dead_lettered } = counts;
             write!(f, "{id:x}.{delivered:x}.{lost:x}.{undecided:x}")?;
+            if *dead_lettered > 0 {
+                write!(f, ".{dead_lettered:x}")?;
+            }
             f.write_char(';')?;
         }
         Ok(())
@@ -103,11 +112,12 @@ mod tests {
     fn survives_kafka() {
         let account = Account {
             counts: vec![
-                (1, Counts { delivered: 70_000, lost: 0, undecided: 3 }),
-                (17, Counts { delivered: 0, lost: 12, undecided: 0 }),
+                (1, Counts { delivered: 70_000, lost: 0, undecided: 3, dead_lettered: 0 }),
+                (17, Counts { delivered: 0, lost: 12, undecided: 0, dead_lettered: 20 }),
             ],
             backfill: Some(Offset(99)),
         };
+        assert_eq!(account.to_string(), "b=63;1.11170.0.3;11.0.c.0.14;");
         assert_eq!(Account::parse(&account.to_string()), Some(account));
         assert_eq!(Account::parse(""), Some(Account::default()));
         assert_eq!(Account::parse("1.2"), None);

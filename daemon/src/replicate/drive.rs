@@ -22,6 +22,7 @@ use crate::io::kafka::{LinkEvent, Links};
 use crate::io::network::Watch;
 use crate::io::segments::SegmentReader;
 use crate::runtime::clock::Clocks;
+use crate::runtime::dead_letters::FileLetters;
 use crate::runtime::hint::LaneHint;
 use crate::runtime::ingest::Ingest;
 use crate::sync::lock;
@@ -42,6 +43,8 @@ pub struct Context {
     pub log: SegmentReader,
     /// The log, to write hints.
     pub ingest: Arc<Ingest>,
+    /// The stream of dead letters.
+    pub letters: Arc<Mutex<FileLetters>>,
     /// The time.
     pub clocks: Arc<Mutex<Clocks>>,
     /// Where the lane tells how it stands.
@@ -52,8 +55,8 @@ pub struct Context {
 
 /// Runs a lane until it is told to stop, or has nothing left to do. Needs a tokio runtime with I/O and time.
 pub async fn run(context: Context) {
-    let Context { beginning, access, hint, traffic, table, log, ingest, clocks, report, mut stop } =
-        context;
+    let Context { beginning, access, hint, traffic, table, log, .. } = context;
+    let Context { ingest, letters, clocks, report, mut stop, .. } = context;
     let name = beginning.lane;
     lock(&traffic).reset(name);
     let mut lane = Lane::new(now(), beginning, log.clone());
@@ -65,6 +68,7 @@ pub async fn run(context: Context) {
         durable.mark_unchanged();
         let view = lock(&traffic).view(now(), wall(), name);
         lane.work(now(), &present(&log, &clocks, view));
+        let mut goes_on = false;
         while let Some(effect) = lane.poll_effect() {
             match effect {
                 Effect::Connect { conn, host, port } => links.connect(conn, host, port),
@@ -74,7 +78,15 @@ pub async fn run(context: Context) {
                 Effect::WriteHint(body) => {
                     claim = Some(ingest.write_control(ControlKind::Hint, move |_, _| body));
                 }
+                Effect::Bury(burial) => {
+                    let done = lock(&letters).bury(moment(), name, &burial);
+                    lane.handle_buried(now(), done);
+                    goes_on = true;
+                }
             }
+        }
+        if goes_on {
+            continue;
         }
         let position = {
             let mut report = lock(&report);

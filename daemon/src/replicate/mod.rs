@@ -7,6 +7,7 @@ pub mod feed;
 mod first_table;
 mod judge;
 pub mod lane;
+pub mod letter;
 mod mapping;
 pub mod report;
 pub mod table;

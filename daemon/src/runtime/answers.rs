@@ -9,6 +9,7 @@ use tributary_core::log::{Item, Reader};
 use tributary_core::time::Instant;
 
 use super::clock::Clocks;
+use super::dead_letters::FileLetters;
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
 use super::routing::Hints;
@@ -25,8 +26,8 @@ use crate::door::{Counters, Door};
 use crate::io::clock::moment;
 use crate::io::control::{Answers, Lines, Request};
 use crate::io::crc::crc32c;
-use crate::io::segments::{Place, SegmentReader};
-use crate::log_tools::{INPUT, LogEnd};
+use crate::io::segments::{DEAD_LETTER, INPUT, Place, SegmentReader};
+use crate::log_tools::LogEnd;
 use crate::replicate::report::Report;
 use crate::replicate::table::Table;
 use crate::replicate::traffic::{Traffic, month_of};
@@ -74,6 +75,7 @@ pub(super) struct Daemon {
     pub(super) facts: Arc<Mutex<Facts>>,
     pub(super) sources: Sources,
     pub(super) doors: Vec<Arc<Door>>,
+    pub(super) letters: Arc<Mutex<FileLetters>>,
     pub(super) upstream: Mutex<Option<Upstream>>,
     pub(super) table: Arc<Mutex<Table>>,
     /// What the log knows of the lanes.
@@ -134,6 +136,7 @@ impl Daemon {
             bytes_written: facts.counters.bytes,
             flushes: facts.counters.barriers,
             commits: facts.counters.commits,
+            dead_letters: lock(&self.letters).extent().map(|all| (all.oldest.0, all.next.0)),
             clock_trusted: lock(&self.clocks).now(moment()).trusted,
         }
     }
@@ -236,11 +239,14 @@ impl Answers for Daemon {
     }
 
     async fn log_end(&self, stream: &str) -> String {
-        let answer = if stream == INPUT {
-            let (end, oldest, tail) = self.log.durable();
-            serde_json::to_string(&LogEnd::new(end, oldest, &tail))
-        } else {
-            serde_json::to_string(&LogEnd::no_such(stream))
+        let reader = match stream {
+            INPUT => Some(self.log.clone()),
+            DEAD_LETTER => lock(&self.letters).reader(),
+            _ => None,
+        };
+        let answer = match reader.map(|reader| reader.durable()) {
+            Some((end, oldest, tail)) => serde_json::to_string(&LogEnd::new(end, oldest, &tail)),
+            None => serde_json::to_string(&LogEnd::no_such(stream)),
         };
         answer.unwrap_or_else(|_| unreachable!("plain values"))
     }

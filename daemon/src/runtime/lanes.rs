@@ -156,6 +156,7 @@ impl Lanes {
             table: Arc::clone(&daemon.table),
             log: daemon.log.clone(),
             ingest: Arc::clone(&daemon.ingest),
+            letters: Arc::clone(&daemon.letters),
             clocks: Arc::clone(&daemon.clocks),
             report: Arc::clone(&answers.report),
             stop: stopped,

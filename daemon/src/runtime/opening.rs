@@ -6,6 +6,7 @@ use tributary_core::log::{
 };
 
 use super::clock::{Clocks, Moment};
+use super::dead_letters;
 use super::scrub::{Damage, Gaps};
 use super::server::Failure;
 use super::snapshot::Snapshot;
@@ -60,7 +61,8 @@ pub(super) struct Opened {
 
 /// Opens the log of a configuration, or creates it.
 pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
-    let files = SegmentFiles::open(&config.log.dir, config.log.bytes_max, config.log.volatile)
+    let bytes_max = dead_letters::input_bytes(config.log.bytes_max);
+    let files = SegmentFiles::open(&config.log.dir, bytes_max, config.log.volatile)
         .map_err(|error| Failure::Directory(error.to_string()))?;
     files.make_ahead()?;
     let (reader, place) = (files.reader(), files.place().clone());

@@ -16,6 +16,7 @@ use tributary_mqtt::Settings as MqttSettings;
 
 use super::answers::{Constants, Daemon};
 use super::committer::Committer;
+use super::dead_letters::FileLetters;
 use super::dialogue::Shared;
 use super::doors::Doors;
 use super::fanout;
@@ -120,6 +121,9 @@ impl Server {
         let control = control::listen(&config.log.dir)
             .map_err(|e| Failure::Directory(format!("cannot make the control socket: {e}")))?;
         let listeners = doors.describe(&sockets);
+        let (dir, size) = (&config.log.dir, config.log.bytes_max);
+        let letters = FileLetters::of_files(dir, size, clock::moment());
+        let letters = letters.map_err(Failure::Directory)?;
         let daemon = Arc::new(Daemon {
             constants: constants(config, gateway, place, Arc::clone(&damage), listeners),
             ingest: Arc::clone(&ingest),
@@ -129,6 +133,7 @@ impl Server {
             facts: writer.facts(),
             sources: Sources::default(),
             doors: doors.all().to_vec(),
+            letters: Arc::new(Mutex::new(letters)),
             upstream: Mutex::new(None),
             table: Arc::new(Mutex::new(table)),
             hints: hints.clone(),

@@ -82,6 +82,9 @@ pub struct LogStatus {
     pub flushes: u64,
     /// Commits since the start.
     pub commits: u64,
+    /// Dead letters: the oldest that is kept, and the offset of the next one, if there ever was one.
+    #[serde(default)]
+    pub dead_letters: Option<(u64, u64)>,
     /// Whether the wall clock is trusted.
     pub clock_trusted: bool,
 }
@@ -279,6 +282,9 @@ pub struct RouteStatus {
     pub undecided: u64,
     /// Of these, evicted or damaged before they could be judged.
     pub lost: u64,
+    /// Of these, those that Kafka will never take: kept as dead letters.
+    #[serde(default)]
+    pub dead_lettered: u64,
     /// Of these, still to be judged or delivered.
     pub pending: u64,
 }
@@ -302,9 +308,10 @@ pub fn routes(table: &Table, reports: &Reports, durable: u64) -> Vec<RouteStatus
             begin: entry.begin,
             ingested,
             delivered: counts.delivered,
-            filtered: judged.saturating_sub(counts.delivered + counts.lost),
+            filtered: judged.saturating_sub(counts.delivered + counts.lost + counts.dead_lettered),
             undecided: counts.undecided,
             lost: counts.lost,
+            dead_lettered: counts.dead_lettered,
             pending: ingested.saturating_sub(judged),
         }
     };
@@ -318,6 +325,7 @@ fn sum(reports: &Reports, route: u32) -> Counts {
         delivered: sum.delivered + counts.delivered,
         lost: sum.lost + counts.lost,
         undecided: sum.undecided + counts.undecided,
+        dead_lettered: sum.dead_lettered + counts.dead_lettered,
     })
 }
 

@@ -106,10 +106,12 @@ pub struct TopicSettings {
     pub batch_bytes_max: usize,
     /// `message.timestamp.type=LogAppendTime`: the broker stamps the batches itself.
     pub log_append_time: bool,
+    /// `cleanup.policy=compact`: a record without a key is refused.
+    pub compacted: bool,
 }
 
 impl Default for TopicSettings {
     fn default() -> Self {
-        Self { partitions: 1, batch_bytes_max: 1_048_588, log_append_time: false }
+        Self { partitions: 1, batch_bytes_max: 1_048_588, log_append_time: false, compacted: false }
     }
 }

@@ -87,6 +87,11 @@ impl<'a> World<'a> {
             Output::Resumed(position) => self.next = position.offset,
             Output::WantBatch => self.ship(),
             Output::Claim(high) => self.replicator.handle_claimed(self.now, high),
+            Output::Bury(_) => {
+                let next = Position { offset: self.next, ..Position::default() };
+                let next = Position { generation: GENERATION, ..next };
+                self.replicator.handle_buried(self.now, Ok(next));
+            }
             Output::Authenticate { .. } => unreachable!("no credentials are set"),
             Output::Committed(_) | Output::Changed => {}
         }
@@ -150,6 +155,7 @@ impl<'a> World<'a> {
             topic: TOPIC,
             partition: Partitioner::Gateway,
             offset: self.next,
+            route: 1,
             timestamp: Timestamp(1_800_000_000_000),
             key: None,
             value: b"v",

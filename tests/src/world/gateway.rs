@@ -34,6 +34,7 @@ use tributary_core::Offset;
 use tributary_core::log::{ControlKind, Entropy};
 use tributary_core::time::{Instant, Timestamp};
 
+use super::letters;
 use crate::disk::{Disk, DiskReader};
 
 /// The gateway's name.
@@ -44,6 +45,8 @@ pub(super) const WALL_AT_ORIGIN: i64 = 1_780_272_000_000;
 /// A gateway, running or not.
 pub(super) struct Gateway {
     pub(super) disk: Disk,
+    /// Where its dead letters are.
+    pub(super) letters: Disk,
     /// When the machine was switched on.
     booted: u64,
     /// From when on its wall clock is right.
@@ -58,6 +61,7 @@ pub(super) struct Process {
     pub(super) shared: Arc<Shared>,
     writer: Writer<Disk>,
     reader: DiskReader,
+    letters: letters::Letters,
     pub(super) lanes: BTreeMap<Name, Track>,
     hints: Hints,
     traffic: Traffic,
@@ -89,7 +93,8 @@ pub(super) struct Conversation {
 
 impl Gateway {
     pub(super) fn new(disk: Disk) -> Self {
-        Self { disk, booted: 0, right_from: 0, process: None }
+        let letters = Disk::new(letters::GEOMETRY, 7);
+        Self { disk, letters, booted: 0, right_from: 0, process: None }
     }
 
     /// The machine is switched on; its clock is right only `later`.
@@ -126,7 +131,7 @@ impl Gateway {
             Err(_) if self.disk.is_down() => return false,
             Err(error) => panic!("does not start: {error}"),
         };
-        let mut process = Process::new(recovered, self.disk.reader());
+        let mut process = Process::new(recovered, self.disk.reader(), self.letters.clone());
         process.put(routes);
         self.process = Some(process);
         true
@@ -134,7 +139,7 @@ impl Gateway {
 }
 
 impl Process {
-    fn new(recovered: Recovered<Disk>, reader: DiskReader) -> Self {
+    fn new(recovered: Recovered<Disk>, reader: DiskReader, letters: Disk) -> Self {
         let Recovered { log, snapshot, clocks, .. } = recovered;
         let table = table_of(&snapshot).unwrap_or_else(|why| panic!("{why:?}"));
         let hints = Name::ALL.map(|lane| Arc::new(Mutex::new(snapshot.hint(lane.name()))));
@@ -153,6 +158,7 @@ impl Process {
             shared: Arc::new(Shared { ingest, hub, clocks, settings }),
             writer,
             reader,
+            letters: letters::open(letters, generation),
             lanes: BTreeMap::new(),
             hints,
             traffic: Traffic::new(Limits::default(), Spent::default(), settled),
@@ -283,6 +289,10 @@ impl Process {
                 if let Effect::WriteHint(body) = effect {
                     let ingest = &self.shared.ingest;
                     *claim = Some(ingest.write_control(ControlKind::Hint, move |_, _| body));
+                } else if let Effect::Bury(burial) = effect {
+                    let done = self.letters.bury(moment, name, &burial);
+                    lane.handle_buried(moment.now, done);
+                    lane.work(moment.now, &present);
                 } else {
                     effects.push((name, effect));
                 }
@@ -314,8 +324,9 @@ impl Process {
         self.lanes.iter().map(|(name, track)| (*name, report(track))).collect()
     }
 
-    /// Records of the routes in force that stand in Kafka, as the gateway counts them.
-    pub(super) fn delivered(&self, moment: Moment) -> u64 {
+    /// Records of the routes in force that stand in Kafka, and those kept as dead letters, as the
+    /// gateway counts them.
+    pub(super) fn counted(&self, moment: Moment) -> (u64, u64) {
         let mut reports = self.reports(moment);
         for name in Name::ALL {
             if let Some(hint) = self.hint(name) {
@@ -324,7 +335,9 @@ impl Process {
         }
         let table = lock(&self.table).clone();
         let durable = self.shared.ingest.durable().0;
-        routes(&table, &reports, durable).iter().map(|route| route.delivered).sum()
+        let routes = routes(&table, &reports, durable);
+        let delivered = routes.iter().map(|route| route.delivered).sum();
+        (delivered, routes.iter().map(|route| route.dead_lettered).sum())
     }
 
     /// A lane's hint as it stands in the log.

@@ -9,6 +9,8 @@ use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use tributary_cluster::{Cluster, ReadRecord};
 
+use super::letters::Found;
+
 use tributary::config::Lane::{self, Bulk, High, Normal};
 use tributary::config::{PartitionBy, Route};
 
@@ -25,6 +27,8 @@ struct Reading {
     payload: String,
     /// `None`: no condition can be told.
     value: Option<i64>,
+    /// Larger than the topic [`NARROW`] takes.
+    is_large: bool,
     first_sent: u64,
     acked: Option<u64>,
     times: u64,
@@ -32,6 +36,13 @@ struct Reading {
 
 /// A route that can be asked for: its topic and lane, the condition as SQL and as code.
 type Wish = (&'static str, Lane, Option<&'static str>, fn(Option<i64>) -> bool);
+
+/// The topic that does not take large readings, nor batches of many.
+pub(super) const NARROW: &str = "all";
+/// What it takes.
+pub(super) const NARROW_BYTES: usize = 1_000;
+/// A large reading's filling, which no codec makes small enough.
+const FILLING: usize = 1_600;
 
 /// The configurations that the operator changes between.
 const CONFIGURATIONS: [&[Wish]; 4] = [
@@ -111,7 +122,14 @@ impl Ledger {
             2 => (format!(r#"{{"d":{device},"s":{serial},"v":"{value}"}}"#), None),
             _ => (format!(r#"{{"d":{device},"s":{serial},"v":{value}}}"#), Some(value)),
         };
-        let reading = Reading { payload, value, first_sent: 0, acked: None, times: 0 };
+        let is_large = rng.u8(..12) == 0;
+        let filling = if is_large { FILLING } else { 0 };
+        let filling: String = (0..filling).map(|_| rng.alphanumeric()).collect();
+        let payload = match payload.strip_suffix('}') {
+            Some(fields) if is_large => format!(r#"{fields},"f":"{filling}"}}"#),
+            _ => payload + &filling,
+        };
+        let reading = Reading { payload, value, is_large, first_sent: 0, acked: None, times: 0 };
         self.readings.insert(name, reading);
     }
 
@@ -162,7 +180,13 @@ impl Ledger {
     }
 
     /// What stands in the cluster is what was promised.
-    pub(super) fn check(&self, cluster: &Cluster, completeness: Completeness) -> Result<u64> {
+    pub(super) fn check(
+        &self,
+        cluster: &Cluster,
+        letters: &[Found],
+        completeness: Completeness,
+    ) -> Result<u64> {
+        let refused = self.check_letters(letters, completeness)?;
         let by_payload: BTreeMap<&str, Name> =
             self.readings.iter().map(|(name, reading)| (reading.payload.as_str(), *name)).collect();
         let mut records = 0;
@@ -194,11 +218,36 @@ impl Ledger {
                 }
             }
             for (name, reading) in &self.readings {
-                let count = copies.get(name).copied().unwrap_or(0);
+                let mut count = copies.get(name).copied().unwrap_or(0);
+                if topic == NARROW && reading.is_large {
+                    ensure!(count == 0, "{topic}: a large reading is there");
+                    count = refused.get(name).copied().unwrap_or(0);
+                }
                 self.check_count(topic, reading, count, completeness)?;
             }
         }
         Ok(records)
+    }
+
+    /// The dead letters are what the narrow topic does not take, each once: how many there are of
+    /// each reading.
+    fn check_letters(
+        &self,
+        letters: &[Found],
+        completeness: Completeness,
+    ) -> Result<BTreeMap<Name, u64>> {
+        let mut counts: BTreeMap<Name, u64> = BTreeMap::new();
+        let mut places = BTreeSet::new();
+        for letter in letters {
+            let mut readings = self.readings.iter();
+            let found = readings.find(|(_, reading)| reading.payload == letter.payload);
+            let (name, reading) = found.with_context(|| format!("never sent: {letter:?}"))?;
+            ensure!(letter.route == NARROW && reading.is_large, "no dead letter: {letter:?}");
+            let is_new = places.insert((letter.log_id, letter.offset));
+            ensure!(is_new || completeness != Completeness::All, "twice: {letter:?}");
+            *counts.entry(*name).or_default() += 1;
+        }
+        Ok(counts)
     }
 
     fn is_in_one_lane(&self, topic: &str) -> bool {

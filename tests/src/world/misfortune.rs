@@ -270,6 +270,7 @@ impl World {
         self.may_doubt = true;
         self.crash(0);
         self.gateways[0].disk.power_cut(Cut::Mixed);
+        self.gateways[0].letters.power_cut(Cut::Mixed);
         // Everything that was under way comes to its end first.
         self.network.slept_ms += WEEKS_MS;
         self.gateways[0].switch_on(self.now + WEEKS_MS, 0);

@@ -9,6 +9,7 @@
 mod device;
 mod gateway;
 mod ledger;
+mod letters;
 mod misfortune;
 mod network;
 mod plant;
@@ -19,14 +20,14 @@ use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use tributary::replicate::report::Report;
 use tributary::runtime::hint::LaneHint;
-use tributary_cluster::{Cluster, Kafka, Settings, TransactionVersion};
+use tributary_cluster::{Cluster, Kafka, Settings, TopicSettings, TransactionVersion};
 use tributary_core::log::Geometry;
 use tributary_core::time::{Instant, Timestamp};
 
 use crate::disk::Disk;
 use device::Device;
 use gateway::{Gateway, WALL_AT_ORIGIN};
-use ledger::{Completeness, Ledger};
+use ledger::{Completeness, Ledger, NARROW, NARROW_BYTES};
 use misfortune::{Day, Misfortune};
 use network::{Line, Network};
 use plant::Wire;
@@ -158,12 +159,15 @@ impl World {
         let disk = Disk::new(GEOMETRY, rng.u64(..));
         let devices = (0..rng.usize(1..=4)).map(|number| Device::new(number, &mut rng)).collect();
         let ledger = Ledger::new(Ledger::random_configuration(&mut rng));
+        let mut cluster = Cluster::new(settings);
+        let narrow = TopicSettings { batch_bytes_max: NARROW_BYTES, ..TopicSettings::default() };
+        cluster.create_topic(NARROW, narrow).expect("the cluster is new");
         let mut world = Self {
             now: 0,
             serial: 0,
             agenda: BTreeMap::new(),
             digest: 0xCBF2_9CE4_8422_2325,
-            cluster: Cluster::new(settings),
+            cluster,
             cluster_at: u64::MAX,
             network: Network::default(),
             gateways: vec![Gateway::new(disk)],
@@ -275,7 +279,7 @@ impl World {
         ensure!(self.healed, "the world ended early");
         // Decided transactions get their markers; open ones stay open.
         self.cluster.handle_timeout(Instant(self.now + MARKERS_MS));
-        let (mut states, mut delivered) = (Vec::new(), 0);
+        let (mut states, mut delivered, mut dead_lettered) = (Vec::new(), 0, 0);
         for gateway in &self.gateways {
             let moment = gateway.moment(self.now);
             let process = gateway.process.as_ref().context("a gateway is down at the end")?;
@@ -294,7 +298,8 @@ impl World {
                 ensure!(allowed, "lane {} stands in {state}: {why:?}", lane.name());
                 states.push(report.state);
             }
-            delivered += process.delivered(moment);
+            let (in_kafka, dead) = process.counted(moment);
+            (delivered, dead_lettered) = (delivered + in_kafka, dead_lettered + dead);
         }
         let stands = states.iter().any(|state| *state != "live");
         let completeness = match self.completeness {
@@ -303,9 +308,13 @@ impl World {
             Completeness::All if stands => Completeness::Some,
             completeness => completeness,
         };
-        let records = self.ledger.check(&self.cluster, completeness)?;
+        let letters = self.gateways.iter().flat_map(|gateway| letters::read(&gateway.letters));
+        let letters: Vec<_> = letters.collect();
+        let records = self.ledger.check(&self.cluster, &letters, completeness)?;
         if completeness == Completeness::All && !self.misfortunes.contains(&"reconfigure") {
             ensure!(delivered == records, "accounted for {delivered} of {records} records");
+            let kept = letters.len() as u64;
+            ensure!(dead_lettered == kept, "accounted for {dead_lettered} of {kept} dead letters");
         }
         let (readings, acked) = self.ledger.counts();
         let ill = states.iter().find(|state| **state != "live");

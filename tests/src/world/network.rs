@@ -87,7 +87,7 @@ impl World {
                     }
                 }
                 Effect::Authenticate { .. } => unreachable!("the cluster asks for no login"),
-                Effect::WriteHint(_) => unreachable!("it was left for the log"),
+                Effect::WriteHint(_) | Effect::Bury(_) => unreachable!("it was dealt with"),
             }
         }
         self.commit_soon(gateway);

@@ -194,6 +194,7 @@ impl World {
         self.crash(gateway);
         let cut = Cut::ALL[self.rng.usize(..Cut::ALL.len())];
         self.gateways[gateway].disk.power_cut(cut);
+        self.gateways[gateway].letters.power_cut(cut);
         let off = self.rng.u64(50..4_000);
         let late = if self.rng.u8(..3) == 0 { self.rng.u64(..15_000) } else { 0 };
         self.gateways[gateway].switch_on(self.now + off, late);

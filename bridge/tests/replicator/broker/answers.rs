@@ -9,6 +9,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, StrBytes, decode_request_he
 use kafka_protocol::records::{Record, RecordBatchDecoder};
 use tributary_bridge::ConnId;
 
+use super::produce::produce;
 use super::{Broker, Fault, Seen, login};
 
 const WHY: &str = "an answer of this version";
@@ -46,6 +47,7 @@ impl Broker {
             late: Vec::new(),
             silent: BTreeSet::new(),
             lifetime_ms: 0,
+            blamed: &[],
             throttle_ms: 0,
         }
     }
@@ -65,9 +67,11 @@ impl Broker {
         let body = bytes.clone();
         let code = match fault {
             Fault::Code(code) => code,
+            Fault::Blames(_) => 87,
             Fault::Silence => -2,
             Fault::SilentSuccess | Fault::Late => 0,
         };
+        self.blamed = if let Fault::Blames(places) = fault { places } else { &[] };
         let mut answer = BytesMut::new();
         answer.extend_from_slice(&header.correlation_id.to_be_bytes());
         if key.response_header_version(version) == 1 {
@@ -85,8 +89,12 @@ impl Broker {
                 self.silent.insert(conn);
                 None
             }
-            Fault::Code(_) if self.late.iter().all(|(late, _)| *late != conn) => Some(framed),
-            Fault::Code(_) | Fault::Late => {
+            Fault::Code(_) | Fault::Blames(_)
+                if self.late.iter().all(|(late, _)| *late != conn) =>
+            {
+                Some(framed)
+            }
+            Fault::Code(_) | Fault::Blames(_) | Fault::Late => {
                 self.late.push((conn, framed));
                 None
             }
@@ -185,7 +193,7 @@ impl Broker {
                     .expect(WHY);
                 String::new()
             }
-            ApiKey::Produce => produce(bytes, version, code, out),
+            ApiKey::Produce => produce((bytes, version), code, self.blamed, out),
             ApiKey::TxnOffsetCommit => {
                 let request = read::<TxnOffsetCommitRequest>(bytes, version);
                 assert_eq!((request.generation_id, &*request.member_id), (-1, ""));
@@ -347,42 +355,7 @@ fn add_partitions(bytes: &mut Bytes, version: i16, code: i16, out: &mut BytesMut
     note
 }
 
-fn produce(bytes: &mut Bytes, version: i16, code: i16, out: &mut BytesMut) -> String {
-    use produce_response::*;
-    let request = read::<ProduceRequest>(bytes, version);
-    assert_eq!(request.acks, -1);
-    let mut note = String::new();
-    let mut topics = Vec::new();
-    for topic in request.topic_data {
-        let mut partitions = Vec::new();
-        for data in topic.partition_data {
-            let records = records(data.records.expect("records"));
-            let first = &records[0];
-            write!(
-                note,
-                " {}-{} epoch {} seq {} x{}",
-                topic.name.0,
-                data.index,
-                first.producer_epoch,
-                first.sequence,
-                records.len()
-            )
-            .expect("a string");
-            partitions.push(
-                PartitionProduceResponse::default().with_index(data.index).with_error_code(code),
-            );
-        }
-        topics.push(
-            TopicProduceResponse::default()
-                .with_name(topic.name)
-                .with_partition_responses(partitions),
-        );
-    }
-    ProduceResponse::default().with_responses(topics).encode(out, version).expect(WHY);
-    note
-}
-
-fn read<T: Decodable>(bytes: &mut Bytes, version: i16) -> T {
+pub(super) fn read<T: Decodable>(bytes: &mut Bytes, version: i16) -> T {
     T::decode(bytes, version).expect("a request of this version")
 }
 

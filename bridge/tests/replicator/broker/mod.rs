@@ -5,6 +5,7 @@
 
 pub(crate) mod answers;
 mod login;
+mod produce;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -29,6 +30,8 @@ pub(crate) enum Fault {
     SilentSuccess,
     /// The answer comes only when the test says `release`.
     Late,
+    /// The records at these places are invalid, says the answer (KIP-467).
+    Blames(&'static [i32]),
 }
 
 /// One request as the broker saw it.
@@ -63,6 +66,8 @@ pub(crate) struct Broker {
     pub(crate) silent: BTreeSet<ConnId>,
     /// How long a login holds; 0 for as long as the connection.
     pub(crate) lifetime_ms: i64,
+    /// The places that the answer under way blames.
+    pub(crate) blamed: &'static [i32],
     /// What answers about metadata say.
     pub(crate) throttle_ms: i32,
 }
@@ -80,6 +85,11 @@ pub(crate) struct World {
     pub(crate) opening: Vec<(ConnId, u16)>,
     /// Whether claims are made durable at once.
     pub(crate) claims: bool,
+    /// Whether refused records are kept at once; and the position that was handed in last.
+    pub(crate) buries: bool,
+    /// The clock at which batches are filled, if it can be trusted.
+    pub(crate) wall: Option<Timestamp>,
+    pub(crate) handed_in: Position,
     pub(crate) conns: BTreeMap<ConnId, u16>,
     pub(crate) connects: Vec<u16>,
     /// Outputs that are not about connections.
@@ -120,6 +130,9 @@ impl World {
             slow: Vec::new(),
             opening: Vec::new(),
             claims: true,
+            buries: true,
+            wall: None,
+            handed_in: Position::default(),
             conns: BTreeMap::new(),
             connects: Vec::new(),
             told: Vec::new(),
@@ -174,6 +187,12 @@ impl World {
                 self.told.push(Output::Claim(high));
                 if self.claims {
                     self.replicator.handle_claimed(self.now, high);
+                }
+            }
+            Output::Bury(_) => {
+                self.told.push(output);
+                if self.buries {
+                    self.bury();
                 }
             }
             Output::WantBatch => self.wanted = true,
@@ -242,6 +261,7 @@ impl World {
         assert!(self.wanted, "{:?}", self.replicator.status());
         self.wanted = false;
         let mut batch = self.replicator.begin_batch();
+        self.wall.into_iter().for_each(|wall| batch.set_send_time(wall));
         let mut next = offsets.start;
         for offset in offsets {
             if push(&mut batch, topic, offset).is_err() {
@@ -255,8 +275,16 @@ impl World {
     pub(crate) fn hand_in(&mut self, batch: BatchBuilder, next: u64) {
         let account = format!("n={next}");
         let next = Position { offset: Offset(next), generation: GENERATION, account };
+        self.handed_in = next.clone();
         self.replicator.handle_batch(self.now, batch, next);
         self.settle();
+    }
+
+    /// Says that what was refused is kept.
+    pub(crate) fn bury(&mut self) {
+        let account = format!("{} buried", self.handed_in.account);
+        let next = Position { account, ..self.handed_in.clone() };
+        self.replicator.handle_buried(self.now, Ok(next));
     }
 
     /// Ships, and ships again once the topic is known.
@@ -319,6 +347,7 @@ pub(crate) fn push(batch: &mut BatchBuilder, topic: &str, offset: u64) -> Result
         topic,
         partition: Partitioner::Gateway,
         offset: Offset(offset),
+        route: 1,
         timestamp: Timestamp(1_700_000_000_000),
         key: None,
         value: b"0123456789",

@@ -28,6 +28,10 @@ pub use place::Place;
 pub use reader::SegmentReader;
 use shared::{Shared, ring_in, sync_directory};
 
+/// The stream of what devices publish.
+pub const INPUT: &str = "input";
+/// The stream of events that Kafka will never take.
+pub const DEAD_LETTER: &str = "dead-letter";
 /// Bytes of one segment.
 pub const SEGMENT_BYTES: u32 = 4 << 20;
 /// Fewer make no ring.
@@ -41,8 +45,9 @@ pub struct SegmentFiles {
     shared: Arc<Shared>,
     note: NoteKeeper,
     place: Place,
-    /// Locked as long as this lives; the kernel unlocks it however the process ends.
-    _lock: File,
+    /// Locked as long as this lives; the kernel unlocks it however the process ends. Of the input:
+    /// the other streams are opened by who has it.
+    _lock: Option<File>,
 }
 
 impl SegmentFiles {
@@ -60,15 +65,46 @@ impl SegmentFiles {
             let file_system = place.file_system;
             return Err(SegmentError::InRam { dir: dir.to_owned(), file_system });
         }
+        Self::of_stream(dir, (INPUT, bytes_max), (place, Some(lock)))
+    }
+
+    /// Opens the files of another stream in a directory that this process has locked.
+    ///
+    /// # Errors
+    /// If they cannot be used; the message says what to do.
+    pub fn open_another(
+        dir: &Path,
+        stream: &'static str,
+        bytes_max: u64,
+    ) -> Result<Self, SegmentError> {
+        let unusable = |source| SegmentError::Directory { dir: dir.to_owned(), source };
+        let place = place::look_at(dir).map_err(unusable)?;
+        Self::of_stream(dir, (stream, bytes_max), (place, None))
+    }
+
+    /// Whether a stream was ever used.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub fn is_there(dir: &Path, stream: &str) -> std::io::Result<bool> {
+        Ok(ring_in(dir, stream, 0)? > 0)
+    }
+
+    fn of_stream(
+        dir: &Path,
+        (stream, bytes_max): (&'static str, u64),
+        (place, lock): (Place, Option<File>),
+    ) -> Result<Self, SegmentError> {
+        let unusable = |source| SegmentError::Directory { dir: dir.to_owned(), source };
         let asked = u32::try_from(bytes_max / u64::from(SEGMENT_BYTES)).unwrap_or(SEGMENTS_MAX);
-        let there = ring_in(dir, asked).map_err(unusable)?;
+        let there = ring_in(dir, stream, asked).map_err(unusable)?;
         let geometry = Geometry {
             segments: there.clamp(SEGMENTS_MIN, SEGMENTS_MAX),
             segment_bytes: SEGMENT_BYTES,
             page_bytes: place.page_bytes,
         };
-        let shared = Arc::new(Shared::new(geometry, dir));
-        Ok(Self { shared, note: NoteKeeper::new(dir), place, _lock: lock })
+        let shared = Arc::new(Shared::new(geometry, dir, stream));
+        Ok(Self { shared, note: NoteKeeper::new(dir, stream), place, _lock: lock })
     }
 
     /// Has the files made that are missing, while the log is used.
@@ -111,7 +147,7 @@ impl ReadMedia for SegmentFiles {
     }
 
     fn noted(&self) -> Option<Noted> {
-        note::read(self.shared.dir(), "input")
+        note::read(self.shared.dir(), self.shared.stream())
     }
 }
 

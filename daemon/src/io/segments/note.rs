@@ -97,6 +97,7 @@ fn encode(noted: &Noted, number: u64) -> [u8; BYTES] {
 #[derive(Debug)]
 pub(super) struct NoteKeeper {
     dir: PathBuf,
+    stream: &'static str,
     file: Option<File>,
     number: u64,
     /// The slot of the note that is synced: the other one is written.
@@ -108,9 +109,9 @@ pub(super) struct NoteKeeper {
 }
 
 impl NoteKeeper {
-    pub(super) fn new(dir: &Path) -> Self {
+    pub(super) fn new(dir: &Path, stream: &'static str) -> Self {
         let dir = dir.to_owned();
-        Self { dir, file: None, number: 0, synced_slot: 0, synced: None, failed: false }
+        Self { dir, stream, file: None, number: 0, synced_slot: 0, synced: None, failed: false }
     }
 
     /// The log is durable up to `end`, and that was not told anybody. `log_id` reads the identity of the
@@ -156,7 +157,7 @@ impl NoteKeeper {
     /// The file, which is made if it is not there.
     fn open(&mut self) -> Result<&File> {
         if self.file.is_none() {
-            let path = path(&self.dir, "input");
+            let path = path(&self.dir, self.stream);
             let is_new = !path.exists();
             let mut options = OpenOptions::new();
             let file = options.read(true).write(true).create(true).truncate(false).open(&path)?;

@@ -24,6 +24,7 @@ static FILL: [u8; 64 << 10] = [0; 64 << 10];
 pub(super) struct Shared {
     pub(super) geometry: Geometry,
     dir: PathBuf,
+    stream: &'static str,
     files: Mutex<Vec<Option<Arc<File>>>>,
     /// Held while a file is made longer. Only files that are not whole are: so zeros never go over
     /// a segment that is in use.
@@ -44,7 +45,7 @@ struct Durable {
 }
 
 impl Shared {
-    pub(super) fn new(geometry: Geometry, dir: &Path) -> Self {
+    pub(super) fn new(geometry: Geometry, dir: &Path, stream: &'static str) -> Self {
         let durable = Durable {
             end: End { offset: Offset(0), sequence: 0, segment: 0, at: 0, oldest: Offset(0) },
             oldest: Offset(0),
@@ -55,11 +56,16 @@ impl Shared {
         Self {
             geometry,
             dir: dir.to_owned(),
+            stream,
             files: Mutex::new(vec![None; geometry.segments as usize]),
             making: Mutex::new(()),
             durable: Mutex::new(durable),
             smaller: Mutex::new(None),
         }
+    }
+
+    pub(super) const fn stream(&self) -> &'static str {
+        self.stream
     }
 
     pub(super) fn publish(&self, end: End, oldest: Offset, tail: Tail<'_>) {
@@ -199,19 +205,19 @@ impl Shared {
     }
 
     fn path(&self, segment: u32) -> PathBuf {
-        self.dir.join(format!("input-{segment:05}.seg"))
+        self.dir.join(format!("{}-{segment:05}.seg", self.stream))
     }
 }
 
-/// How many segments a ring has that `asked` are wanted of: more, if files behind these were begun
-/// by a log. Any other file with such a name is a stray one.
-pub(super) fn ring_in(dir: &Path, asked: u32) -> std::io::Result<u32> {
+/// How many segments the ring of a stream has that `asked` are wanted of: more, if files behind these
+/// were begun by a log. Any other file with such a name is a stray one.
+pub(super) fn ring_in(dir: &Path, stream: &str, asked: u32) -> std::io::Result<u32> {
     let mut segments = asked;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
-        let index =
-            name.to_str().and_then(|name| name.strip_prefix("input-")?.strip_suffix(".seg"));
+        let rest = name.to_str().and_then(|name| name.strip_prefix(stream));
+        let index = rest.and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".seg"));
         let index: Option<u32> = index.and_then(|index| index.parse().ok());
         if let Some(index) = index.filter(|index| *index >= segments)
             && is_begun(&entry.path())

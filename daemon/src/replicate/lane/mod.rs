@@ -3,6 +3,7 @@
 //! A value: events and time go in, effects come out. Invariant: the replicator learns of a claim
 //! only once it is durable in the log.
 
+mod burial;
 mod claims;
 
 use std::collections::VecDeque;
@@ -20,6 +21,8 @@ use super::table::Table;
 use super::traffic::{News, View};
 use crate::config::Lane as Name;
 use crate::runtime::hint::LaneHint;
+pub use burial::Burial;
+use burial::Mourning;
 
 /// How long the first event waits for company before a transaction begins.
 const LINGER_MS: u64 = 20;
@@ -82,6 +85,8 @@ pub enum Effect {
     },
     /// Write this body as a hint into the log, and call [`Lane::handle_claimed`].
     WriteHint(Vec<u8>),
+    /// Make these dead letters durable, and call [`Lane::handle_buried`].
+    Bury(Burial),
 }
 
 /// One lane at work, over a log that it reads.
@@ -100,6 +105,8 @@ pub struct Lane<M> {
     claimed: Offset,
     /// A hint that is being written.
     claim: Option<LaneHint>,
+    /// Dead letters that are being written.
+    mourning: Option<Mourning>,
     idle_since: Instant,
     /// When the last transaction began, and whether it could not hold all that there was.
     began: Option<Instant>,
@@ -110,6 +117,8 @@ pub struct Lane<M> {
     more: bool,
     /// Why the lane cannot make records at the moment.
     stuck: Option<String>,
+    /// Whether that is because nobody knows what time it is.
+    lacks_clock: bool,
     stopping: Option<Instant>,
     announcer: Announcer,
 }
@@ -133,12 +142,14 @@ impl<M: ReadMedia + Clone> Lane<M> {
             waiting_since: None,
             outstanding: false,
             claim: None,
+            mourning: None,
             idle_since: now,
             began: None,
             saturated: false,
             look_at: None,
             more: false,
             stuck: None,
+            lacks_clock: false,
             stopping: None,
             announcer: Announcer::default(),
         }
@@ -262,6 +273,9 @@ impl<M: ReadMedia + Clone> Lane<M> {
         report.stuck.clone_from(&self.stuck);
         let feed = (self.feed.as_ref(), !self.outstanding);
         report.update(now, &self.replicator, feed, &self.committed);
+        if self.lacks_clock && self.is_live() {
+            report.state = "clock";
+        }
     }
 
     /// Whether the lane was told to stop, and has ended what it had begun.
@@ -291,6 +305,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
             Output::Claim(offset) => {
                 self.write_hint((present.end.offset.max(offset), None), present);
             }
+            Output::Bury(refused) => self.bury(&refused, present),
             Output::Committed(position) => {
                 self.committed = position;
                 self.outstanding = false;
@@ -309,6 +324,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
         self.feed = Some(Feed::new(whose, *generation, self.log.clone(), &from));
         self.committed = position;
         self.outstanding = false;
+        self.mourning = None;
         self.batch = None;
         self.waiting_since = None;
         self.saturated = false;
@@ -355,7 +371,9 @@ impl<M: ReadMedia + Clone> Lane<M> {
         }
         let (Some(feed), Some(batch)) = (&mut self.feed, &mut self.batch) else { return false };
         self.waiting_since = None;
+        self.lacks_clock = !present.clock.trusted;
         let filled = if present.clock.trusted {
+            batch.set_send_time(present.clock.wall);
             feed.fill(batch, present)
         } else {
             Filled::Stopped("the clock is not set yet".to_owned())

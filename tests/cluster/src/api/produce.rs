@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as Error;
 use kafka_protocol::messages::produce_response::{
-    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+    TopicProduceResponse,
 };
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TransactionalId};
 
 use super::{Ask, Outcome, text};
 use crate::cluster::State;
 use crate::coordinator::{Client, Participant, Producer};
-use crate::log::{Append, Appended, Header, Partition, parse_produced, peek_produced};
+use crate::log::{Append, Appended, Header, Partition, Record, parse_produced, peek_produced};
 use crate::{BrokerId, Permission};
 
 /// The first version that registers partitions by writing to them.
@@ -21,6 +22,8 @@ const REGISTERS_FROM: i16 = 12;
 const KNOWS_ABORTABLE_FROM: i16 = 11;
 /// The first version whose answer names the leader.
 const NAMES_LEADER_FROM: i16 = 10;
+/// The first version whose answer names records.
+const BLAMES_FROM: i16 = 8;
 
 /// One partition's part of a request, on its way.
 struct Part<'a> {
@@ -112,15 +115,37 @@ fn for_version(error: Error, version: i16) -> Error {
     }
 }
 
-fn append(state: &mut State, ask: Ask, part: &Part<'_>) -> Result<Appended, Error> {
+/// Why a batch is refused, and the places of the records that are to blame, where that is known
+/// (KIP-467).
+struct Refusal {
+    error: Error,
+    blamed: Vec<i32>,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, blamed: Vec::new() }
+    }
+}
+
+fn append(state: &mut State, ask: Ask, part: &Part<'_>) -> Result<Appended, Refusal> {
     part.header?;
     let topic = state.topic(part.topic)?.settings;
     if part.records.len() > topic.batch_bytes_max {
-        return Err(Error::MessageTooLarge);
+        return Err(Error::MessageTooLarge.into());
     }
     let batch = parse_produced(&part.records)?;
+    if topic.compacted {
+        let keyless = |(place, record): (i32, Result<Record, _>)| {
+            record.is_ok_and(|record| record.key.is_none()).then_some(place)
+        };
+        let blamed: Vec<i32> = (0..).zip(batch.records()).filter_map(keyless).collect();
+        if !blamed.is_empty() {
+            return Err(Refusal { error: Error::InvalidRecord, blamed });
+        }
+    }
     if state.log_bytes() + part.records.len() > state.settings.log_bytes_max {
-        return Err(Error::KafkaStorageError);
+        return Err(Error::KafkaStorageError.into());
     }
     let how = Append {
         wall: state.wall(),
@@ -135,7 +160,7 @@ fn append(state: &mut State, ask: Ask, part: &Part<'_>) -> Result<Appended, Erro
 fn answer(
     state: &State,
     ask: Ask,
-    (parts, results): (&[Part<'_>], Vec<Result<Appended, Error>>),
+    (parts, results): (&[Part<'_>], Vec<Result<Appended, Refusal>>),
 ) -> ProduceResponse {
     let mut topics: Vec<TopicProduceResponse> = Vec::new();
     let mut leaders = BTreeSet::new();
@@ -148,8 +173,11 @@ fn answer(
                 let partition = state.partition(part.topic, part.partition);
                 answer.log_start_offset = partition.map_or(-1, Partition::start);
             }
-            Err(error) => {
+            Err(Refusal { error, blamed }) => {
                 answer.error_code = error.code();
+                if ask.version >= BLAMES_FROM {
+                    answer.record_errors = blamed.into_iter().map(blame).collect();
+                }
                 (answer.base_offset, answer.log_append_time_ms) = (-1, -1);
                 answer.log_start_offset = -1;
                 if error == Error::NotLeaderOrFollower && ask.version >= NAMES_LEADER_FROM {
@@ -171,6 +199,13 @@ fn answer(
     }
     let endpoints = leaders.into_iter().map(|id| endpoint(state, BrokerId(id))).collect();
     ProduceResponse::default().with_responses(topics).with_node_endpoints(endpoints)
+}
+
+fn blame(place: i32) -> BatchIndexAndErrorMessage {
+    let words = "Compacted topic cannot accept message without key";
+    BatchIndexAndErrorMessage::default()
+        .with_batch_index(place)
+        .with_batch_index_error_message(Some(text(words)))
 }
 
 /// The leader that a client should have asked (KIP-951).

@@ -8,6 +8,8 @@
 //! for the first time, it goes through the older events for those routes alone (`backfill` in the
 //! account), and only then on. So each route's records stay in log order.
 
+mod letters;
+
 use core::ops::Range;
 
 use tributary_bridge::{BatchBuilder, Position, PushError, Record};
@@ -75,6 +77,9 @@ struct Fold {
     lane: Lane,
     /// Other lanes that must come so far before this one goes on.
     waits_for: Option<Vec<Moved>>,
+    /// Another table begins here: the records before it go first, so that those of one transaction
+    /// were selected, and are counted, under one table.
+    turns: bool,
     judge: Option<Judge>,
     /// All below is judged, but for the routes that are read back.
     at: Offset,
@@ -112,6 +117,7 @@ impl<M: ReadMedia> Feed<M> {
             fold: Fold {
                 lane,
                 waits_for: None,
+                turns: false,
                 judge: None,
                 at: position.offset,
                 account: Account::parse(&position.account).unwrap_or_default(),
@@ -150,8 +156,11 @@ impl<M: ReadMedia> Feed<M> {
             if others.iter().any(|moved| present.traffic.is_before(moved)) {
                 return Filled::Waits;
             }
-            // From the segment's start: the table comes again.
             self.fold.waits_for = None;
+            self.fold.turns = true;
+        }
+        if core::mem::take(&mut self.fold.turns) {
+            // From the segment's start: the table comes again.
             self.reader = Reader::new(self.fold.reading_at(), crc32c);
         }
         for _ in 0..CHUNKS_PER_TURN {
@@ -191,7 +200,7 @@ impl Fold {
     ) -> Step {
         for item in chunk {
             let step = match item {
-                Item::Control(control) => self.adopt(&control, present),
+                Item::Control(control) => self.adopt(&control, present, batch),
                 Item::Gap { range, .. } => self.lose(&range),
                 Item::Events(frame) => {
                     let clock = frame.clock();
@@ -216,7 +225,7 @@ impl Fold {
     }
 
     /// Goes on under the table of a control record, if it is one and holds here.
-    fn adopt(&mut self, control: &Control<'_>, present: &Present) -> Step {
+    fn adopt(&mut self, control: &Control<'_>, present: &Present, batch: &BatchBuilder) -> Step {
         if control.kind != ControlKind::Routes || self.reading_back || control.at > self.at {
             return Step::On;
         }
@@ -227,6 +236,11 @@ impl Fold {
                 control.at
             )));
         };
+        let goes_on = self.judge.as_ref().is_some_and(|now| now.table() == judge.table());
+        if !goes_on && !batch.is_empty() {
+            self.turns = true;
+            return Step::Stop(Filled::Paused);
+        }
         let before = |moved: &Moved| present.traffic.is_before(moved);
         let behind: Vec<Moved> =
             judge.table().entering(self.lane, control.at).filter(before).collect();
@@ -327,6 +341,7 @@ impl Fold {
                 topic: &entry.rule.topic,
                 partition: entry.partitioner(),
                 offset,
+                route: entry.id,
                 timestamp: stamp,
                 key,
                 value: event.payload,

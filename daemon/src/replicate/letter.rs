@@ -1,0 +1,162 @@
+//! A dead letter: an event that Kafka will never take from a route, with the reason.
+//!
+//! It is a record like any other, the event as it came, but for user properties in front of the
+//! publisher's own: from where it could not be delivered, and why. Event and route name it: a route
+//! selects an event once, so a letter that is written again after a crash is recognised.
+
+use core::num::NonZeroU16;
+
+use tributary_bridge::Undeliverable;
+use tributary_core::Offset;
+use tributary_core::log::BODY_BYTES_MAX;
+use tributary_core::properties::{Properties, Property};
+use tributary_core::record::{self, Event, Qos};
+use tributary_core::time::Timestamp;
+
+/// The properties in front, in this order.
+const NAMES: [&str; 6] = [
+    "tributary.log",
+    "tributary.offset",
+    "tributary.route",
+    "tributary.topic",
+    "tributary.partition",
+    "tributary.error",
+];
+/// The longest text of an error that is kept.
+const ERROR_BYTES_MAX: usize = 1_000;
+/// User property (MQTT 5.0, 3.3.2.3.7).
+const USER: u8 = 0x26;
+
+const _: () = assert!(tributary_core::limits::RECORD_BYTES_MAX + 4_096 <= BODY_BYTES_MAX);
+
+/// What names a letter: the event's offset in the input, and the route.
+pub type LetterKey = (Offset, String);
+
+/// A letter to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// What names it.
+    pub key: LetterKey,
+    /// The log whose event it is.
+    pub log_id: u64,
+    /// When the event arrived.
+    pub time: Timestamp,
+    /// Whether the clock could be trusted then.
+    pub trusted: bool,
+    /// The record, relative to `time`.
+    pub record: Vec<u8>,
+}
+
+/// What a letter says of its fate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate<'a> {
+    /// The log whose event it is.
+    pub log_id: u64,
+    /// The event's offset in the input.
+    pub offset: Offset,
+    /// The route that selected it.
+    pub route: &'a str,
+    /// Where it should have gone to.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: i32,
+    /// Kafka's error, and the broker's words.
+    pub error: &'a str,
+    /// The event's own properties.
+    pub own: Properties<'a>,
+}
+
+impl Letter {
+    /// The letter of an event that `route` selected.
+    #[must_use]
+    pub fn new(
+        log_id: u64,
+        (event, trusted): (&Event<'_>, bool),
+        (route, why): (&str, &Undeliverable),
+    ) -> Self {
+        let log = format!("{log_id:016x}");
+        let mut error = why.error.as_str();
+        while error.len() > ERROR_BYTES_MAX {
+            error = &error[..error.floor_char_boundary(error.len() - 1)];
+        }
+        let (offset, partition) = (why.offset.to_string(), why.partition.to_string());
+        let values = [log.as_str(), &offset, route, &why.topic, &partition, error];
+        let mut properties = Vec::new();
+        for (name, value) in NAMES.into_iter().zip(values) {
+            properties.push(USER);
+            for text in [name, value] {
+                let length = u16::try_from(text.len()).expect("a name, a number or a short text");
+                properties.extend_from_slice(&length.to_be_bytes());
+                properties.extend_from_slice(text.as_bytes());
+            }
+        }
+        properties.extend_from_slice(event.properties.0);
+        let packet_id: Option<NonZeroU16> = None;
+        let qos = event.qos.min(Qos::AtLeastOnce);
+        let kept = Event { properties: Properties(&properties), packet_id, qos, ..*event };
+        let mut record = vec![0; record::encoded_len(&kept, event.time)];
+        record::encode(&kept, event.time, &mut record);
+        Self { key: (why.offset, route.to_owned()), log_id, time: event.time, trusted, record }
+    }
+}
+
+impl<'a> Fate<'a> {
+    /// What the properties of a letter say; `None`: it is none.
+    #[must_use]
+    pub fn read(properties: Properties<'a>) -> Option<Self> {
+        let mut values = [""; NAMES.len()];
+        let mut all = properties.iter();
+        for (name, value) in NAMES.into_iter().zip(&mut values) {
+            let Some(Property::User(found, text)) = all.next() else { return None };
+            *value = Some(text).filter(|_| found == name)?;
+        }
+        let [log, offset, route, topic, partition, error] = values;
+        let log_id = u64::from_str_radix(log, 16).ok()?;
+        let front = values.iter().zip(NAMES).map(|(value, name)| 5 + name.len() + value.len());
+        let own = Properties(&properties.0[front.sum()..]);
+        let (offset, partition) = (Offset(offset.parse().ok()?), partition.parse().ok()?);
+        Some(Self { log_id, offset, route, topic, partition, error, own })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tributary_core::record::Origin;
+
+    #[test]
+    fn a_letter_tells_what_became_of_an_event_and_no_device_can_forge_it() {
+        let mut properties = vec![USER, 0, 15];
+        properties.extend(b"tributary.error");
+        properties.extend([0, 1, b'7']);
+        let event = Event {
+            topic: "plant/7",
+            payload: b"x",
+            client: "c",
+            time: Timestamp(1_500),
+            qos: Qos::ExactlyOnce,
+            retain: false,
+            origin: Origin::Device,
+            packet_id: NonZeroU16::new(7),
+            properties: Properties(&properties),
+        };
+        assert_eq!(Fate::read(event.properties), None);
+        let error = format!("INVALID_RECORD (87): {}", "ä".repeat(1_000));
+        let why = Undeliverable {
+            offset: Offset(12),
+            route: 3,
+            topic: "hot".into(),
+            partition: 2,
+            error: error.clone(),
+        };
+        let letter = Letter::new(0xAB, (&event, true), ("alarms", &why));
+        assert_eq!(letter.key, (Offset(12), "alarms".to_owned()));
+        let read = record::decode(&mut letter.record.as_slice(), letter.time).expect("a record");
+        let expected = (event.topic, event.payload, event.client, event.time);
+        assert_eq!((read.topic, read.payload, read.client, read.time), expected);
+        let fate = Fate::read(read.properties).expect("a letter");
+        assert_eq!((fate.offset, fate.route, fate.topic), (Offset(12), "alarms", "hot"));
+        assert!(error.starts_with(fate.error) && fate.error.len() > 900, "{}", fate.error.len());
+        assert_eq!((fate.partition, fate.own, fate.log_id), (2, event.properties, 0xAB));
+    }
+}
