@@ -40,9 +40,9 @@ type Wish = (&'static str, Lane, Option<&'static str>, fn(Option<i64>) -> bool);
 /// The topic that does not take large readings, nor batches of many.
 pub(super) const NARROW: &str = "all";
 /// What it takes.
-pub(super) const NARROW_BYTES: usize = 1_000;
+pub(super) const NARROW_BYTES: usize = 450;
 /// A large reading's filling, which no codec makes small enough.
-const FILLING: usize = 1_600;
+const FILLING: usize = 500;
 
 /// The configurations that the operator changes between.
 const CONFIGURATIONS: [&[Wish]; 4] = [
@@ -122,7 +122,7 @@ impl Ledger {
             2 => (format!(r#"{{"d":{device},"s":{serial},"v":"{value}"}}"#), None),
             _ => (format!(r#"{{"d":{device},"s":{serial},"v":{value}}}"#), Some(value)),
         };
-        let is_large = rng.u8(..12) == 0;
+        let is_large = rng.u8(..20) == 0;
         let filling = if is_large { FILLING } else { 0 };
         let filling: String = (0..filling).map(|_| rng.alphanumeric()).collect();
         let payload = match payload.strip_suffix('}') {
