@@ -14,7 +14,7 @@ fn builder(limits: BatchLimits) -> BatchBuilder {
         generation: 0xbeef,
         gateway_hash: gateway_hash("gw"),
         topics: vec![(Arc::from("cold"), 1), (Arc::from("hot"), 6)],
-        send_time: Default::default(),
+        send_time: std::collections::BTreeSet::new(),
     };
     BatchBuilder::new(Arc::new(origin), limits, Codec::None)
 }

@@ -68,6 +68,9 @@ pub struct Fate<'a> {
 
 impl Letter {
     /// The letter of an event that `route` selected.
+    ///
+    /// # Panics
+    /// If the route's or the topic's name is longer than any name is.
     #[must_use]
     pub fn new(
         log_id: u64,

@@ -35,6 +35,8 @@ const TRICKLE_MS: u64 = 5_000;
 const TRICKLE_BYTES: usize = 16 << 10;
 /// How often a lane looks whether it need not wait for another one any more.
 const LOOK_MS: u64 = 100;
+/// Why a lane ships nothing whose gateway does not know what time it is.
+const NO_CLOCK: &str = "the clock is not set yet";
 /// How long a lane may take to end its last transaction when the daemon stops.
 const DRAIN_MS: u64 = 3_000;
 
@@ -117,8 +119,6 @@ pub struct Lane<M> {
     more: bool,
     /// Why the lane cannot make records at the moment.
     stuck: Option<String>,
-    /// Whether that is because nobody knows what time it is.
-    lacks_clock: bool,
     stopping: Option<Instant>,
     announcer: Announcer,
 }
@@ -149,7 +149,6 @@ impl<M: ReadMedia + Clone> Lane<M> {
             look_at: None,
             more: false,
             stuck: None,
-            lacks_clock: false,
             stopping: None,
             announcer: Announcer::default(),
         }
@@ -273,7 +272,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
         report.stuck.clone_from(&self.stuck);
         let feed = (self.feed.as_ref(), !self.outstanding);
         report.update(now, &self.replicator, feed, &self.committed);
-        if self.lacks_clock && self.is_live() {
+        if self.stuck.as_deref() == Some(NO_CLOCK) && self.is_live() {
             report.state = "clock";
         }
     }
@@ -371,12 +370,11 @@ impl<M: ReadMedia + Clone> Lane<M> {
         }
         let (Some(feed), Some(batch)) = (&mut self.feed, &mut self.batch) else { return false };
         self.waiting_since = None;
-        self.lacks_clock = !present.clock.trusted;
         let filled = if present.clock.trusted {
             batch.set_send_time(present.clock.wall);
             feed.fill(batch, present)
         } else {
-            Filled::Stopped("the clock is not set yet".to_owned())
+            Filled::Stopped(NO_CLOCK.to_owned())
         };
         let hand_in = !batch.is_empty() || filled == Filled::HandIn;
         self.more = filled == Filled::Paused;
