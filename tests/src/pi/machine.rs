@@ -21,6 +21,7 @@ const TARGET_BINARY: &str = "aarch64-unknown-linux-musl/release/tributary";
 const BOOT_MAX: Duration = Duration::from_mins(5);
 /// How long the first attempt to connect waits for an answer; later ones longer: a host may be slow.
 const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE_MAX: Duration = Duration::from_secs(10);
 const MODULES: [&str; 7] = [
     "virtio",
     "virtio_ring",
@@ -134,7 +135,7 @@ impl Machine {
         let mut patience = PATIENCE;
         wait::until("the daemon on the Pi", BOOT_MAX, || {
             self.process.check_running()?;
-            patience = patience * 5 / 4;
+            patience = (patience * 5 / 4).min(PATIENCE_MAX);
             Ok(Publisher::connect(self.port, seed, patience))
         })
     }
