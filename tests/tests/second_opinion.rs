@@ -217,13 +217,28 @@ fn what_is_refused_does_not_keep_readers_waiting() -> Result<()> {
     let mut world = World::start()?;
     let identity = world.identity()?;
     let sessions = world.broker.request_count(ApiKey::InitProducerId);
-    world.meet(vec![(ApiKey::Produce, Control::Error(ErrorCode::InvalidRecord))])?;
+    world.meet(vec![(ApiKey::Produce, Control::Error(ErrorCode::TopicAuthorizationFailed))])?;
     wait::until("the abort of what was refused", ABORT_MAX, || {
         let fenced = world.broker.request_count(ApiKey::InitProducerId) > sessions;
         Ok((fenced && !world.broker.transaction_is_open(&identity)).then_some(()))
     })?;
     let refused = &world.daemon.status()?["upstream"]["refused"];
-    ensure!(refused.as_str().is_some_and(|text| text.contains("INVALID_RECORD")), "{refused}");
+    let named = refused.as_str().is_some_and(|text| text.contains("TOPIC_AUTHORIZATION_FAILED"));
+    ensure!(named, "{refused}");
+    Ok(())
+}
+
+/// Batches that are refused for what is in them are divided within their transaction.
+#[test]
+fn what_can_be_delivered_in_parts_is() -> Result<()> {
+    let mut world = World::start()?;
+    let sessions = world.broker.request_count(ApiKey::InitProducerId);
+    world.meet(vec![(ApiKey::Produce, Control::Error(ErrorCode::InvalidRecord))])?;
+    world.publish()?;
+    world.check()?;
+    let after = world.broker.request_count(ApiKey::InitProducerId);
+    ensure!(after == sessions, "one session does it all: {after}, not {sessions}");
+    ensure!(world.aborted("all")? == 0, "nothing is aborted");
     Ok(())
 }
 
