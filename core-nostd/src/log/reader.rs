@@ -163,12 +163,12 @@ impl Reader {
         let begin = place;
         let mut walked = place.walk_over(&mut window, self.next);
         if walked.used == 0 && matches!(walked.stop, Stop::Bad) {
-            walked = if place.walk.next < place.until() {
-                place.mend(&mut window)
-            } else {
+            // Also where no event is missing: control records may be durable in a slot alone.
+            walked = place.mend(&mut window);
+            if matches!(walked.stop, Stop::Bad) && place.walk.next >= place.until() {
                 // It is complete: what is left was torn, or never belonged to it.
-                Walked { stop: Stop::Over, ..walked }
-            };
+                walked.stop = Stop::Over;
+            }
         }
         if walked.used > 0 {
             let wanted = self.next..place.until();
@@ -357,7 +357,8 @@ impl Place {
             for page_at in [geometry.page_at(at), geometry.page_at(last - 1)] {
                 window.show(Some(Overlay { slot, page_at }));
                 let Some(header) = window.frame(at) else { continue };
-                if !self.walk.accepts(&header) || header.base > self.until() {
+                let is_moved = header.kind == Kind::Events && header.base == self.until();
+                if !self.walk.accepts(&header) || header.base > self.until() || is_moved {
                     continue;
                 }
                 if header.base > self.walk.next {
