@@ -10,7 +10,7 @@ use tributary_core::time::Age;
 use super::hub::Hub;
 use super::ingest::Ingest;
 use super::server::Failure;
-use super::sessions::replay;
+use super::sessions::{replay, resume};
 use crate::config::Config;
 use crate::io::segments::SegmentReader;
 use crate::io::sessions::SessionStore;
@@ -48,10 +48,7 @@ impl Folding {
             tracing::error!(%error, "the file of sessions cannot be read: the log tells them again");
             None
         });
-        // Of a log that was rolled back the file knows too much.
-        let known = known.filter(|state| state.applied.offset <= end.offset.0);
-        let mut state = known.unwrap_or_default();
-        let lost = replay(&mut state, &log, end)
+        let (state, lost) = resume(known, &log, end)
             .map_err(|error| Failure::Directory(format!("the log's sessions: {error}")))?;
         for range in lost {
             tracing::warn!(

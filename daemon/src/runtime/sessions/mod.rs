@@ -15,5 +15,5 @@ mod tests;
 
 pub use batch::{Batch, MakeBody};
 pub use change::{Change, Noted, StoredWill, read_batch};
-pub use replay::{Lost, replay};
+pub use replay::{Lost, replay, resume};
 pub use state::{Applied, ClientState, Filter, InFlightState, RetainedState, State};

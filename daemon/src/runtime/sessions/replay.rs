@@ -13,12 +13,31 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Offsets behind the state's place that the log does not hold any more.
 pub type Lost = Vec<core::ops::Range<Offset>>;
 
+/// What a start knows: `known`, as a file kept it, and all that the log holds behind. Of a log that
+/// was rolled back the file knows too much: then the log alone tells.
+///
+/// # Errors
+/// If a frame is larger than any that the log writes.
+pub fn resume<M: ReadMedia>(
+    known: Option<State>,
+    media: &M,
+    end: End,
+) -> Result<(State, Lost), ReadError> {
+    let known = known.filter(|state| state.applied.offset <= end.offset.0);
+    let mut state = known.unwrap_or_default();
+    let lost = replay(&mut state, media, end)?;
+    Ok((state, lost))
+}
+
 /// Folds all that the log holds behind the state's place into it. What is missing is told.
 ///
 /// # Errors
 /// If a frame is larger than any that the log writes.
 pub fn replay<M: ReadMedia>(state: &mut State, media: &M, end: End) -> Result<Lost, ReadError> {
-    let mut reader = Reader::new(Offset(state.applied.offset), crc32c);
+    // Where one segment ends and the next begins at the same offset, changes that hold from there on
+    // stand at the end of the first: so the reader begins one event earlier.
+    let from = state.applied.offset.saturating_sub(1);
+    let mut reader = Reader::new(Offset(from), crc32c);
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut lost = Lost::new();
     while let Some(chunk) = reader.read(media, end, &mut buffer)? {
@@ -37,8 +56,11 @@ pub fn replay<M: ReadMedia>(state: &mut State, media: &M, end: End) -> Result<Lo
                 }
                 Item::Control(_) => {}
                 Item::Gap { range, .. } => {
-                    state.applied.offset = state.applied.offset.max(range.end.0);
-                    lost.push(range);
+                    let first = range.start.0.max(state.applied.offset);
+                    if first < range.end.0 {
+                        state.applied.offset = range.end.0;
+                        lost.push(Offset(first)..range.end);
+                    }
                 }
             }
         }
