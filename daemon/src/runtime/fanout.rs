@@ -46,7 +46,7 @@ impl Fanout {
             self.buffer = Vec::new();
             return false;
         };
-        self.buffer.resize(CHUNK_BYTES, 0);
+        self.make_room();
         match work.again {
             Some(_) => self.read_again(media, end, &work),
             None => self.read_behind(media, end, &work),
@@ -54,8 +54,15 @@ impl Fanout {
         true
     }
 
+    /// Memory that the system gives out as zeros: only what is read into costs any.
+    fn make_room(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; CHUNK_BYTES];
+        }
+    }
+
     fn read_live<M: ReadMedia>(&mut self, media: &M, end: End) {
-        self.buffer.resize(CHUNK_BYTES, 0);
+        self.make_room();
         loop {
             match self.live.read(media, end, &mut self.buffer) {
                 Ok(None) => break,
@@ -83,7 +90,10 @@ impl Fanout {
     /// Finds one message again.
     fn read_again<M: ReadMedia>(&mut self, media: &M, end: End, work: &Work) {
         self.behind.seek(work.from);
-        if let Ok(Some(chunk)) = self.behind.read(media, end, &mut self.buffer) {
+        // What comes first may be control records: those at the end of the segment before.
+        while self.behind.next_offset() <= work.from
+            && let Ok(Some(chunk)) = self.behind.read(media, end, &mut self.buffer)
+        {
             for item in chunk {
                 let Item::Events(mut frame) = item else { continue };
                 let age = frame.clock().age;
