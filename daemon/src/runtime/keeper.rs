@@ -10,7 +10,7 @@ use tributary_core::time::Age;
 use super::clock::Moment;
 use super::dialogue::Shared;
 use super::hub::DueWill;
-use super::ingest::{Closed, NotTaken};
+use super::ingest::{Closed, Desk, NotTaken};
 use super::sessions::Change;
 use super::system::{self, System};
 use crate::io::clock::moment;
@@ -41,12 +41,8 @@ impl Keeper {
     pub fn turn(&mut self, moment: Moment) -> Option<u64> {
         let age = self.shared.age(moment);
         let Shared { ingest, hub, .. } = &*self.shared;
-        hub.handle_due(age, &mut ingest.desk());
-        while let Some(due) = hub.take_will() {
-            if !self.publish(moment, &due) {
-                hub.put_will_back(due);
-                return None;
-            }
+        if !settle_due(&self.shared, moment, &mut ingest.desk()) {
+            return None;
         }
         if age >= self.progress_at {
             self.progress_at = Age(age.0 + PROGRESS_EVERY_MS);
@@ -59,26 +55,42 @@ impl Keeper {
         let due = hub.next_due().map_or(u64::MAX, |due| due.0.saturating_sub(age.0));
         Some(due.min(self.progress_at.0 - age.0))
     }
+}
 
-    /// Leaves a will for the log. Whether there was room. A log that is closed for good has none.
-    fn publish(&self, moment: Moment, due: &DueWill) -> bool {
-        let mut desk = self.shared.ingest.desk();
-        let event = due.will.event(&due.client, moment.wall);
-        match desk.append(&event) {
-            Err(NotTaken::Busy | NotTaken::Closed(Closed::Full)) => false,
-            Err(NotTaken::Closed(closed)) => {
-                tracing::error!(client = &*due.client, ?closed, "a will is lost");
-                true
-            }
-            Ok(offset) => {
+/// Ends the sessions whose time is over and leaves the wills that are due for the log, with the
+/// changes that say so: in one commit, and before the client comes again. Whether there was room.
+pub(super) fn settle_due(shared: &Shared, moment: Moment, desk: &mut Desk<'_>) -> bool {
+    let hub = &shared.hub;
+    hub.handle_due(shared.age(moment), desk);
+    while let Some(due) = hub.take_will() {
+        if !publish(shared, moment, &due, desk) {
+            hub.put_will_back(due);
+            return false;
+        }
+    }
+    true
+}
+
+/// Leaves a will for the log. Whether there was room. A log that is closed for good has none.
+fn publish(shared: &Shared, moment: Moment, due: &DueWill, desk: &mut Desk<'_>) -> bool {
+    let event = due.will.event(&due.client, moment.wall);
+    match desk.append(&event) {
+        Err(NotTaken::Busy | NotTaken::Closed(Closed::Full)) => false,
+        Err(NotTaken::Closed(closed)) => {
+            tracing::error!(client = &*due.client, ?closed, "a will is lost");
+            true
+        }
+        Ok(offset) => {
+            // Of a client that is back the log knows something newer.
+            if !shared.hub.is_superseded(due) {
                 let over = if due.ends { Change::Ended } else { Change::WillPublished };
                 desk.change(&due.client, &over);
-                if event.retain {
-                    let age = self.shared.age(moment);
-                    self.shared.hub.retain(&event, (offset, age), self.shared.ingest.durable());
-                }
-                true
             }
+            if event.retain {
+                let age = shared.age(moment);
+                shared.hub.retain(&event, (offset, age), shared.ingest.durable());
+            }
+            true
         }
     }
 }

@@ -10,6 +10,7 @@ use super::{Dialogue, Entering, Member};
 use crate::io::files::random_u64;
 use crate::runtime::delivering::Delivering;
 use crate::runtime::hub::{Ask, Entered};
+use crate::runtime::keeper::settle_due;
 use crate::runtime::sessions::StoredWill;
 
 impl Dialogue {
@@ -45,6 +46,13 @@ impl Dialogue {
             wake: &self.wake,
         };
         let lasting = ask.expiry_s > 0;
+        // What an earlier connection left behind comes before what this one begins.
+        if ask.clean_start {
+            hub.hasten_will(name);
+        }
+        if !settle_due(turn.shared, turn.moment, turn.desk()) {
+            tracing::debug!(client = name, "no room for the wills that are due: they follow");
+        }
         match hub.enter(ask, turn.desk()) {
             Err(reason) => self.turn_away(session, reason, out),
             Ok(Entered { key, mailbox, kept, change }) => {

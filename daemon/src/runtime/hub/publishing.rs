@@ -107,6 +107,27 @@ impl Hub {
         }
     }
 
+    /// The session of a client is about to end: its will is due.
+    pub fn hasten_will(&self, name: &str) {
+        let mut members = self.lock();
+        let Some(key) = members.key_of(name) else { return };
+        let Some(client) = members.sessions.get_mut(&key).filter(|client| !client.is_connected())
+        else {
+            return;
+        };
+        client.will_due = None;
+        if let Some(will) = client.will.take() {
+            members.wills.push_back(DueWill { client: name.into(), will, ends: false });
+        }
+    }
+
+    /// Whether the client of a will has come again since, or has begun anew.
+    pub fn is_superseded(&self, due: &DueWill) -> bool {
+        let members = self.lock();
+        let client = members.key_of(&due.client).and_then(|key| members.sessions.get(&key));
+        client.is_some_and(|client| due.ends || client.is_connected() || client.will.is_some())
+    }
+
     /// Takes a will that is to be published now.
     pub fn take_will(&self) -> Option<DueWill> {
         self.lock().wills.pop_front()
