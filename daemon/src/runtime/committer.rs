@@ -75,12 +75,16 @@ impl<M: Media> Committer<M> {
             } else if self.ingest.closed() == Some(Closed::Stopping) {
                 return;
             }
-            let mut writer = lock(&self.writer);
-            self.commit(&mut writer);
-            writer.tend(moment_looked_at());
-            drop(writer);
+            self.turn();
             last = moment().now;
         }
+    }
+
+    /// Commits all that waits, and does what is due by time.
+    fn turn(&self) {
+        let mut writer = lock(&self.writer);
+        self.commit(&mut writer);
+        writer.tend(moment_looked_at());
     }
 
     /// A connection has left so many events at the desk, without waking the log thread: commits
@@ -155,7 +159,151 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
+    use tributary_core::Offset;
+    use tributary_core::log::{End, Entropy, Geometry, Item, ReadMedia, Reader, Tail};
+    use tributary_core::properties::Properties;
+    use tributary_core::record::{Event, Origin, Qos};
+    use tributary_core::time::Timestamp;
+
     use super::*;
+    use crate::io::crc::crc32c;
+    use crate::runtime::clock::Clocks;
+    use crate::runtime::opening::{Recovered, recover};
+    use crate::runtime::retention::Policy;
+
+    const GEOMETRY: Geometry = Geometry { segments: 8, segment_bytes: 256 << 10, page_bytes: 4096 };
+    /// Threads that commit, and events of each.
+    const COMMITTERS: u64 = 4;
+    const EVENTS: u64 = 300;
+
+    /// A disk that takes its time: while one commits, the others come as far as they can.
+    #[derive(Clone)]
+    struct SlowDisk(Arc<Mutex<Held>>);
+
+    struct Held {
+        segments: Vec<Vec<u8>>,
+        end: Option<End>,
+        tail: (u32, u32, Vec<u8>),
+    }
+
+    impl SlowDisk {
+        fn new() -> Self {
+            let segment = vec![0; GEOMETRY.segment_bytes as usize];
+            let segments = vec![segment; GEOMETRY.segments as usize];
+            Self(Arc::new(Mutex::new(Held { segments, end: None, tail: (0, 0, Vec::new()) })))
+        }
+
+        fn end(&self) -> End {
+            lock(&self.0).end.expect("a log was opened")
+        }
+    }
+
+    impl ReadMedia for SlowDisk {
+        type Error = core::convert::Infallible;
+
+        fn geometry(&self) -> Geometry {
+            GEOMETRY
+        }
+
+        fn read(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), Self::Error> {
+            let held = lock(&self.0);
+            let mut bytes = held.segments[segment as usize].clone();
+            let (tail_segment, tail_at, tail) = &held.tail;
+            if *tail_segment == segment {
+                bytes[*tail_at as usize..*tail_at as usize + tail.len()].copy_from_slice(tail);
+            }
+            into.copy_from_slice(&bytes[at as usize..at as usize + into.len()]);
+            Ok(())
+        }
+    }
+
+    impl Media for SlowDisk {
+        fn prepare(&mut self, _: u32) -> Result<(), Self::Error> {
+            Ok(())
+        }
+
+        fn write(&mut self, segment: u32, at: u32, bytes: &[u8]) -> Result<(), Self::Error> {
+            let at = at as usize;
+            lock(&self.0).segments[segment as usize][at..at + bytes.len()].copy_from_slice(bytes);
+            Ok(())
+        }
+
+        fn barrier(&mut self, _: u32) -> Result<(), Self::Error> {
+            (0..16).for_each(|_| thread::yield_now());
+            Ok(())
+        }
+
+        fn settle(&mut self, segment: u32) -> Result<(), Self::Error> {
+            self.barrier(segment)
+        }
+
+        fn publish(&mut self, end: End, _: Offset, tail: Tail<'_>) {
+            let mut held = lock(&self.0);
+            held.end = Some(end);
+            held.tail = (tail.segment, tail.at, tail.bytes.to_vec());
+        }
+    }
+
+    fn leave(ingest: &Ingest, payload: &str) -> Offset {
+        let event = Event {
+            topic: "plant",
+            payload: payload.as_bytes(),
+            client: "press",
+            time: Timestamp(1_000),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            origin: Origin::Device,
+            packet_id: None,
+            properties: Properties::NONE,
+        };
+        let mut desk = ingest.desk();
+        let offset = desk.append(&event).expect("there is room");
+        assert_eq!(desk.leave(), 1);
+        offset
+    }
+
+    #[test]
+    fn whoever_commits_each_event_stands_at_the_offset_that_it_was_given() {
+        let disk = SlowDisk::new();
+        let entropy = Entropy { log_id: 1, generation: 2, salt: 3 };
+        let recovered = recover(disk.clone(), entropy, moment()).expect("it can be opened");
+        let Recovered { log, snapshot, clocks, .. } = recovered;
+        let ingest = Arc::new(Ingest::new(log.next_offset()));
+        let clocks: Arc<Mutex<Clocks>> = Arc::new(Mutex::new(clocks));
+        let writer = Writer::new(log, Arc::clone(&ingest), clocks, snapshot, Policy::default());
+        let committer = Committer::new(writer, Arc::clone(&ingest), Duration::ZERO);
+        let work = |number: u64| {
+            let mut told = Vec::new();
+            for serial in 0..EVENTS {
+                let payload = format!("{number} {serial}");
+                let offset = leave(&ingest, &payload);
+                told.push((offset, payload));
+                if serial % 3 == 0 { committer.handle_left(1) } else { committer.turn() }
+            }
+            told
+        };
+        let mut told: Vec<(Offset, String)> = thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..COMMITTERS).map(|number| scope.spawn(move || work(number))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+        });
+        committer.turn();
+        told.sort();
+        let mut found = Vec::new();
+        let (mut reader, mut buffer) = (Reader::new(Offset(0), crc32c), vec![0; 1 << 20]);
+        while let Some(chunk) = reader.read(&disk, disk.end(), &mut buffer).expect("it is sound") {
+            for item in chunk {
+                let Item::Events(frame) = item else { continue };
+                found.extend(frame.map(|(offset, event)| {
+                    (offset, String::from_utf8_lossy(event.payload).into_owned())
+                }));
+            }
+        }
+        assert_eq!(ingest.durable(), Offset(COMMITTERS * EVENTS));
+        assert!(found == told, "events stand at other offsets than they were given");
+    }
 
     #[test]
     fn a_lone_event_on_a_quick_disk_at_rest_is_committed_on_the_spot() {
