@@ -20,7 +20,7 @@ const TOPIC_BYTES_MAX: usize = 4_000;
 /// And every so many have no key.
 const KEYLESS_EVERY: usize = 31;
 const KILLS: usize = 4;
-/// What a cluster may take from the answer to EndTxn to its markers.
+/// What a cluster may take from the answer to `EndTxn` to its markers.
 const VISIBLE_MAX: Duration = Duration::from_secs(10);
 const SECTIONS: &str = "[[route]]\nfrom = \"plant/+/telemetry\"\ntopic = \"narrow\"\n\
     [[route]]\nfrom = \"plant/+/telemetry\"\ntopic = \"keyed\"\nkey = \"serial\"\n";
