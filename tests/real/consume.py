@@ -58,13 +58,17 @@ def committed(consumer, topic):
 
 
 def write(brokers, topic, mark):
-    """Writes a record that is only a mark."""
+    """Writes a record that is only a mark, with a key for topics that ask for one."""
     failures = []
+
+    def note(error, _):
+        failures.append(error)
+
     producer = kafka.Producer({"bootstrap.servers": brokers, "acks": "all"})
-    producer.produce(topic, mark, partition=0, on_delivery=lambda error, _: failures.append(error))
+    producer.produce(topic, mark, key=mark, partition=0, on_delivery=note)
     producer.flush(LIMIT_S)
     if failures != [None]:
-        raise SystemExit(f"{topic}: the mark was not written: {failures}")
+        raise SystemExit(f"{topic}: the mark was not written: {failures[:1]!s}")
 
 
 def record(message):

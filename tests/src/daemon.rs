@@ -229,7 +229,11 @@ impl Daemon {
         self.dir.path()
     }
 
-    fn command(&self, args: &[&str]) -> Result<String> {
+    /// What a subcommand prints.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn command(&self, args: &[&str]) -> Result<String> {
         let mut command = self.program();
         command.args(args).arg("--config").arg(self.config());
         process::output(command)

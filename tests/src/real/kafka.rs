@@ -185,9 +185,18 @@ impl Kafka {
     /// # Errors
     /// The broker refuses.
     pub fn create_topic(&self, topic: &str, partitions: u16) -> Result<()> {
+        self.create_topic_with(topic, partitions, &[])
+    }
+
+    /// Creates a topic with settings of its own, each as `name=value`.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn create_topic_with(&self, topic: &str, partitions: u16, settings: &[&str]) -> Result<()> {
         let mut command = self.java("org.apache.kafka.tools.TopicCommand")?;
         command.args(["--bootstrap-server", &self.address(), "--create", "--topic", topic]);
         command.args(["--partitions", &partitions.to_string()]);
+        command.args(settings.iter().flat_map(|setting| ["--config", setting]));
         process::output(command).map(drop)
     }
 

@@ -1,0 +1,99 @@
+//! Records that a real Kafka will never take: too large for their topic, or without a key where the
+//! topic keeps the last of each. They become dead letters, everything else is delivered once.
+
+use core::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tributary_tests::daemon::{Daemon, check_account};
+use tributary_tests::device::Device;
+use tributary_tests::real::kafka::{Kafka, Listeners, Setup};
+use tributary_tests::real::{readers, scratch, wait};
+
+const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
+const DIR: &str = env!("CARGO_TARGET_TMPDIR");
+const READINGS: usize = 200;
+const LARGE_EVERY: usize = 23;
+const LARGE_BYTES: usize = 6_000;
+const KEYLESS_EVERY: usize = 31;
+/// A backlog that is divided many times, on a busy machine.
+const SETTLED_MAX: Duration = Duration::from_mins(2);
+
+fn is_large(seq: usize) -> bool {
+    seq % LARGE_EVERY == 7
+}
+
+fn is_keyless(seq: usize) -> bool {
+    seq % KEYLESS_EVERY == 11
+}
+
+/// Nothing makes what fills the large ones small.
+fn readings() -> Result<Vec<String>> {
+    let mut random = scratch::random("fillings")?;
+    let mut reading = |seq| {
+        let bytes = if is_large(seq) { LARGE_BYTES } else { 20 };
+        let filling: String = (0..bytes).map(|_| random.alphanumeric()).collect();
+        let key = if is_keyless(seq) { String::new() } else { format!(r#","serial":"{seq}""#) };
+        format!(r#"{{"seq":{seq},"x":"{filling}"{key}}}"#)
+    };
+    Ok((0..READINGS).map(&mut reading).collect())
+}
+
+fn keeps_what_is_refused(setup: Setup) -> Result<()> {
+    scratch::within(DIR, &format!("undeliverable-{}", setup.name()), |dir| {
+        let kafka = Kafka::start(setup, &dir.join("kafka"), Listeners::direct()?)?;
+        kafka.create_topic_with("narrow", 1, &["max.message.bytes=4000"])?;
+        kafka.create_topic_with("keyed", 1, &["cleanup.policy=compact"])?;
+        let sections = format!(
+            "[upstream]\nbrokers = [\"{}\"]\n\
+             [[route]]\nfrom = \"#\"\ntopic = \"narrow\"\n\
+             [[route]]\nfrom = \"#\"\ntopic = \"keyed\"\nkey = \"serial\"\n",
+            kafka.address()
+        );
+        let daemon = Daemon::start(TRIBUTARY, &sections)?;
+        let readings = readings()?;
+        Device::publish(daemon.port(), "plant/1/telemetry", readings.clone())?;
+        let mut last = Value::Null;
+        wait::until("all to be settled", SETTLED_MAX, || {
+            last = daemon.status()?;
+            Ok((last["upstream"]["backlog"] == 0).then_some(()))
+        })
+        .with_context(|| format!("{last:#}"))?;
+        check_account(&last)?;
+        let refusals: [(&str, fn(usize) -> bool, &str); 2] = [
+            ("narrow", is_large, "MESSAGE_TOO_LARGE (10)"),
+            ("keyed", is_keyless, "INVALID_RECORD (87)"),
+        ];
+        let letters = daemon.command(&["log", "export", "--stream", "dead-letter"])?;
+        for (at, (topic, is_refused, error)) in refusals.into_iter().enumerate() {
+            let part = |refused: bool| {
+                let numbered = readings.iter().enumerate();
+                numbered.filter(move |(seq, _)| is_refused(*seq) == refused).map(|(_, text)| text)
+            };
+            let values = readers::read(&kafka, topic, dir)?.values()?;
+            ensure!(values.iter().eq(part(false)), "`{topic}` has {values:?}");
+            let mut kept = Vec::new();
+            for line in letters.lines() {
+                let letter: Value = serde_json::from_str(line)?;
+                let properties = letter["user_properties"].to_string();
+                if properties.contains(&format!(r#"["tributary.topic","{topic}"]"#)) {
+                    ensure!(properties.contains(error), "{topic}: {properties}");
+                    kept.push(letter["payload"].as_str().context("a payload")?.to_owned());
+                }
+            }
+            ensure!(kept.iter().eq(part(true)), "letters of `{topic}`: {kept:?}");
+            ensure!(last["routes"][at]["dead_lettered"] == kept.len(), "{last:#}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn keeps_what_is_refused_on_3_9_2() -> Result<()> {
+    keeps_what_is_refused(Setup::V392Tv0)
+}
+
+#[test]
+fn keeps_what_is_refused_on_4_1_2() -> Result<()> {
+    keeps_what_is_refused(Setup::V412Tv2)
+}
