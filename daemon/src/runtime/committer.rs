@@ -2,7 +2,7 @@
 //!
 //! From a socket to the log thread and back an event waits for two threads to wake, which takes
 //! about as long as a fast disk's sync. So a connection that brings the last event that was expected
-//! ([`Gathering`]), on a disk that has just been quick, commits itself: one device that waits for
+//! (`gathering.rs`), on a disk that has just been quick, commits itself: one device that waits for
 //! each PUBACK gets it after one sync, not two. Under load, on slow cards and with `commit.delay` the
 //! log thread commits, and connections go on reading meanwhile. Invariant: what is taken from the desk is written before
 //! anything else is taken, so offsets stay in order; the writer's lock is held for both.
