@@ -4,8 +4,9 @@
 //! about as long as a fast disk's sync. So a connection that brings the last event that was expected
 //! (`gathering.rs`), on a disk that has just been quick, commits itself: one device that waits for
 //! each PUBACK gets it after one sync, not two. Under load, on slow cards and with `commit.delay` the
-//! log thread commits, and connections go on reading meanwhile. Invariant: what is taken from the desk is written before
-//! anything else is taken, so offsets stay in order; the writer's lock is held for both.
+//! log thread commits, and connections go on reading meanwhile. Invariant: what is taken from the desk
+//! is written before anything else is taken, so offsets stay in order; the writer's lock is held for
+//! both.
 
 use std::sync::{Arc, Mutex};
 

@@ -89,7 +89,7 @@ pub struct Machine {
 
 impl Machine {
     /// Switches it on. `record`: where all that it writes to its disk is recorded, see
-    /// [`Recording`](super::recording::Recording). What it prints goes to `console`.
+    /// `recording.rs`. What it prints goes to `console`.
     ///
     /// # Errors
     /// QEMU cannot be started.
