@@ -129,7 +129,7 @@ impl Sim {
     fn tear(&mut self, word: usize, bytes: &[u8]) {
         let words = bytes.len() / WORD;
         let few = self.number().is_multiple_of(2);
-        let odd = usize::try_from(self.number()).expect("64 bits") % (words + 1);
+        let odd = usize::try_from(self.number() % (words as u64 + 1)).expect("one of few");
         for (index, wanted) in bytes.chunks_exact(WORD).enumerate() {
             let kind = match self.number() % 4 {
                 _ if few && index != odd => 0,
