@@ -20,6 +20,7 @@ pub mod power;
 pub mod process;
 #[cfg(feature = "real")]
 pub mod real;
+pub mod refused;
 pub mod scratch;
 pub mod tidy;
 pub mod wait;

@@ -9,40 +9,22 @@ use tributary_tests::daemon::{Daemon, check_account};
 use tributary_tests::device::Device;
 use tributary_tests::real::kafka::{Kafka, Listeners, Setup};
 use tributary_tests::real::{readers, scratch, wait};
+use tributary_tests::refused::{self, is_keyless, is_large, readings};
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 const DIR: &str = env!("CARGO_TARGET_TMPDIR");
 const READINGS: usize = 200;
-const LARGE_EVERY: usize = 23;
-const LARGE_BYTES: usize = 6_000;
-const KEYLESS_EVERY: usize = 31;
 /// A backlog that is divided many times, on a busy machine.
 const SETTLED_MAX: Duration = Duration::from_mins(2);
-
-fn is_large(seq: usize) -> bool {
-    seq % LARGE_EVERY == 7
-}
-
-fn is_keyless(seq: usize) -> bool {
-    seq % KEYLESS_EVERY == 11
-}
-
-/// Nothing makes what fills the large ones small.
-fn readings() -> Result<Vec<String>> {
-    let mut random = scratch::random("fillings")?;
-    let mut reading = |seq| {
-        let bytes = if is_large(seq) { LARGE_BYTES } else { 20 };
-        let filling: String = (0..bytes).map(|_| random.alphanumeric()).collect();
-        let key = if is_keyless(seq) { String::new() } else { format!(r#","serial":"{seq}""#) };
-        format!(r#"{{"seq":{seq},"x":"{filling}"{key}}}"#)
-    };
-    Ok((0..READINGS).map(&mut reading).collect())
-}
 
 fn keeps_what_is_refused(setup: Setup) -> Result<()> {
     scratch::within(DIR, &format!("undeliverable-{}", setup.name()), |dir| {
         let kafka = Kafka::start(setup, &dir.join("kafka"), Listeners::direct()?)?;
-        kafka.create_topic_with("narrow", 1, &["max.message.bytes=4000"])?;
+        kafka.create_topic_with(
+            "narrow",
+            1,
+            &[&format!("max.message.bytes={}", refused::BYTES_MAX)],
+        )?;
         kafka.create_topic_with("keyed", 1, &["cleanup.policy=compact"])?;
         let sections = format!(
             "[upstream]\nbrokers = [\"{}\"]\n\
@@ -51,7 +33,7 @@ fn keeps_what_is_refused(setup: Setup) -> Result<()> {
             kafka.address()
         );
         let daemon = Daemon::start(TRIBUTARY, &sections)?;
-        let readings = readings()?;
+        let readings = readings(READINGS)?;
         Device::publish(daemon.port(), "plant/1/telemetry", readings.clone())?;
         let mut last = Value::Null;
         wait::until("all to be settled", SETTLED_MAX, || {

@@ -322,6 +322,17 @@ fn large(seq: usize) -> String {
     format!("{{\"seq\":{seq},\"x\":\"{}\"}}", "x".repeat(60_000))
 }
 
+/// A daemon with a small log that holds.
+fn that_holds(sections: &str) -> Result<Daemon> {
+    let mut daemon = Daemon::start(TRIBUTARY, sections)?;
+    daemon.stop()?;
+    let config = fs::read_to_string(daemon.config())?;
+    let held = config.replace("\"64 MiB\"", "\"16 MiB\"\nwhen_full = \"hold\"");
+    fs::write(daemon.config(), held)?;
+    daemon.restart()?;
+    Ok(daemon)
+}
+
 #[test]
 fn a_daemon_that_holds_makes_devices_wait_and_loses_nothing() -> Result<()> {
     const EVENTS: u16 = 330;
@@ -332,12 +343,7 @@ fn a_daemon_that_holds_makes_devices_wait_and_loses_nothing() -> Result<()> {
     let brokers: Vec<String> = served.addresses().iter().map(|a| format!("\"{a}\"")).collect();
     let route = "[[route]]\nfrom = \"plant/+/telemetry\"\ntopic = \"all\"\n";
     let upstream = format!("[upstream]\nbrokers = [{}]\n{route}", brokers.join(", "));
-    let mut daemon = Daemon::start(TRIBUTARY, &upstream)?;
-    daemon.stop()?;
-    let config = fs::read_to_string(daemon.config())?;
-    let held = config.replace("\"64 MiB\"", "\"16 MiB\"\nwhen_full = \"hold\"");
-    fs::write(daemon.config(), held)?;
-    daemon.restart()?;
+    let daemon = that_holds(&upstream)?;
     served.go_away();
 
     // A device that speaks 3.1.1 and would be dropped after 3 s of silence.

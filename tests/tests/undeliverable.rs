@@ -9,46 +9,21 @@ use serde_json::Value;
 use tributary_cluster::{Cluster, Kafka, Served, Settings, TopicSettings, TransactionVersion};
 use tributary_tests::daemon::{Daemon, check_account};
 use tributary_tests::device::Device;
+use tributary_tests::refused::{self, is_keyless, is_large, readings};
 use tributary_tests::{scratch, wait};
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 const READINGS: usize = 240;
-/// Every so many readings are larger than their topic takes.
-const LARGE_EVERY: usize = 23;
-const LARGE_BYTES: usize = 6_000;
-const TOPIC_BYTES_MAX: usize = 4_000;
-/// And every so many have no key.
-const KEYLESS_EVERY: usize = 31;
 const KILLS: usize = 4;
 /// What a cluster may take from the answer to `EndTxn` to its markers.
 const VISIBLE_MAX: Duration = Duration::from_secs(10);
 const SECTIONS: &str = "[[route]]\nfrom = \"plant/+/telemetry\"\ntopic = \"narrow\"\n\
     [[route]]\nfrom = \"plant/+/telemetry\"\ntopic = \"keyed\"\nkey = \"serial\"\n";
 
-fn is_large(seq: usize) -> bool {
-    seq % LARGE_EVERY == 7
-}
-
-fn is_keyless(seq: usize) -> bool {
-    seq % KEYLESS_EVERY == 11
-}
-
-/// Nothing makes what fills the large ones small.
-fn readings() -> Result<Vec<String>> {
-    let mut random = scratch::random("fillings")?;
-    let mut reading = |seq| {
-        let bytes = if is_large(seq) { LARGE_BYTES } else { 20 };
-        let filling: String = (0..bytes).map(|_| random.alphanumeric()).collect();
-        let key = if is_keyless(seq) { String::new() } else { format!(r#","serial":"{seq}""#) };
-        format!(r#"{{"seq":{seq},"x":"{filling}"{key}}}"#)
-    };
-    Ok((0..READINGS).map(&mut reading).collect())
-}
-
 fn cluster(kafka: Kafka) -> Result<(Served, String)> {
     let settings = Settings { kafka, brokers: 2, marker_delay_ms: 5, ..Settings::default() };
     let mut cluster = Cluster::new(settings);
-    let narrow = TopicSettings { batch_bytes_max: TOPIC_BYTES_MAX, ..TopicSettings::default() };
+    let narrow = TopicSettings { batch_bytes_max: refused::BYTES_MAX, ..TopicSettings::default() };
     let keyed = TopicSettings { compacted: true, ..TopicSettings::default() };
     for (name, topic) in [("narrow", narrow), ("keyed", keyed)] {
         cluster.create_topic(name, topic).ok().context("a new topic")?;
@@ -137,7 +112,7 @@ fn check(daemon: &Daemon, served: &Served, readings: &[String]) -> Result<()> {
 /// dead letter once.
 fn over_kills(kafka: Kafka) -> Result<()> {
     let (served, upstream) = cluster(kafka)?;
-    let readings = readings()?;
+    let readings = readings(READINGS)?;
     let mut daemon = Daemon::start(TRIBUTARY, &format!("{upstream}{SECTIONS}"))?;
     let mut random = scratch::random("kills")?;
     for (part, readings) in readings.chunks(READINGS / KILLS).enumerate() {

@@ -135,22 +135,7 @@ impl Broker {
                 assert_eq!(&*key, "tributary.gw.0000000000001234.normal");
                 if request.key_type == 0 { " group" } else { " transaction" }.to_owned()
             }
-            ApiKey::CreateTopics => {
-                let request = read::<CreateTopicsRequest>(bytes, version);
-                let topic = request.topics[0].clone();
-                if code == 0 {
-                    let count = usize::try_from(topic.num_partitions).unwrap_or(3);
-                    self.topics.insert(topic.name.to_string(), vec![1; count]);
-                }
-                let result = create_topics_response::CreatableTopicResult::default()
-                    .with_name(topic.name.clone())
-                    .with_error_code(code);
-                CreateTopicsResponse::default()
-                    .with_topics(vec![result])
-                    .encode(out, version)
-                    .expect(WHY);
-                format!(" {} {}", topic.name.0, topic.num_partitions)
-            }
+            ApiKey::CreateTopics => self.create(version, bytes, code, out),
             ApiKey::InitProducerId => {
                 let request = read::<InitProducerIdRequest>(bytes, version);
                 assert_eq!((*request.producer_id, request.producer_epoch), (-1, -1));
@@ -174,6 +159,20 @@ impl Broker {
             }
             _ => self.answer_transaction((key, version), bytes, code, out),
         }
+    }
+
+    fn create(&mut self, version: i16, bytes: &mut Bytes, code: i16, out: &mut BytesMut) -> String {
+        let request = read::<CreateTopicsRequest>(bytes, version);
+        let topic = request.topics[0].clone();
+        if code == 0 {
+            let count = usize::try_from(topic.num_partitions).unwrap_or(3);
+            self.topics.insert(topic.name.to_string(), vec![1; count]);
+        }
+        let result = create_topics_response::CreatableTopicResult::default()
+            .with_name(topic.name.clone())
+            .with_error_code(code);
+        CreateTopicsResponse::default().with_topics(vec![result]).encode(out, version).expect(WHY);
+        format!(" {} {}", topic.name.0, topic.num_partitions)
     }
 
     fn answer_transaction(
