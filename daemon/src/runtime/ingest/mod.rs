@@ -384,6 +384,7 @@ mod tests {
 
     #[test]
     fn the_log_thread_is_told_who_came_and_whether_another_was_first() {
+        const PATIENCE: Duration = Duration::from_secs(10);
         let ingest = Ingest::new(Offset(0));
         let leave = |count| {
             for _ in 0..count {
@@ -394,9 +395,9 @@ mod tests {
         };
         leave(2);
         assert_eq!(ingest.gather(3, Duration::ZERO), Some(false));
-        assert_eq!(ingest.gather(2, Duration::MAX), Some(true));
+        assert_eq!(ingest.gather(2, PATIENCE), Some(true));
         std::thread::scope(|scope| {
-            let log = scope.spawn(|| ingest.gather(4, Duration::MAX));
+            let log = scope.spawn(|| ingest.gather(4, PATIENCE));
             while ingest.lock().wanted == 0 {
                 std::thread::yield_now();
             }
