@@ -102,8 +102,9 @@ impl Connection {
         }
     }
 
-    /// Serves the client until one of the two has had enough.
-    pub(super) async fn run(mut self) {
+    /// Serves the client until one of the two has had enough. Borrowed: a future that owns what it
+    /// was given holds it twice.
+    pub(super) async fn run(&mut self) {
         let mut timer = Timer { sleep: pin!(tokio::time::sleep(Duration::ZERO)), set_to: None };
         while !self.dialogue.is_closed() {
             if self.turn(&mut timer).await.is_err() {

@@ -67,7 +67,7 @@ pub async fn accept(listener: Listener, inside: Inside, mut stop: watch::Receive
         };
         match accepted {
             Ok((arrival, place)) => {
-                if let Some(connection) = admit(arrival, inside.clone()) {
+                if let Some(mut connection) = admit(arrival, inside.clone()) {
                     tokio::spawn(async move {
                         connection.run().await;
                         drop(place);

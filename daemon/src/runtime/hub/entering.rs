@@ -187,7 +187,7 @@ impl Members {
     fn begin(&mut self, name: &str, next: Offset) -> Key {
         let key = self.new_key();
         self.names.insert(name.into(), key);
-        self.sessions.insert(key, Client::new(name, next));
+        self.sessions.insert(key, Box::new(Client::new(name, next)));
         key
     }
 

@@ -81,7 +81,8 @@ pub struct Hub {
 #[derive(Debug, Default)]
 struct Members {
     names: HashMap<Box<str>, Key>,
-    sessions: HashMap<Key, Client>,
+    /// Boxed: half of a table's places are free.
+    sessions: HashMap<Key, Box<Client>>,
     next_key: Key,
     connections: usize,
     subscriptions: Subscriptions<Target>,
@@ -175,6 +176,6 @@ impl Members {
         for filter in client.filters.keys() {
             self.part(filter, key);
         }
-        Some(client)
+        Some(*client)
     }
 }

@@ -216,7 +216,7 @@ impl Hub {
     /// The clients that are connected or whose sessions last: the first `max` by name.
     pub fn sessions(&self, max: usize) -> Vec<SessionStatus> {
         let members = self.lock();
-        let mut all: Vec<&Client> = members.sessions.values().collect();
+        let mut all: Vec<&Client> = members.sessions.values().map(AsRef::as_ref).collect();
         all.sort_by(|left, right| left.name.cmp(&right.name));
         let status = |client: &&Client| SessionStatus {
             client: client.name.to_string(),
@@ -257,7 +257,7 @@ impl Members {
         let filters: Vec<_> =
             client.filters.iter().map(|(filter, entry)| (filter.clone(), entry.wanted)).collect();
         self.names.insert(client.name.clone(), key);
-        self.sessions.insert(key, client);
+        self.sessions.insert(key, Box::new(client));
         for (filter, wanted) in filters {
             self.restore_filter(&filter, key, wanted);
         }
