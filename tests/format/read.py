@@ -482,6 +482,12 @@ def explain(item):
         if cursor.at != len(cursor.data):
             said["reached"] = cursor.optional(lambda: [cursor.varint(), cursor.text()])
             said["spent"] = [cursor.varint(), cursor.varint()]
+    elif kind == "cursor":
+        try:
+            said = {"name": cursor.text(), "position": cursor.varint(), "lost": cursor.varint(),
+                    "forgotten": cursor.byte() == 1}
+        except Malformed:
+            return item
     elif kind == "gap":
         said = {"first": number("Q"), "end": number("Q")}
     elif kind == "trimmed":

@@ -89,6 +89,7 @@ enum Command {
     ///   tributary tail                       all events from now on
     ///   tributary tail 'plant/+/telemetry'   those of one topic filter
     ///   tributary tail --from 0 --end        everything that the log still holds
+    ///   tributary tail --cursor archive      from where the reader named archive was, and remember
     #[command(verbatim_doc_comment)]
     Tail(tail::TailArgs),
     /// Look at the log's files, of a running daemon or of none: what is in them, and what is lost

@@ -8,6 +8,7 @@ use bytesize::ByteSize;
 
 use super::{FAILED, PlaceArgs, block_on, unreachable_daemon};
 use crate::io::control::{Request, ask};
+use crate::runtime::cursors::CursorStatus;
 use crate::runtime::retention::Gone;
 use crate::runtime::status::{
     LogStatus, Refused, RouteStatus, SourceStatus, Status, UpstreamStatus,
@@ -123,12 +124,23 @@ fn log(text: &mut String, log: &LogStatus, uptime_s: u64) {
         let how = "tributary log export --stream dead-letter";
         line(text, "", &format!("{kept} dead letters{gone}: `{how}` shows them"));
     }
+    for cursor in &log.cursors {
+        line(text, "", &self::cursor(cursor));
+    }
     if !log.clock_trusted {
         line(text, "", "the wall clock is not set: times are marked with ~");
     }
     if let Some(why) = &log.refusing {
         line(text, "", &format!("EVENTS ARE REFUSED: {why}"));
     }
+}
+
+/// A named reader.
+fn cursor(cursor: &CursorStatus) -> String {
+    let CursorStatus { name, position, behind, lost, reading } = cursor;
+    let reading = if *reading { ", reading now" } else { "" };
+    let lost = if *lost > 0 { format!(", {lost} gone before") } else { String::new() };
+    format!("cursor {name}: at {position}, {behind} behind{lost}{reading}")
 }
 
 /// What the log writes in a day, and how long a device lasts that is rewritten as a whole

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Deserialize;
 
-use super::{BAD_CONFIG, PlaceArgs, block_on, unreachable_daemon};
-use crate::io::control::{Request, ask};
+use super::{BAD_CONFIG, FAILED, PlaceArgs, block_on, unreachable_daemon};
+use crate::io::control::{Request, ask, read};
 
 /// Which events to show, and how.
 #[derive(Debug, Args)]
@@ -16,7 +16,7 @@ pub(super) struct TailArgs {
     filter: Option<String>,
     #[command(flatten)]
     place: PlaceArgs,
-    /// Begin at this offset instead of at the next event
+    /// Begin at this offset instead of at the next event or where the cursor stands
     #[arg(long, value_name = "OFFSET")]
     from: Option<u64>,
     /// Show so many events and end
@@ -25,6 +25,12 @@ pub(super) struct TailArgs {
     /// End when everything durable has been shown
     #[arg(long)]
     end: bool,
+    /// Go on where this reader was, and have the daemon remember how far it has come
+    #[arg(long, value_name = "NAME")]
+    cursor: Option<String>,
+    /// Have the daemon forget the cursor
+    #[arg(long, requires = "cursor", conflicts_with_all = ["filter", "from", "count", "end", "json"])]
+    forget: bool,
     /// Print each event as a line of JSON, for scripts
     #[arg(long)]
     json: bool,
@@ -39,6 +45,15 @@ struct Line {
     payload: Option<String>,
     payload_hex: Option<String>,
 }
+
+/// Why the daemon does not do what was asked.
+#[derive(Deserialize)]
+struct Refused {
+    error: String,
+}
+
+/// How such an answer begins.
+const REFUSAL: &str = r#"{"error":"#;
 
 #[derive(Deserialize)]
 struct Lost {
@@ -56,20 +71,41 @@ pub(super) fn run(args: &TailArgs) -> Result<(), ExitCode> {
         return Err(ExitCode::from(BAD_CONFIG));
     }
     let dir = args.place.dir()?;
-    let request = Request::Tail {
-        filter: args.filter.clone(),
-        from: args.from,
-        count: args.count,
-        until_end: args.end,
+    let request = match &args.cursor {
+        Some(cursor) if args.forget => Request::Forget { cursor: cursor.clone() },
+        cursor => Request::Tail {
+            filter: args.filter.clone(),
+            from: args.from,
+            count: args.count,
+            until_end: args.end,
+            cursor: cursor.clone(),
+        },
     };
     let mut out = std::io::stdout();
     let width = if out.is_terminal() { 100 } else { usize::MAX };
+    let mut refused = None;
     let show = |line: &str| {
+        if line.starts_with(REFUSAL) {
+            refused = serde_json::from_str(line).ok();
+            return false;
+        }
+        if args.forget {
+            return false;
+        }
         let text = if args.json { line.to_owned() } else { render(line, width) };
         // A reader that has gone has seen enough.
         writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
     };
-    block_on(ask(&dir, &request, show))?.map_err(|error| unreachable_daemon(&dir, &error))
+    let asked = if args.cursor.is_some() && !args.forget {
+        block_on(read(&dir, &request, show))?
+    } else {
+        block_on(ask(&dir, &request, show))?
+    };
+    if let Some(Refused { error }) = refused {
+        eprintln!("error: {error}");
+        return Err(ExitCode::from(FAILED));
+    }
+    asked.map_err(|error| unreachable_daemon(&dir, &error))
 }
 
 fn render(line: &str, width: usize) -> String {

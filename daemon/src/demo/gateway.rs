@@ -182,7 +182,13 @@ impl Gateway {
     pub(super) async fn read_log(&self) -> Result<Vec<Vec<u8>>, Failure> {
         let mut payloads = Vec::new();
         let dir = self.data();
-        let all = Request::Tail { filter: None, from: Some(0), count: None, until_end: true };
+        let all = Request::Tail {
+            filter: None,
+            from: Some(0),
+            count: None,
+            until_end: true,
+            cursor: None,
+        };
         let asked = ask(&dir, &all, |line| {
             // A line that is no event, or whose payload is no text, is nothing that a device sent.
             let event = serde_json::from_str(line).ok();

@@ -1,6 +1,8 @@
 //! The control socket: a Unix socket in the data directory on which the command line asks.
 //!
-//! One line of JSON asks; lines of JSON answer. Who may enter the directory may ask.
+//! One line of JSON asks; lines of JSON answer. Who may enter the directory may ask. Who reads with a
+//! cursor gets lines `{"at":N}` between: all below N was sent; and answers `{"read":N}` once it has
+//! dealt with that. At the end comes `{"end":true}`: the last answer is waited for.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -9,9 +11,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use core::pin::pin;
+use core::time::Duration;
+
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Take};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
@@ -19,6 +24,12 @@ use tokio::sync::watch;
 const NAME: &str = "tributary.sock";
 /// The longest path that a socket address holds, with room to spare.
 const PATH_BYTES_MAX: usize = 100;
+/// The longest answer of a reader with a cursor.
+const READ_BYTES_MAX: u64 = 64;
+/// What comes behind the last event for a reader with a cursor.
+const END: &str = r#"{"end":true}"#;
+/// How often a reader with a cursor tells how far it is.
+const TOLD_EVERY: Duration = Duration::from_millis(200);
 /// The longest question.
 const REQUEST_BYTES_MAX: u64 = 64 << 10;
 
@@ -43,17 +54,54 @@ pub enum Request {
         count: Option<u64>,
         /// End when the durable end is reached, instead of waiting for more.
         until_end: bool,
+        /// Begin where this cursor stands, and move it with what is read. `from` moves it before.
+        #[serde(default)]
+        cursor: Option<String>,
     },
+    /// Forgets a cursor: one line.
+    Forget {
+        /// Its name.
+        cursor: String,
+    },
+}
+
+/// What a reader with a cursor answers: it has dealt with all below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    /// The next offset that it wants.
+    pub read: u64,
 }
 
 /// Answers questions.
 pub trait Answers: Send + Sync + 'static {
+    /// A cursor that somebody reads with: until it is dropped.
+    type Cursor: Cursor;
+
     /// One line, without its end.
     fn status(&self) -> impl Future<Output = String> + Send;
     /// One line, without its end.
     fn log_end(&self, stream: &str) -> impl Future<Output = String> + Send;
-    /// Lines, until `lines` is closed.
-    fn tail(&self, request: Request, lines: Lines) -> impl Future<Output = io::Result<()>> + Send;
+    /// One line, without its end.
+    fn forget(&self, cursor: &str) -> impl Future<Output = String> + Send;
+    /// Begins to read with a cursor.
+    fn read_with(
+        &self,
+        cursor: &str,
+        from: Option<u64>,
+    ) -> impl Future<Output = Result<Self::Cursor, String>> + Send;
+    /// Lines, until there have been enough or `lines` is closed.
+    fn tail(
+        &self,
+        request: Request,
+        cursor: Option<&Self::Cursor>,
+        lines: &mut Lines,
+    ) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// A cursor that somebody reads with.
+pub trait Cursor: Send + Sync {
+    /// The reader has dealt with all below `read`. Returns when that is durable.
+    fn advance(&self, read: u64) -> impl Future<Output = io::Result<()>> + Send;
 }
 
 /// Where the lines of an answer go.
@@ -109,17 +157,69 @@ pub async fn ask(
     request: &Request,
     mut line: impl FnMut(&str) -> bool,
 ) -> io::Result<()> {
-    let mut stream = connect(dir).await?;
-    let mut question = serde_json::to_string(request).map_err(io::Error::other)?;
-    question.push('\n');
-    stream.write_all(question.as_bytes()).await?;
-    let mut lines = BufReader::new(stream).lines();
+    let (mut lines, _write) = begin(dir, request).await?;
     while let Some(text) = lines.next_line().await? {
         if !line(&text) {
             break;
         }
     }
     Ok(())
+}
+
+/// Asks for events with a cursor, and moves it behind those that `line` has dealt with. `line` says
+/// whether it wants more; what it did not want is not read.
+///
+/// # Errors
+/// If the daemon cannot be reached or goes away.
+pub async fn read(
+    dir: &Path,
+    request: &Request,
+    mut line: impl FnMut(&str) -> bool,
+) -> io::Result<()> {
+    let (mut lines, mut write) = begin(dir, request).await?;
+    let (mut at, mut told) = (0, 0);
+    let mut tick = tokio::time::interval(TOLD_EVERY);
+    let mut wants_more = true;
+    while wants_more {
+        let text = tokio::select! {
+            text = lines.next_line() => text?,
+            _ = tick.tick(), if at > told => {
+                tell(&mut write, at).await?;
+                told = at;
+                continue;
+            }
+        };
+        let text = text.ok_or(io::ErrorKind::UnexpectedEof)?;
+        match text.strip_prefix("{\"at\":").and_then(|rest| rest.strip_suffix('}')) {
+            Some(offset) => at = offset.parse().map_err(io::Error::other)?,
+            None if text == END => break,
+            None => wants_more = line(&text),
+        }
+    }
+    if at > told {
+        tell(&mut write, at).await?;
+    }
+    write.shutdown().await?;
+    // The daemon closes once it has noted that.
+    while lines.next_line().await?.is_some() {}
+    Ok(())
+}
+
+async fn begin(
+    dir: &Path,
+    request: &Request,
+) -> io::Result<(tokio::io::Lines<BufReader<OwnedReadHalf>>, OwnedWriteHalf)> {
+    let (read, mut write) = connect(dir).await?.into_split();
+    let mut question = serde_json::to_string(request).map_err(io::Error::other)?;
+    question.push('\n');
+    write.write_all(question.as_bytes()).await?;
+    Ok((BufReader::new(read).lines(), write))
+}
+
+async fn tell(write: &mut OwnedWriteHalf, read: u64) -> io::Result<()> {
+    let mut text = serde_json::to_string(&Read { read }).map_err(io::Error::other)?;
+    text.push('\n');
+    write.write_all(text.as_bytes()).await
 }
 
 /// Serves questions until told to stop.
@@ -153,29 +253,60 @@ async fn answer<A: Answers>(stream: UnixStream, answers: &A) -> io::Result<()> {
     let mut reader = BufReader::new(read.take(REQUEST_BYTES_MAX));
     reader.read_line(&mut line).await?;
     let mut lines = Lines(write);
-    match serde_json::from_str(&line) {
-        Ok(Request::Status) => {
-            let mut text = answers.status().await;
-            text.push('\n');
-            lines.send(&text).await
-        }
-        Ok(Request::LogEnd { stream }) => {
-            let mut text = answers.log_end(&stream).await;
-            text.push('\n');
-            lines.send(&text).await
-        }
-        Ok(request @ Request::Tail { .. }) => {
-            let mut rest = reader.into_inner().into_inner();
-            let mut byte = [0];
-            tokio::select! {
-                ended = answers.tail(request, lines) => ended,
-                // Nothing more is asked on this connection: a read ends when it is closed.
-                closed = rest.read(&mut byte) => closed.map(|_| ()),
+    let text = match serde_json::from_str(&line) {
+        Ok(Request::Status) => answers.status().await,
+        Ok(Request::LogEnd { stream }) => answers.log_end(&stream).await,
+        Ok(Request::Forget { cursor }) => answers.forget(&cursor).await,
+        Ok(request @ Request::Tail { .. }) => return tail(request, (reader, lines), answers).await,
+        Err(error) => error_line(&format!("not a question: {error}")),
+    };
+    lines.send(&format!("{text}\n")).await
+}
+
+fn error_line(why: &str) -> String {
+    serde_json::json!({ "error": why }).to_string()
+}
+
+type Asker = BufReader<Take<OwnedReadHalf>>;
+
+/// Sends events until there have been enough, or until who asked has gone.
+async fn tail<A: Answers>(
+    request: Request,
+    (mut reader, mut lines): (Asker, Lines),
+    answers: &A,
+) -> io::Result<()> {
+    let cursor = match &request {
+        Request::Tail { cursor: Some(name), from, .. } => {
+            match answers.read_with(name, *from).await {
+                Ok(cursor) => Some(cursor),
+                Err(why) => return lines.send(&format!("{}\n", error_line(&why))).await,
             }
         }
-        Err(error) => {
-            let text = serde_json::json!({ "error": format!("not a question: {error}") });
-            lines.send(&format!("{text}\n")).await
+        _ => None,
+    };
+    // A read ends when the connection is closed.
+    let mut following = pin!(follow(&mut reader, cursor.as_ref()));
+    tokio::select! {
+        ended = answers.tail(request, cursor.as_ref(), &mut lines) => ended?,
+        gone = &mut following => return gone,
+    }
+    if cursor.is_some() {
+        lines.send(&format!("{END}\n")).await?;
+        following.await?;
+    }
+    Ok(())
+}
+
+/// Moves the cursor as its reader says, until that has gone.
+async fn follow(reader: &mut Asker, cursor: Option<&impl Cursor>) -> io::Result<()> {
+    loop {
+        let mut line = String::new();
+        reader.get_mut().set_limit(READ_BYTES_MAX);
+        if reader.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        if let (Ok(Read { read }), Some(cursor)) = (serde_json::from_str(&line), cursor) {
+            cursor.advance(read).await?;
         }
     }
 }

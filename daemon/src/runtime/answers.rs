@@ -9,6 +9,7 @@ use tributary_core::log::{Item, Reader};
 use tributary_core::time::Instant;
 
 use super::clock::Clocks;
+use super::cursors::{Cursors, Reading};
 use super::dead_letters::FileLetters;
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
@@ -24,7 +25,7 @@ use super::writer::Facts;
 use crate::config::Lane;
 use crate::door::{Counters, Door};
 use crate::io::clock::moment;
-use crate::io::control::{Answers, Lines, Request};
+use crate::io::control::{self, Answers, Lines, Request};
 use crate::io::crc::crc32c;
 use crate::io::segments::{DEAD_LETTER, INPUT, Place, SegmentReader};
 use crate::log_tools::LogEnd;
@@ -72,6 +73,7 @@ pub(super) struct Daemon {
     pub(super) hub: Arc<Hub>,
     pub(super) clocks: Arc<Mutex<Clocks>>,
     pub(super) log: SegmentReader,
+    pub(super) cursors: Arc<Cursors>,
     pub(super) facts: Arc<Mutex<Facts>>,
     pub(super) sources: Sources,
     pub(super) doors: Vec<Arc<Door>>,
@@ -136,6 +138,7 @@ impl Daemon {
             bytes_written: facts.counters.bytes,
             flushes: facts.counters.barriers,
             commits: facts.counters.commits,
+            cursors: self.cursors.status(),
             dead_letters: lock(&self.letters).extent().map(|all| (all.oldest.0, all.next.0)),
             clock_trusted: lock(&self.clocks).now(moment()).trusted,
         }
@@ -232,7 +235,15 @@ fn cannot_be_written(failure: Option<&str>) -> String {
     format!("the log cannot be written any more, it is only read: {failure}")
 }
 
+impl control::Cursor for Reading {
+    async fn advance(&self, read: u64) -> io::Result<()> {
+        Self::advance(self, read).await
+    }
+}
+
 impl Answers for Daemon {
+    type Cursor = Reading;
+
     async fn status(&self) -> String {
         let status = tokio::task::block_in_place(|| Daemon::status(self));
         serde_json::to_string(&status).unwrap_or_else(|_| unreachable!("plain values"))
@@ -251,16 +262,34 @@ impl Answers for Daemon {
         answer.unwrap_or_else(|_| unreachable!("plain values"))
     }
 
-    async fn tail(&self, request: Request, lines: Lines) -> io::Result<()> {
-        let Request::Tail { filter, from, count, until_end } = request else {
+    async fn forget(&self, cursor: &str) -> String {
+        let answer = match self.cursors.forget(cursor).await {
+            Ok(()) => serde_json::json!({ "forgotten": cursor }),
+            Err(why) => serde_json::json!({ "error": why }),
+        };
+        answer.to_string()
+    }
+
+    async fn read_with(&self, cursor: &str, from: Option<u64>) -> Result<Reading, String> {
+        self.cursors.read(cursor, from.map(Offset)).await
+    }
+
+    async fn tail(
+        &self,
+        request: Request,
+        cursor: Option<&Reading>,
+        lines: &mut Lines,
+    ) -> io::Result<()> {
+        let Request::Tail { filter, from, count, until_end, .. } = request else {
             unreachable!("only what asks for events is handed here")
         };
+        let from = cursor.map(Reading::position).or(from.map(Offset));
         let wanted = tail::Wanted {
             filter,
-            from: from.map_or_else(|| self.ingest.durable(), Offset),
+            from: from.unwrap_or_else(|| self.ingest.durable()),
             count: count.unwrap_or(u64::MAX),
             until_end,
         };
-        tail::run(self.log.clone(), self.ingest.follow(), wanted, lines).await
+        tail::run(self.log.clone(), self.ingest.follow(), (wanted, cursor), lines).await
     }
 }

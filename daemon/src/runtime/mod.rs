@@ -4,6 +4,7 @@ mod answers;
 pub mod checkup;
 pub mod clock;
 pub mod committer;
+pub mod cursors;
 pub mod dead_letters;
 mod delivering;
 pub mod dialogue;

@@ -16,6 +16,7 @@ use tributary_mqtt::Settings as MqttSettings;
 
 use super::answers::{Constants, Daemon};
 use super::committer::Committer;
+use super::cursors::Cursors;
 use super::dead_letters::FileLetters;
 use super::dialogue::Shared;
 use super::doors::Doors;
@@ -110,6 +111,7 @@ impl Server {
         let id = log.id();
         let hints = Lane::ALL.map(|lane| Arc::new(Mutex::new(snapshot.hint(lane.name()))));
         let ingest = Arc::new(Ingest::new(log.next_offset()));
+        let cursors = Arc::new(Cursors::restore(&snapshot, Arc::clone(&ingest)));
         let clocks = Arc::new(Mutex::new(clocks));
         let delay = config.log.commit_delay;
         let policy = Policy { max_age: config.log.max_age, when_full: config.log.when_full };
@@ -130,6 +132,7 @@ impl Server {
             hub: Arc::clone(&hub),
             clocks,
             log: reader.clone(),
+            cursors,
             facts: writer.facts(),
             sources: Sources::default(),
             doors: doors.all().to_vec(),

@@ -7,12 +7,15 @@ use std::collections::BTreeMap;
 
 use tributary_core::log::{Control, ControlKind};
 
-/// The latest of each kind; hints by lane.
+use super::cursors::CursorRecord;
+
+/// The latest of each kind; hints by lane, cursors by name.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     routes: Option<Vec<u8>>,
     anchor: Option<Vec<u8>>,
     hints: BTreeMap<String, Vec<u8>>,
+    cursors: BTreeMap<String, Vec<u8>>,
 }
 
 impl Snapshot {
@@ -26,6 +29,15 @@ impl Snapshot {
                     self.hints.insert(hint.lane, body.to_vec());
                 }
             }
+            ControlKind::Cursor => match CursorRecord::decode(body) {
+                Some(CursorRecord { name, forgotten: true, .. }) => {
+                    self.cursors.remove(&name);
+                }
+                Some(CursorRecord { name, .. }) => {
+                    self.cursors.insert(name, body.to_vec());
+                }
+                None => {}
+            },
             // The log keeps the others itself.
             _ => {}
         }
@@ -43,6 +55,7 @@ impl Snapshot {
         records.extend(self.routes.as_deref().map(|body| (ControlKind::Routes, body)));
         records.extend(self.anchor.as_deref().map(|body| (ControlKind::Anchor, body)));
         records.extend(self.hints.values().map(|body| (ControlKind::Hint, body.as_slice())));
+        records.extend(self.cursors.values().map(|body| (ControlKind::Cursor, body.as_slice())));
         records
     }
 
@@ -55,6 +68,11 @@ impl Snapshot {
     /// All hints, in the order of their lanes.
     pub fn hints(&self) -> impl Iterator<Item = super::hint::LaneHint> {
         self.hints.values().filter_map(|body| super::hint::LaneHint::decode(body))
+    }
+
+    /// All cursors, by name.
+    pub fn cursors(&self) -> impl Iterator<Item = CursorRecord> {
+        self.cursors.values().filter_map(|body| CursorRecord::decode(body))
     }
 
     /// The hint of a lane.

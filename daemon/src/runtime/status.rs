@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::cursors::CursorStatus;
 use super::hub::SessionStatus;
 use super::retention::Gone;
 use crate::config::Lane;
@@ -85,6 +86,9 @@ pub struct LogStatus {
     /// Dead letters: the oldest that is kept, and the offset of the next one, if there ever was one.
     #[serde(default)]
     pub dead_letters: Option<(u64, u64)>,
+    /// Named readers.
+    #[serde(default)]
+    pub cursors: Vec<CursorStatus>,
     /// Whether the wall clock is trusted.
     pub clock_trusted: bool,
 }

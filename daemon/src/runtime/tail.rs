@@ -10,6 +10,7 @@ use tributary_core::properties::Property;
 use tributary_core::record::Event;
 use tributary_core::topic;
 
+use super::cursors::Reading;
 use crate::io::control::Lines;
 use crate::io::crc::crc32c;
 use crate::io::segments::SegmentReader;
@@ -57,12 +58,18 @@ struct Lost {
     end: u64,
 }
 
+/// For who reads with a cursor: all below was sent.
+#[derive(Serialize)]
+struct At {
+    at: u64,
+}
+
 /// Sends events as they become durable, until there have been enough or nobody listens.
 pub(super) async fn run(
     log: SegmentReader,
     mut durable: watch::Receiver<Offset>,
-    wanted: Wanted,
-    mut lines: Lines,
+    (wanted, cursor): (Wanted, Option<&Reading>),
+    lines: &mut Lines,
 ) -> io::Result<()> {
     let mut reader = Reader::new(wanted.from, crc32c);
     let mut buffer = vec![0; CHUNK_BYTES];
@@ -73,9 +80,13 @@ pub(super) async fn run(
         loop {
             let read = tokio::task::block_in_place(|| {
                 let chunk = reader.read(&log, end, &mut buffer).map_err(io::Error::other)?;
-                chunk.map(|chunk| render(chunk, &wanted, &mut left)).transpose()
+                chunk.map(|chunk| render(chunk, (&wanted, cursor), &mut left)).transpose()
             })?;
-            let Some(text) = read else { break };
+            let Some((mut text, last)) = read else { break };
+            if cursor.is_some() {
+                let at = if left == 0 { last.plus(1) } else { reader.next_offset() };
+                push(&mut text, &At { at: at.0 })?;
+            }
             lines.send(&text).await?;
             if left == 0 {
                 return Ok(());
@@ -87,13 +98,21 @@ pub(super) async fn run(
     }
 }
 
-fn render(chunk: Chunk<'_>, wanted: &Wanted, left: &mut u64) -> io::Result<String> {
-    let mut text = String::new();
+/// Lines for what is wanted of a chunk, and the offset of the last event in them.
+fn render(
+    chunk: Chunk<'_>,
+    (wanted, cursor): (&Wanted, Option<&Reading>),
+    left: &mut u64,
+) -> io::Result<(String, Offset)> {
+    let (mut text, mut last) = (String::new(), Offset(0));
     for item in chunk {
         match item {
             Item::Control(_) => {}
             Item::Gap { range, cause } => {
                 let gap = cause.name();
+                if let Some(cursor) = cursor {
+                    cursor.pass_gone(range.clone());
+                }
                 push(&mut text, &Lost { gap, first: range.start.0, end: range.end.0 })?;
             }
             Item::Events(frame) => {
@@ -102,13 +121,13 @@ fn render(chunk: Chunk<'_>, wanted: &Wanted, left: &mut u64) -> io::Result<Strin
                         wanted.filter.as_deref().is_none_or(|f| topic::matches(f, event.topic));
                     if *left > 0 && heard {
                         push(&mut text, &line(offset, &event))?;
-                        *left -= 1;
+                        (*left, last) = (*left - 1, offset);
                     }
                 }
             }
         }
     }
-    Ok(text)
+    Ok((text, last))
 }
 
 fn line<'a>(offset: Offset, event: &Event<'a>) -> Line<'a> {
