@@ -494,7 +494,7 @@ def explain(item):
         said = {"oldest": number("Q")}
     elif kind == "routes":
         said = {"format": cursor.byte(), "lane_since": cursor.optional(cursor.varint), "next_id": cursor.varint()}
-        laned = said["format"] == 2
+        laned = said["format"] >= 2
         said["routes"] = [route(cursor, laned) for _ in range(cursor.varint())]
         lane = [cursor.varint] if laned else []
         said["retired"] = [[cursor.text(), cursor.varint(), *(read() for read in lane)] for _ in range(cursor.varint())]
@@ -502,6 +502,8 @@ def explain(item):
         if laned:
             said["begun"] = [cursor.byte() == 1 for _ in range(3)]
             said["emptied"] = [cursor.optional(cursor.varint) for _ in range(3)]
+        if said["format"] == 3:
+            said["shapes"] = [[cursor.varint(), cursor.byte()] for _ in range(cursor.varint())]
     if said and cursor.at != len(cursor.data):
         raise Malformed
     return {"control": kind, "at": item["at"], **said}

@@ -1,9 +1,16 @@
 //! What must stand in Kafka: the events of the log that a route selects, and nothing else.
 
+use core::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tributary_cluster::{Cluster, ReadRecord, Served};
 
 use crate::daemon::GATEWAY;
+use crate::wait;
+
+/// A coordinator writes them within this time.
+const MARKERS_MAX: Duration = Duration::from_secs(20);
 
 /// An event as `tributary tail` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +58,31 @@ impl Record {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
+}
+
+/// What a `read_committed` consumer finds in the topic's first partition.
+///
+/// # Errors
+/// The last transaction gets no markers, or a record is not text.
+pub fn committed(served: &Served, topic: &str) -> Result<Vec<Record>> {
+    // The markers of a transaction follow its end.
+    wait::until("the last markers", MARKERS_MAX, || {
+        let stable =
+            |cluster: &mut Cluster| cluster.stable_offset(topic, 0) == cluster.end_offset(topic, 0);
+        Ok(served.with(stable).then_some(()))
+    })?;
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec());
+    let record = |record: ReadRecord| {
+        let headers = record.headers.iter().map(|(name, value)| {
+            Ok((text(name)?, text(value.as_deref().context("a header has a value")?)?))
+        });
+        Ok(Record {
+            key: record.key.as_deref().map(text).transpose()?,
+            value: text(&record.value.context("a record has a value")?)?,
+            headers: headers.collect::<Result<_>>()?,
+        })
+    };
+    served.with(|cluster| cluster.read_committed(topic, 0)).into_iter().map(record).collect()
 }
 
 /// `records` are exactly the selected events, each once, in the log's order, with key and headers.

@@ -6,9 +6,9 @@ use std::process::Output;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rumqttc::{Client, Connection, Event as MqttEvent, LastWill, MqttOptions, Packet, QoS};
-use tributary_cluster::{Kafka, ReadRecord, Served, Settings, TopicSettings, TransactionVersion};
+use tributary_cluster::{Kafka, Served, Settings, TopicSettings, TransactionVersion};
 use tributary_tests::daemon::{Daemon, check_account};
-use tributary_tests::delivery::{self, Record};
+use tributary_tests::delivery::{self, Record, committed};
 use tributary_tests::device::{self, Device, Sent};
 use tributary_tests::{scratch, wait};
 
@@ -66,28 +66,6 @@ fn above(limit: u32) -> impl Fn(&str) -> bool {
         let value: serde_json::Value = serde_json::from_str(payload).unwrap_or_default();
         value["temperature"].as_u64().is_some_and(|temperature| temperature > limit.into())
     }
-}
-
-fn committed(served: &Served, topic: &str) -> Result<Vec<Record>> {
-    // The markers of a transaction follow its end.
-    wait::until("the last markers", ANSWER_MAX, || {
-        let stable = |cluster: &mut tributary_cluster::Cluster| {
-            cluster.stable_offset(topic, 0) == cluster.end_offset(topic, 0)
-        };
-        Ok(served.with(stable).then_some(()))
-    })?;
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec());
-    let record = |record: ReadRecord| {
-        let header = |(name, value): (bytes::Bytes, Option<bytes::Bytes>)| {
-            Ok((text(&name)?, text(&value.context("a header has a value")?)?))
-        };
-        Ok(Record {
-            key: record.key.as_deref().map(text).transpose()?,
-            value: text(&record.value.context("a record has a value")?)?,
-            headers: record.headers.into_iter().map(header).collect::<Result<_>>()?,
-        })
-    };
-    served.with(|cluster| cluster.read_committed(topic, 0)).into_iter().map(record).collect()
 }
 
 /// What `device` sent stands in the records, and nothing else under its topic.

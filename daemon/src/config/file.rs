@@ -190,6 +190,8 @@ pub(super) struct RouteSection {
     pub(super) partition: PartitionBy,
     pub(super) start: Option<Start>,
     pub(super) lane: Option<Spanned<String>>,
+    pub(super) format: Option<Spanned<String>>,
+    pub(super) headers: Option<Vec<Spanned<String>>>,
 }
 
 /// What decides the Kafka partition of a record.

@@ -8,6 +8,7 @@ use tributary_core::topic;
 use super::file::{PartitionBy, RouteSection, Start};
 use super::lane::Lane;
 use super::problem::Problem;
+use super::shape::{self, Shape};
 
 /// How many routes a gateway may have: their counters travel with each position.
 pub(super) const ROUTES_MAX: usize = 100;
@@ -37,6 +38,8 @@ pub struct Route {
     pub start: Option<Start>,
     /// What ships it.
     pub lane: Lane,
+    /// What its records are like.
+    pub shape: Shape,
 }
 
 pub(super) fn check(
@@ -86,6 +89,7 @@ fn everything() -> Route {
         partition: PartitionBy::Gateway,
         start: None,
         lane: Lane::Normal,
+        shape: Shape::default(),
     }
 }
 
@@ -119,6 +123,7 @@ fn check_one<'a>(
         partition: section.partition,
         start: section.start,
         lane: check_lane(section.lane.as_ref(), problems),
+        shape: shape::check(section.format.as_ref(), section.headers.as_deref(), problems),
     }
 }
 

@@ -93,6 +93,24 @@ fn a_topic_belongs_to_one_lane() {
 }
 
 #[test]
+fn records_have_the_shape_that_their_route_says() {
+    let route = |shape: &str| format!("[[route]]\nfrom = \"a\"\ntopic = \"t\"\n{shape}\n");
+    let shape = |text: &str| Config::parse(&route(text)).expect("valid").routes[0].shape;
+    assert_eq!(shape(""), Shape::default());
+    let all = "headers = [\"gateway\", \"offset\", \"route\", \"topic\", \"time\", \"content-type\", \"user\"]";
+    assert_eq!(shape(all), Shape::default());
+    let json = shape("format = \"json\"");
+    assert_eq!(json, Shape { format: Format::Json, headers: Headers::of(&[Header::Route]) });
+    let cloud = shape("format = \"cloudevents\"\nheaders = [\"time\"]");
+    assert!(cloud.headers.has(Header::Time) && !cloud.headers.has(Header::Route));
+    let (message, help, at) = only(&route("format = \"xml\""));
+    assert_eq!((message.as_str(), at.as_str()), ("`xml` is not a format of records", "\"xml\""));
+    assert!(help.ends_with("\"raw\", \"cloudevents\", \"json\""), "{help}");
+    let (message, _, at) = only(&route("headers = [\"time\", \"tiem\"]"));
+    assert_eq!((message.as_str(), at.as_str()), ("`tiem` is not a header of records", "\"tiem\""));
+}
+
+#[test]
 fn problems_show_the_line() {
     let source = "[log]\nsizes = \"1 GiB\"\n".to_owned();
     let list = problems(&source);

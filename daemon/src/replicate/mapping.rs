@@ -11,6 +11,9 @@ use tributary_core::properties::Property;
 use tributary_core::record::Event;
 use tributary_core::time::Timestamp;
 
+use super::envelope::{self, Stamp};
+use super::table::Rule;
+use crate::config::{Format, Header as Wanted};
 use crate::runtime::clock::Anchor;
 
 /// Kafka deletes by record timestamp: an event older than this is stamped with the send time, so
@@ -19,6 +22,8 @@ const EVENT_TIME_AGE_MAX_MS: i64 = 24 * 3_600_000;
 /// Kafka refuses a timestamp more than an hour ahead; half of that leaves room for drift.
 const EVENT_TIME_AHEAD_MAX_MS: i64 = 1_800_000;
 
+/// What `CloudEvents` calls the kind of event that this is.
+const CLOUD_EVENT_TYPE: &str = "mqtt.publish";
 /// More than the names of our headers, the route's name and all lengths take in a record.
 const RECORD_OVERHEAD_BYTES: usize = 1_024;
 
@@ -53,54 +58,121 @@ impl EventTime {
     }
 }
 
-/// The texts of one event's headers; reused from event to event.
+/// Where events come from, as records tell it.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    gateway: String,
+    /// The log, as `CloudEvents` names a source.
+    source: String,
+}
+
+impl Origin {
+    /// A gateway and its log: offsets are unique in a log alone.
+    #[must_use]
+    pub(super) fn new(gateway: &str, log_id: u64) -> Self {
+        let source = format!("urn:tributary:{gateway}:{log_id:016x}");
+        Self { gateway: gateway.to_owned(), source }
+    }
+}
+
+/// The texts of one event's records; reused from event to event.
 #[derive(Default)]
 pub(super) struct Texts {
     offset: String,
     time: String,
+    /// The same with a mark where the clock was not set.
+    marked: String,
+    stamp: (Offset, bool),
+    envelope: Vec<u8>,
 }
 
 impl Texts {
     /// Prepares the texts of an event.
     pub(super) fn set(&mut self, offset: Offset, time: EventTime) {
-        self.offset.clear();
-        self.time.clear();
+        for text in [&mut self.offset, &mut self.time, &mut self.marked] {
+            text.clear();
+        }
+        self.envelope.clear();
         let since = Duration::from_millis(u64::try_from(time.time.0).unwrap_or(0));
         let stamp = humantime::format_rfc3339_millis(UNIX_EPOCH + since);
         let mark = if time.trusted { "" } else { "~" };
-        let written =
-            write!(self.offset, "{offset}").and_then(|()| write!(self.time, "{stamp}{mark}"));
+        let written = write!(self.offset, "{offset}").and_then(|()| write!(self.time, "{stamp}"));
         debug_assert!(written.is_ok(), "strings grow");
+        self.marked.extend([self.time.as_str(), mark]);
+        self.stamp = (offset, time.trusted);
+    }
+
+    /// Prepares the event's JSON object.
+    pub(super) fn envelop(&mut self, origin: &Origin, event: &Event<'_>) {
+        let (offset, trusted) = self.stamp;
+        let (gateway, time) = (origin.gateway.as_str(), self.time.as_str());
+        let stamp = Stamp { gateway, offset: offset.0, time, trusted };
+        envelope::write(&stamp, event, &mut self.envelope);
     }
 
     /// More than the bytes of a record that a route makes of the event, its key aside.
     #[must_use]
-    pub(super) fn record_bytes_max(&self, gateway: &str, event: &Event<'_>) -> usize {
-        let texts = gateway.len() + self.offset.len() + self.time.len() + event.topic.len();
-        RECORD_OVERHEAD_BYTES + texts + event.payload.len() + 2 * event.properties.0.len()
+    pub(super) fn record_bytes_max(&self, origin: &Origin, event: &Event<'_>) -> usize {
+        let value = event.payload.len().max(self.envelope.len());
+        let texts = origin.gateway.len()
+            + origin.source.len()
+            + self.offset.len()
+            + self.marked.len()
+            + event.topic.len();
+        RECORD_OVERHEAD_BYTES + texts + value + 2 * event.properties.0.len()
     }
 
-    /// The headers of the record that `route` makes of the event: ours first, then the
+    /// The value of the record that a route makes of the event.
+    pub(super) fn value<'v>(&'v self, rule: &Rule, event: &Event<'v>) -> &'v [u8] {
+        match rule.shape.format {
+            Format::Raw | Format::CloudEvents => event.payload,
+            Format::Json => &self.envelope,
+        }
+    }
+
+    /// The headers of the record that a route makes of the event: ours first, then the
     /// publisher's own under `mqtt.user.`, so that none can pass for ours.
     pub(super) fn headers<'h>(
         &'h self,
-        gateway: &'h str,
-        route: &'h str,
+        origin: &'h Origin,
+        rule: &'h Rule,
         event: &Event<'h>,
         headers: &mut Vec<Header<'h>>,
     ) {
         headers.clear();
-        headers.push(Header::new("tributary.gateway", gateway.as_bytes()));
-        headers.push(Header::new("tributary.offset", self.offset.as_bytes()));
-        headers.push(Header::new("tributary.route", route.as_bytes()));
-        headers.push(Header::new("mqtt.topic", event.topic.as_bytes()));
-        headers.push(Header::new("time", self.time.as_bytes()));
+        let mut put = |name, value: &'h str| headers.push(Header::new(name, value.as_bytes()));
+        match rule.shape.format {
+            Format::Raw => {}
+            Format::CloudEvents => {
+                put("ce_specversion", "1.0");
+                put("ce_id", &self.offset);
+                put("ce_source", &origin.source);
+                put("ce_type", CLOUD_EVENT_TYPE);
+                put("ce_subject", event.topic);
+                put("ce_time", &self.time);
+            }
+            Format::Json => put("content-type", "application/json"),
+        }
+        let wanted = rule.shape.headers;
+        for (which, name, value) in [
+            (Wanted::Gateway, "tributary.gateway", &*origin.gateway),
+            (Wanted::Offset, "tributary.offset", &*self.offset),
+            (Wanted::Route, "tributary.route", &*rule.name),
+            (Wanted::Topic, "mqtt.topic", event.topic),
+            (Wanted::Time, "time", &*self.marked),
+        ] {
+            if wanted.has(which) {
+                put(name, value);
+            }
+        }
+        let keeps_type = rule.shape.format == Format::CloudEvents
+            || rule.shape.format == Format::Raw && wanted.has(Wanted::ContentType);
         for property in event.properties {
             match property {
-                Property::ContentType(kind) => {
+                Property::ContentType(kind) if keeps_type => {
                     headers.push(Header::new("content-type", kind.as_bytes()));
                 }
-                Property::User(name, value) => {
+                Property::User(name, value) if wanted.has(Wanted::User) => {
                     headers.push(Header::prefixed("mqtt.user.", name, value.as_bytes()));
                 }
                 _ => {}
@@ -112,8 +184,9 @@ impl Texts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Headers, Lane, Shape};
     use tributary_core::properties::Properties;
-    use tributary_core::record::{Origin, Qos};
+    use tributary_core::record::{Origin as Whence, Qos};
     use tributary_core::time::Age;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -126,7 +199,7 @@ mod tests {
             time: Timestamp(time),
             qos: Qos::AtLeastOnce,
             retain: false,
-            origin: Origin::Device,
+            origin: Whence::Device,
             packet_id: None,
             properties: Properties(properties),
         }
@@ -160,11 +233,73 @@ mod tests {
         texts.set(Offset(3), EventTime { time: Timestamp(1_500), trusted: false });
         let mut headers = Vec::new();
         let event = event(1_500, &properties);
-        texts.headers("g", "r", &event, &mut headers);
+        texts.headers(&Origin::new("g", 0xA), &rule(Shape::default()), &event, &mut headers);
         let named: Vec<(String, &[u8])> =
             headers.iter().map(|h| (format!("{}{}", h.prefix, h.name), h.value)).collect();
         assert_eq!(named[1], ("tributary.offset".to_owned(), b"3".as_slice()));
         assert_eq!(named[4].1, b"1970-01-01T00:00:01.500Z~");
         assert_eq!(named[5], ("mqtt.user.tributary.offset".to_owned(), b"7".as_slice()));
+    }
+
+    fn rule(shape: Shape) -> Rule {
+        Rule {
+            name: "r".to_owned(),
+            from: None,
+            condition: None,
+            topic: "t".to_owned(),
+            key: None,
+            partition_by_key: false,
+            lane: Lane::Normal,
+            shape,
+        }
+    }
+
+    /// A record's headers, as `name=value`, and its value.
+    fn record(shape: Shape) -> (Vec<String>, Vec<u8>) {
+        let (origin, rule) = (Origin::new("g", 0xA), rule(shape));
+        let properties = [0x03, 0, 1, b'x', 0x26, 0, 1, b'k', 0, 1, b'v'];
+        let event = Event { payload: b"1", ..event(0, &properties) };
+        let mut texts = Texts::default();
+        texts.set(Offset(3), EventTime { time: Timestamp(1_500), trusted: false });
+        texts.envelop(&origin, &event);
+        let mut headers = Vec::new();
+        texts.headers(&origin, &rule, &event, &mut headers);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let named = headers.iter().map(|h| format!("{}{}={}", h.prefix, h.name, text(h.value)));
+        (named.collect(), texts.value(&rule, &event).to_vec())
+    }
+
+    #[test]
+    fn a_cloud_event_has_its_attributes_as_headers() {
+        let shape = Shape { format: Format::CloudEvents, headers: Headers::of(&[]) };
+        let (headers, value) = record(shape);
+        let expected = [
+            "ce_specversion=1.0",
+            "ce_id=3",
+            "ce_source=urn:tributary:g:000000000000000a",
+            "ce_type=mqtt.publish",
+            "ce_subject=t",
+            "ce_time=1970-01-01T00:00:01.500Z",
+            "content-type=x",
+        ];
+        assert_eq!((headers, value), (expected.map(str::to_owned).to_vec(), b"1".to_vec()));
+    }
+
+    #[test]
+    fn a_record_has_the_headers_that_are_asked_for() {
+        let shape = |format, headers: &[Wanted]| Shape { format, headers: Headers::of(headers) };
+        let (headers, value) = record(shape(Format::Raw, &[Wanted::Offset, Wanted::User]));
+        assert_eq!(
+            (headers, value),
+            (vec!["tributary.offset=3".into(), "mqtt.user.k=v".into()], b"1".to_vec())
+        );
+        let (headers, value) = record(shape(Format::Json, &[Wanted::Time]));
+        assert_eq!(headers, ["content-type=application/json", "time=1970-01-01T00:00:01.500Z~"]);
+        let value = String::from_utf8(value).expect("JSON is text");
+        assert!(
+            value.contains(r#""time_untrusted":true"#) && value.ends_with(r#""payload":1}"#),
+            "{value}"
+        );
+        assert_eq!(record(shape(Format::Raw, &[])).0, Vec::<String>::new());
     }
 }

@@ -3,12 +3,13 @@
 pub mod account;
 pub mod costs;
 pub mod drive;
+mod envelope;
 pub mod feed;
-mod first_table;
 mod judge;
 pub mod lane;
 pub mod letter;
 mod mapping;
 pub mod report;
 pub mod table;
+mod table_formats;
 pub mod traffic;

@@ -9,18 +9,15 @@ use serde::{Deserialize, Serialize};
 use tributary_bridge::Partitioner;
 use tributary_core::Offset;
 
-use super::first_table;
-use crate::config::{LANES, Lane, PartitionBy, Route, Start};
+use super::table_formats;
+use crate::config::{LANES, Lane, PartitionBy, Route, Shape, Start};
 
-/// The layout of the record; a newer one is not guessed at.
-const FORMAT: u8 = 2;
 /// How many removed routes are remembered, so that one that comes back repeats nothing.
 const RETIRED_MAX: usize = 256;
 
 /// All routes in force from one offset on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
-    pub(super) format: u8,
     /// Since when there is a lane; `None`: nothing has ever been replicated from this log.
     pub lane_since: Option<u64>,
     pub(super) next_id: u32,
@@ -79,6 +76,9 @@ pub struct Rule {
     pub partition_by_key: bool,
     /// The lane that ships it.
     pub lane: Lane,
+    /// What its records are like; behind the table in the record.
+    #[serde(skip)]
+    pub shape: Shape,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +98,6 @@ impl Table {
     #[must_use]
     pub fn none() -> Self {
         Self {
-            format: FORMAT,
             lane_since: None,
             next_id: 1,
             routes: Vec::new(),
@@ -114,21 +113,13 @@ impl Table {
     /// # Errors
     /// If it was written by a version with another layout.
     pub fn decode(body: &[u8]) -> Result<Self, Unreadable> {
-        match body.first() {
-            Some(&FORMAT) => postcard::from_bytes(body).map_err(|_| Unreadable),
-            Some(&first_table::FORMAT) => first_table::decode(body),
-            _ => Err(Unreadable),
-        }
+        table_formats::decode(body)
     }
 
     /// The body of a control record.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let encoded = match first_table::of(self) {
-            Some(first) => postcard::to_allocvec(&first),
-            None => postcard::to_allocvec(self),
-        };
-        encoded.unwrap_or_else(|_| unreachable!("a table always encodes"))
+        table_formats::encode(self)
     }
 
     /// Whether `routes` ask for anything other than this table does.
@@ -142,7 +133,7 @@ impl Table {
     /// The table that follows this one at offset `at` of a log that begins at `oldest`.
     #[must_use]
     pub fn succeed(&self, wanted: &Wanted, at: Offset, oldest: Offset) -> Self {
-        let mut next = Self { format: FORMAT, ..self.clone() };
+        let mut next = self.clone();
         let first_lane = wanted.lane && self.lane_since.is_none();
         if first_lane {
             next.lane_since = Some(at.0);
@@ -284,6 +275,7 @@ impl Rule {
             key: route.key.clone(),
             partition_by_key: route.partition == PartitionBy::Key,
             lane: route.lane,
+            shape: route.shape,
         }
     }
 }
@@ -304,6 +296,7 @@ mod tests {
                 partition: PartitionBy::Gateway,
                 start: *start,
                 lane: Lane::Normal,
+                shape: Shape::default(),
             })
             .collect();
         Wanted::compile(&routes, true).expect("small")

@@ -250,3 +250,37 @@ fn check_name(name: &str) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_counts_once_it_is_passed() {
+        let mut cursor = Cursor { position: 10, gone: vec![10..14, 20..25], ..Cursor::default() };
+        cursor.advance(17);
+        assert_eq!((cursor.position, cursor.lost), (17, 4));
+        cursor.advance(22);
+        cursor.advance(30);
+        assert_eq!((cursor.position, cursor.lost), (30, 9));
+        assert_eq!(cursor.gone, []);
+    }
+
+    #[test]
+    fn each_segment_names_the_cursors_but_for_those_that_are_forgotten() {
+        let record = |name: &str, position, forgotten| {
+            let name = name.to_owned();
+            CursorRecord { name, position, lost: 1, forgotten }.encode()
+        };
+        let mut snapshot = Snapshot::default();
+        for body in
+            [record("a", 1, false), record("b", 2, false), record("a", 3, false), b"other".into()]
+        {
+            snapshot.note(ControlKind::Cursor, &body);
+        }
+        let all: Vec<_> = snapshot.records().iter().map(|(_, body)| body.to_vec()).collect();
+        assert_eq!(all, [record("a", 3, false), record("b", 2, false)]);
+        snapshot.note(ControlKind::Cursor, &record("a", 3, true));
+        assert_eq!(snapshot.records(), [(ControlKind::Cursor, record("b", 2, false).as_slice())]);
+    }
+}

@@ -12,7 +12,7 @@ use tributary_cluster::{Cluster, ReadRecord};
 use super::letters::Found;
 
 use tributary::config::Lane::{self, Bulk, High, Normal};
-use tributary::config::{PartitionBy, Route};
+use tributary::config::{PartitionBy, Route, Shape};
 
 /// Names a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +108,7 @@ impl Ledger {
             partition: PartitionBy::Gateway,
             start: None,
             lane: *lane,
+            shape: Shape::default(),
         };
         wishes.map(route).collect()
     }

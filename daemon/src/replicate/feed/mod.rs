@@ -20,10 +20,10 @@ use tributary_core::time::Timestamp;
 
 use super::account::Account;
 use super::judge::Judge;
-use super::mapping::{EventTime, Texts};
+use super::mapping::{EventTime, Origin, Texts};
 use super::table::{Entry, Moved, Table};
 use super::traffic::View;
-use crate::config::Lane;
+use crate::config::{Format, Lane};
 use crate::io::crc::crc32c;
 use crate::runtime::clock::Anchor;
 
@@ -64,7 +64,7 @@ pub struct Present {
 
 /// The fold of one lane.
 pub struct Feed<M> {
-    gateway: String,
+    origin: Origin,
     generation: u32,
     log: M,
     reader: Reader,
@@ -102,14 +102,14 @@ enum Step {
 impl<M: ReadMedia> Feed<M> {
     /// A fold that begins at `position`.
     #[must_use]
-    pub fn new(
-        (gateway, lane): (&str, Lane),
+    pub(super) fn new(
+        (origin, lane): (Origin, Lane),
         generation: u32,
         log: M,
         position: &Position,
     ) -> Self {
         Self {
-            gateway: gateway.to_owned(),
+            origin,
             generation,
             log,
             reader: Reader::new(position.offset, crc32c),
@@ -172,7 +172,7 @@ impl<M: ReadMedia> Feed<M> {
                     return Filled::Stopped(format!("cannot read the log at {begin}: {error}"));
                 }
             };
-            match self.fold.read(chunk, &self.gateway, present, batch) {
+            match self.fold.read(chunk, &self.origin, present, batch) {
                 Step::On => {}
                 Step::Jump(offset) => self.reader.seek(offset),
                 Step::Stop(filled) => {
@@ -194,7 +194,7 @@ impl Fold {
     fn read(
         &mut self,
         chunk: Chunk<'_>,
-        gateway: &str,
+        origin: &Origin,
         present: &Present,
         batch: &mut BatchBuilder,
     ) -> Step {
@@ -210,7 +210,7 @@ impl Fold {
                         let time = EventTime::of(&event, clock, present.anchor);
                         let stamp = time.stamp(present.clock.wall);
                         self.texts.set(offset, time);
-                        match self.take(gateway, (offset, stamp, &event), batch) {
+                        match self.take(origin, (offset, stamp, &event), batch) {
                             Step::On => {}
                             other => break other,
                         }
@@ -312,7 +312,7 @@ impl Fold {
     /// Judges one event and puts its records into the batch; all or none.
     fn take(
         &mut self,
-        gateway: &str,
+        origin: &Origin,
         (offset, stamp, event): (Offset, Timestamp, &Event<'_>),
         batch: &mut BatchBuilder,
     ) -> Step {
@@ -325,7 +325,10 @@ impl Fold {
             entry.rule.lane == lane && entry.begin <= offset.0 && (!back || entry.since == at)
         });
         let topics = judge.selected().map(|(_, entry, _)| entry.rule.topic.as_str());
-        let bytes = self.texts.record_bytes_max(gateway, event);
+        if judge.selected().any(|(_, entry, _)| entry.rule.shape.format == Format::Json) {
+            self.texts.envelop(origin, event);
+        }
+        let bytes = self.texts.record_bytes_max(origin, event);
         if let Err(error) = batch.reserve(topics, bytes) {
             return Step::Stop(match error {
                 PushError::TooLarge => Filled::Stopped(format!(
@@ -336,7 +339,7 @@ impl Fold {
         }
         for (_, entry, key) in judge.selected() {
             let mut headers = Vec::new();
-            self.texts.headers(gateway, &entry.rule.name, event, &mut headers);
+            self.texts.headers(origin, &entry.rule, event, &mut headers);
             let record = Record {
                 topic: &entry.rule.topic,
                 partition: entry.partitioner(),
@@ -344,7 +347,7 @@ impl Fold {
                 route: entry.id,
                 timestamp: stamp,
                 key,
-                value: event.payload,
+                value: self.texts.value(&entry.rule, event),
                 headers: &headers,
             };
             batch.push(&record).expect("a place was reserved");

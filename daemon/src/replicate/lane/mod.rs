@@ -16,6 +16,7 @@ use tributary_core::log::ReadMedia;
 use tributary_core::time::Instant;
 
 use super::feed::{Feed, Filled, Present};
+use super::mapping::Origin;
 use super::report::{Announcer, Report};
 use super::table::Table;
 use super::traffic::{News, View};
@@ -319,8 +320,8 @@ impl<M: ReadMedia + Clone> Lane<M> {
         let name = lane.name();
         tracing::info!(lane = name, offset = position.offset.0, "replication goes on");
         let from = self.reached(&position, present).unwrap_or_else(|| position.clone());
-        let whose = (settings.gateway.as_str(), *lane);
-        self.feed = Some(Feed::new(whose, *generation, self.log.clone(), &from));
+        let origin = Origin::new(&settings.gateway, settings.log_id);
+        self.feed = Some(Feed::new((origin, *lane), *generation, self.log.clone(), &from));
         self.committed = position;
         self.outstanding = false;
         self.mourning = None;

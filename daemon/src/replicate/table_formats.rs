@@ -1,16 +1,57 @@
-//! Routing tables as the first versions wrote them: one lane, `normal`. As long as a log knows no
-//! other, its tables stay in this form.
+//! How routing tables stand in the log. A table has the oldest format that can hold it: so a log
+//! stays readable by the versions that could have written it.
 
 use serde::{Deserialize, Serialize};
 
 use super::table::{Entry, Retired, Rule, Table, Unreadable};
-use crate::config::Lane;
+use crate::config::{Lane, Shape};
 
-/// The first byte of such a table.
-pub(super) const FORMAT: u8 = 1;
+/// The first byte of the record: of the first versions, with one lane, `normal`.
+const FIRST: u8 = 1;
+/// With lanes.
+const LANED: u8 = 2;
+/// The same, and behind it the shapes of the routes' records, in their order.
+const SHAPED: u8 = 3;
+
+/// Reads the body of a control record.
+pub(super) fn decode(body: &[u8]) -> Result<Table, Unreadable> {
+    let Some((format, rest)) = body.split_first() else { return Err(Unreadable) };
+    let read = match *format {
+        FIRST => postcard::from_bytes(body).map(table_of),
+        LANED => postcard::from_bytes(rest),
+        SHAPED => return decode_shaped(rest),
+        _ => return Err(Unreadable),
+    };
+    read.map_err(|_| Unreadable)
+}
+
+fn decode_shaped(bytes: &[u8]) -> Result<Table, Unreadable> {
+    let (mut table, shapes): (Table, Vec<Shape>) =
+        postcard::from_bytes(bytes).map_err(|_| Unreadable)?;
+    if shapes.len() != table.routes.len() {
+        return Err(Unreadable);
+    }
+    for (entry, shape) in table.routes.iter_mut().zip(shapes) {
+        entry.rule.shape = shape;
+    }
+    Ok(table)
+}
+
+/// The body of a control record.
+pub(super) fn encode(table: &Table) -> Vec<u8> {
+    let shapes: Vec<Shape> = table.routes.iter().map(|entry| entry.rule.shape).collect();
+    let encoded = match first(table) {
+        _ if shapes.iter().any(|shape| *shape != Shape::default()) => {
+            postcard::to_allocvec(&(SHAPED, table, shapes))
+        }
+        Some(first) => postcard::to_allocvec(&first),
+        None => postcard::to_allocvec(&(LANED, table)),
+    };
+    encoded.unwrap_or_else(|_| unreachable!("a table always encodes"))
+}
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct First {
+struct First {
     format: u8,
     lane_since: Option<u64>,
     next_id: u32,
@@ -37,23 +78,21 @@ struct FirstRule {
     partition_by_key: bool,
 }
 
-/// Reads a table of the first format.
-pub(super) fn decode(body: &[u8]) -> Result<Table, Unreadable> {
-    let first: First = postcard::from_bytes(body).map_err(|_| Unreadable)?;
+fn table_of(first: First) -> Table {
     let mut table = Table::none();
     table.begun[Lane::Normal.index()] = first.lane_since.is_some();
-    Ok(Table {
+    Table {
         lane_since: first.lane_since,
         next_id: first.next_id,
         routes: first.routes.into_iter().map(entry).collect(),
         retired: first.retired.into_iter().map(retired).collect(),
         programs: first.programs,
         ..table
-    })
+    }
 }
 
 /// The table in the first format, if that can hold it.
-pub(super) fn of(table: &Table) -> Option<First> {
+fn first(table: &Table) -> Option<First> {
     let plain = |entry: &Entry| entry.moved.is_none() && entry.rule.lane == Lane::Normal;
     let normal = table.lane_since.is_some();
     let holds = table.begun == [false, normal, false]
@@ -62,7 +101,7 @@ pub(super) fn of(table: &Table) -> Option<First> {
         && table.retired.iter().all(|retired| retired.lane == Lane::Normal);
     let retired = |retired: &Retired| (retired.name.clone(), retired.until);
     holds.then(|| First {
-        format: FORMAT,
+        format: FIRST,
         lane_since: table.lane_since,
         next_id: table.next_id,
         routes: table.routes.iter().map(first_entry).collect(),
@@ -85,13 +124,15 @@ fn retired((name, until): (String, u64)) -> Retired {
 fn entry(first: FirstEntry) -> Entry {
     let FirstRule { name, from, condition, topic, key, partition_by_key } = first.rule;
     let lane = Lane::Normal;
-    let rule = Rule { name, from, condition, topic, key, partition_by_key, lane };
+    let shape = Shape::default();
+    let rule = Rule { name, from, condition, topic, key, partition_by_key, lane, shape };
     Entry { id: first.id, begin: first.begin, since: first.since, moved: None, rule }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Format;
 
     #[test]
     fn a_table_of_the_first_versions_is_read() {
@@ -114,5 +155,18 @@ mod tests {
         laned.routes[0].rule.lane = Lane::Bulk;
         assert_eq!(laned.encode()[0], 2);
         assert_eq!(Table::decode(&laned.encode()).expect("just written"), laned);
+    }
+
+    #[test]
+    fn shapes_of_records_survive_the_log() {
+        let bytes: &[u8] = &[1, 1, 5, 2, 1, 1, 3, 5, 1, b'a', 0, 0, 1, b't', 0, 0, 0, 1, 7];
+        let mut table = Table::decode(bytes).expect("it is whole");
+        table.routes[0].rule.shape.format = Format::Json;
+        let body = table.encode();
+        assert_eq!(body[0], SHAPED);
+        assert_eq!(Table::decode(&body).expect("just written"), table);
+        for cut in 0..body.len() {
+            assert!(Table::decode(&body[..cut]).is_err(), "cut at {cut}");
+        }
     }
 }
