@@ -54,7 +54,7 @@ fn a_reader_goes_on_where_it_was_also_after_a_crash_and_in_another_segment() -> 
     daemon.restart()?;
     ensure!(cursor(&daemon)?["position"] == 3, "{}", cursor(&daemon)?);
     // More than a segment takes: the cursor is repeated in the next one.
-    Device::publish(daemon.port(), TOPIC, (0..80).map(|_| "x".repeat(60_000)).collect())?;
+    Device::publish(daemon.port(), TOPIC, (0..560).map(|_| "x".repeat(9_000)).collect())?;
     daemon.kill()?;
     daemon.restart()?;
     publish(&daemon, 5..7)?;
@@ -62,7 +62,7 @@ fn a_reader_goes_on_where_it_was_also_after_a_crash_and_in_another_segment() -> 
     let rest: Vec<_> = numbers(&rest).into_iter().filter(|number| number.len() < 3).collect();
     ensure!(rest == ["3", "4", "5", "6"], "{rest:?}");
     let expected =
-        json!({"name": "archive", "position": 87, "behind": 0, "lost": 0, "reading": false});
+        json!({"name": "archive", "position": 567, "behind": 0, "lost": 0, "reading": false});
     wait::until(
         "the reader is gone",
         PATIENCE,
@@ -125,13 +125,13 @@ fn what_is_gone_before_it_is_read_is_told_and_counted() -> Result<()> {
     daemon.restart()?;
     publish(&daemon, 0..3)?;
     tail(&daemon, &["--cursor", "slow", "--from", "0", "--count", "1"])?;
-    Device::publish(daemon.port(), TOPIC, (0..330).map(|_| "x".repeat(60_000)).collect())?;
+    Device::publish(daemon.port(), TOPIC, (0..2_000).map(|_| "x".repeat(9_000)).collect())?;
     let lines = tail(&daemon, &["--cursor", "slow", "--end"])?;
     let gone = lines[0]["end"].as_u64().context("the gap comes first")? - 1;
     ensure!(lines[0]["first"] == 1 && gone > 2, "{}", lines[0]);
-    ensure!(numbers(&lines).len() as u64 == 332 - gone, "{gone}");
+    ensure!(numbers(&lines).len() as u64 == 2_002 - gone, "{gone}");
     let after = cursor(&daemon)?;
-    ensure!(after["lost"] == gone && after["position"] == 333, "{after} after {gone}");
+    ensure!(after["lost"] == gone && after["position"] == 2_003, "{after} after {gone}");
     daemon.kill()?;
     daemon.restart()?;
     ensure!(cursor(&daemon)?["lost"] == gone, "{}", cursor(&daemon)?);
