@@ -128,7 +128,7 @@ mod tests {
         let begin =
             r#"{"gateway":"g","offset":7,"topic":"a/\"b\"","time":"2026-06-01T00:00:00.000Z","#;
         let cases: [(&[u8], &str); 6] = [
-            (b" {\"t\": 1.50, \"t\": 2} ", r#""payload":{"t": 1.50, "t": 2}}"#),
+            (b" {\"t\": 1.50, \"t\": 2} ", r#""payload": {"t": 1.50, "t": 2} }"#),
             (b"17", r#""payload":17}"#),
             (b"on \"now\"", r#""payload":"on \"now\""}"#),
             (b"", r#""payload":""}"#),

@@ -233,7 +233,8 @@ mod tests {
         texts.set(Offset(3), EventTime { time: Timestamp(1_500), trusted: false });
         let mut headers = Vec::new();
         let event = event(1_500, &properties);
-        texts.headers(&Origin::new("g", 0xA), &rule(Shape::default()), &event, &mut headers);
+        let (origin, rule) = (Origin::new("g", 0xA), rule(Shape::default()));
+        texts.headers(&origin, &rule, &event, &mut headers);
         let named: Vec<(String, &[u8])> =
             headers.iter().map(|h| (format!("{}{}", h.prefix, h.name), h.value)).collect();
         assert_eq!(named[1], ("tributary.offset".to_owned(), b"3".as_slice()));

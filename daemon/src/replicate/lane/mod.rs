@@ -320,8 +320,8 @@ impl<M: ReadMedia + Clone> Lane<M> {
         let name = lane.name();
         tracing::info!(lane = name, offset = position.offset.0, "replication goes on");
         let from = self.reached(&position, present).unwrap_or_else(|| position.clone());
-        let origin = Origin::new(&settings.gateway, settings.log_id);
-        self.feed = Some(Feed::new((origin, *lane), *generation, self.log.clone(), &from));
+        let whose = (Origin::new(&settings.gateway, settings.log_id), *lane);
+        self.feed = Some(Feed::new(whose, *generation, self.log.clone(), &from));
         self.committed = position;
         self.outstanding = false;
         self.mourning = None;
