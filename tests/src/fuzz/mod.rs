@@ -78,12 +78,18 @@ impl Target {
     }
 }
 
-fn to_hex(bytes: &[u8]) -> String {
-    let digit = |half: u8| char::from_digit(u32::from(half), 16).expect("half a byte");
+/// As hexadecimal digits.
+#[must_use]
+pub fn to_hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(digit).collect()
 }
 
-fn from_hex(line: &str) -> io::Result<Vec<u8>> {
+/// What [`to_hex`] wrote.
+///
+/// # Errors
+/// If it is something else.
+pub fn from_hex(line: &str) -> io::Result<Vec<u8>> {
     let bad = || io::Error::new(io::ErrorKind::InvalidData, format!("no input: {line}"));
     let byte = |pair: &[u8]| {
         let digits = core::str::from_utf8(pair).map_err(|_| bad())?;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use tributary_core::record::Qos;
-use tributary_core::topic;
+use tributary_core::topic::{self, TopicError};
 
 use super::malformed::Malformed;
 use super::property::{Carrier, Properties};
@@ -124,8 +124,13 @@ impl<'a> LastWill<'a> {
     fn decode(flags: u8, version: Version, reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let properties = Properties::decode(Carrier::Will, version, reader)?;
         let topic = reader.text()?;
-        topic::check_name(topic)
-            .map_err(|_| Malformed::new(Reason::TopicNameInvalid, "MQTT-4.7.0-1"))?;
+        topic::check_name(topic).map_err(|error| {
+            let statement = match error {
+                TopicError::WildcardInName => "MQTT-4.7.0-1",
+                _ => "MQTT-4.7.3-1",
+            };
+            Malformed::new(Reason::TopicNameInvalid, statement)
+        })?;
         let qos = match (flags >> 3) & 0b11 {
             0 => Qos::AtMostOnce,
             1 => Qos::AtLeastOnce,

@@ -106,6 +106,9 @@ impl<'a> Auth<'a> {
             auth.reason = Reason::decode(reader.byte()?, &AUTH_ALLOWED)
                 .ok_or(Malformed::packet("MQTT-3.15.2-1"))?;
             auth.properties = Properties::decode(Carrier::Auth, Version::V5, &mut reader)?;
+            if !auth.properties.names_a_method() {
+                return Err(Malformed::protocol("3.15.2.2.2"));
+            }
         }
         reader.end()?;
         Ok(auth)

@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroU32};
 
+use tributary_core::topic::{TopicError, check_name};
+
 use super::malformed::Malformed;
 use super::reader::Reader;
 use super::reason::Reason;
@@ -170,6 +172,11 @@ impl<'a> Properties<'a> {
         core::iter::from_fn(move || read(&mut reader).ok().map(|(_, property)| property))
     }
 
+    /// Whether there is an authentication method.
+    pub(super) const fn names_a_method(self) -> bool {
+        self.present & set(&[0x15]) != 0
+    }
+
     /// The topic alias of a PUBLISH.
     #[must_use]
     pub fn topic_alias(self) -> Option<NonZeroU16> {
@@ -289,7 +296,12 @@ fn flag(reader: &mut Reader<'_>, statement: &'static str) -> Result<bool, Malfor
 
 fn response_topic<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Malformed> {
     let topic = reader.text()?;
-    tributary_core::topic::check_name(topic).map_err(|_| Malformed::protocol("MQTT-3.3.2-14"))?;
+    check_name(topic).map_err(|error| {
+        Malformed::protocol(match error {
+            TopicError::WildcardInName => "MQTT-3.3.2-14",
+            _ => "MQTT-4.7.3-1",
+        })
+    })?;
     Ok(topic)
 }
 

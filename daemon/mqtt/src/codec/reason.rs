@@ -121,10 +121,10 @@ impl<'a> Reasons<'a> {
     /// None: an UNSUBACK of 3.1.1.
     pub const NONE: Self = Self { bytes: &[], allowed: &[] };
 
-    /// `None` if one of them is not allowed.
-    pub(super) fn new(bytes: &'a [u8], allowed: &'static [Reason]) -> Option<Self> {
+    /// `None` if there is none, or one of them is not allowed.
+    pub(super) fn some(bytes: &'a [u8], allowed: &'static [Reason]) -> Option<Self> {
         let valid = bytes.iter().all(|&byte| Reason::decode(byte, allowed).is_some());
-        valid.then_some(Self { bytes, allowed })
+        (valid && !bytes.is_empty()).then_some(Self { bytes, allowed })
     }
 
     /// As they are encoded.

@@ -220,7 +220,7 @@ impl Options {
         if version == Version::V311 {
             return match byte >> 2 {
                 0 => Ok(Self::with_qos(qos)),
-                _ => Err(Malformed::packet("MQTT-3-8.3-4 (3.1.1)")),
+                _ => Err(Malformed::packet("MQTT-3.8.3-4 (3.1.1)")),
             };
         }
         if byte & 0b1100_0000 != 0 {
@@ -302,8 +302,8 @@ impl<'a> Reasons<'a> {
     /// Checks the reason codes of a SUBACK.
     ///
     /// # Errors
-    /// If one is not allowed there.
+    /// If one is not allowed there, or there is none.
     pub fn of_suback(version: Version, bytes: &'a [u8]) -> Result<Self, Malformed> {
-        Self::new(bytes, allowed(version)).ok_or(Malformed::packet("MQTT-3.9.3-2"))
+        Self::some(bytes, allowed(version)).ok_or(Malformed::packet("MQTT-3.9.3-2"))
     }
 }

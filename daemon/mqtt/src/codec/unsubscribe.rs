@@ -144,8 +144,8 @@ impl<'a> Reasons<'a> {
     /// Checks the reason codes of an UNSUBACK of MQTT 5.
     ///
     /// # Errors
-    /// If one is not allowed there.
+    /// If one is not allowed there, or there is none.
     pub fn of_unsuback(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        Self::new(bytes, &ALLOWED).ok_or(Malformed::packet("MQTT-3.11.3-2"))
+        Self::some(bytes, &ALLOWED).ok_or(Malformed::packet("MQTT-3.11.3-2"))
     }
 }

@@ -24,7 +24,7 @@ pub struct Message<'a> {
     pub event: Event<'a>,
     /// Where it stands in the log.
     pub offset: Offset,
-    /// It is sent because it was kept for new subscriptions (MQTT-3.3.1-8).
+    /// It is sent because it was kept for new subscriptions (MQTT-3.3.1-8 (3.1.1)).
     pub retained: bool,
     /// Seconds since it came in: they count against its expiry (MQTT-3.3.2-6).
     pub waited_s: u32,

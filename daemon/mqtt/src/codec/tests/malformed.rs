@@ -60,7 +60,7 @@ const PACKETS: &[Row] = &[
     (V5, 0x30, b"\0\x01a\x05\x0B\x80\x80\x80\x80", MalformedPacket, "1.5.5"),
     (V5, 0x30, b"\0\x01a\x03\x0B\x80\0", MalformedPacket, "MQTT-1.5.5-1"),
     (V5, 0x30, b"\0\x01a\x04\x08\0\x01#", ProtocolError, "MQTT-3.3.2-14"),
-    (V5, 0x30, b"\0\x01a\x03\x08\0\0", ProtocolError, "MQTT-3.3.2-14"),
+    (V5, 0x30, b"\0\x01a\x03\x08\0\0", ProtocolError, "MQTT-4.7.3-1"),
     (V5, 0x30, b"\0\x01a\x04\x03\0\x01\0", MalformedPacket, "MQTT-1.5.4-2"),
     (V5, 0x30, b"\0\x01a\x06\x26\0\x01a\0\x01", MalformedPacket, "2.1.4"),
     (V5, 0x30, b"\0\x01a\x07\x26\0\x01a\0\x01\xFF", MalformedPacket, "MQTT-1.5.4-1"),
@@ -86,7 +86,7 @@ const PACKETS: &[Row] = &[
     (V5, 0x82, b"\0\x01\0", ProtocolError, "MQTT-3.8.3-2"),
     (V311, 0x82, b"\0\x01\0\x01a", MalformedPacket, "2.1.4"),
     (V311, 0x82, b"\0\x01\0\x01a\x03", ProtocolError, "3.8.3.1"),
-    (V311, 0x82, b"\0\x01\0\x01a\x04", MalformedPacket, "MQTT-3-8.3-4 (3.1.1)"),
+    (V311, 0x82, b"\0\x01\0\x01a\x04", MalformedPacket, "MQTT-3.8.3-4 (3.1.1)"),
     (V5, 0x82, b"\0\x01\0\0\x01a\x03", ProtocolError, "3.8.3.1"),
     (V5, 0x82, b"\0\x01\0\0\x01a\x40", MalformedPacket, "MQTT-3.8.3-5"),
     (V5, 0x82, b"\0\x01\0\0\x01a\x80", MalformedPacket, "MQTT-3.8.3-5"),
@@ -105,6 +105,8 @@ const PACKETS: &[Row] = &[
     (V5, 0x82, b"\0\x01\x04\x0B\x01\x0B\x02\0\x01a\0", ProtocolError, "2.2.2.2"),
     (V311, 0x90, b"\0\x01\x03", MalformedPacket, "MQTT-3.9.3-2"),
     (V311, 0x90, b"\0\x01\x87", MalformedPacket, "MQTT-3.9.3-2"),
+    (V311, 0x90, b"\0\x01", MalformedPacket, "MQTT-3.9.3-2"),
+    (V5, 0x90, b"\0\x01\0", MalformedPacket, "MQTT-3.9.3-2"),
     (V5, 0x90, b"\0\x01\0\x11", MalformedPacket, "MQTT-3.9.3-2"),
     // UNSUBSCRIBE and UNSUBACK.
     (V311, 0xA2, b"\0\x01", ProtocolError, "MQTT-3.10.3-2"),
@@ -113,6 +115,7 @@ const PACKETS: &[Row] = &[
     (V5, 0xA2, b"\0\x01\x02\x0B\x01\0\x01a", MalformedPacket, "2.2.2.2"),
     (V311, 0xB0, b"\0\x01\0", MalformedPacket, "2.1.4"),
     (V5, 0xB0, b"\0\x01\0\x01", MalformedPacket, "MQTT-3.11.3-2"),
+    (V5, 0xB0, b"\0\x01\0", MalformedPacket, "MQTT-3.11.3-2"),
     // CONNACK.
     (V311, 0x20, b"\x02\0", MalformedPacket, "MQTT-3.2.2-1"),
     (V311, 0x20, b"\0\x06", MalformedPacket, "MQTT-3.2.2-8"),
@@ -132,6 +135,7 @@ const PACKETS: &[Row] = &[
     (V5, 0xF0, b"\x04", MalformedPacket, "MQTT-3.15.2-1"),
     (V5, 0xF0, b"\x18", MalformedPacket, "2.1.4"),
     (V5, 0xF0, b"\0\x03\x16\0\0", ProtocolError, "3.1.2.11.10"),
+    (V5, 0xF0, b"\x18\0", ProtocolError, "3.15.2.2.2"),
 ];
 
 #[rustfmt::skip]
@@ -156,7 +160,7 @@ const CONNECTS: &[(&[u8], Reason, &str)] = &[
     (b"\0\x04MQTT\x04\x02\0\0\0\x01\0", MalformedPacket, "MQTT-1.5.4-2"),
     (b"\0\x04MQTT\x04\x82\0\0\0\x01a\0\x01\xFF", MalformedPacket, "MQTT-1.5.4-1"),
     (b"\0\x04MQTT\x04\x06\0\0\0\x01a\0\x01+\0\0", TopicNameInvalid, "MQTT-4.7.0-1"),
-    (b"\0\x04MQTT\x04\x06\0\0\0\x01a\0\0\0\0", TopicNameInvalid, "MQTT-4.7.0-1"),
+    (b"\0\x04MQTT\x04\x06\0\0\0\x01a\0\0\0\0", TopicNameInvalid, "MQTT-4.7.3-1"),
     (b"\0\x04MQTT\x04\x06\0\0\0\x01a\0\x01w", MalformedPacket, "2.1.4"),
     (b"\0\x04MQTT\x05\x02\0\0\x03\x21\0\0\0\x01a", ProtocolError, "3.1.2.11.3"),
     (b"\0\x04MQTT\x05\x02\0\0\x05\x27\0\0\0\0\0\x01a", ProtocolError, "3.1.2.11.4"),

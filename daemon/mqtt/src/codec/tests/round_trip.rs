@@ -98,7 +98,7 @@ impl Parts {
                 10 => Packet::PingReq,
                 11 => Packet::PingResp,
                 12 => Packet::Disconnect(Disconnect { reason, properties }),
-                13 if version == Version::V5 => Packet::Auth(Auth { reason, properties }),
+                13 if version == Version::V5 => Packet::Auth(auth(reason, properties)),
                 _ => Packet::Publish(self.publish(properties)),
             },
         );
@@ -221,6 +221,16 @@ impl Parts {
         let found: Vec<_> = Properties::new(carrier, &bytes).unwrap().iter().collect();
         assert_eq!(found, expected);
         bytes
+    }
+}
+
+/// A step of an authentication, by a method; without one only the shortest.
+fn auth(reason: Reason, properties: Properties<'_>) -> Auth<'_> {
+    let is_method = |property| matches!(property, Property::AuthenticationMethod(_));
+    if properties.iter().any(is_method) {
+        Auth { reason, properties }
+    } else {
+        Auth { reason: Reason::Success, properties: Properties::NONE }
     }
 }
 

@@ -227,12 +227,14 @@ fn a_disconnect_says_only_what_a_client_may() {
 
 #[test]
 fn a_client_does_not_send_what_only_servers_do() {
-    let (packet_id, properties, reasons) = (id(1), Properties::NONE, Reasons::NONE);
+    let (packet_id, properties) = (id(1), Properties::NONE);
     let reason = Reason::Success;
+    let granted = Reasons::of_suback(V5, &[0]).unwrap();
+    let ended = Reasons::of_unsuback(&[0]).unwrap();
     for (packet, statement) in [
         (Packet::ConnAck(ConnAck { session_present: false, reason, properties }), "2.1.2"),
-        (Packet::SubAck(SubAck { packet_id, properties, reasons }), "2.1.2"),
-        (Packet::UnsubAck(UnsubAck { packet_id, properties, reasons }), "2.1.2"),
+        (Packet::SubAck(SubAck { packet_id, properties, reasons: granted }), "2.1.2"),
+        (Packet::UnsubAck(UnsubAck { packet_id, properties, reasons: ended }), "2.1.2"),
         (Packet::PingResp, "2.1.2"),
         (Packet::Auth(Auth { reason, properties }), "4.12.1"),
     ] {
