@@ -24,4 +24,5 @@ pub mod refused;
 pub mod scratch;
 pub mod tidy;
 pub mod wait;
+pub mod wire;
 pub mod world;

@@ -1,224 +1,24 @@
 //! Sessions, retained messages and wills over SIGKILL, by a client that speaks packet by packet.
 
-use core::num::NonZeroU16;
 use core::time::Duration;
-use std::collections::VecDeque;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use tributary::runtime::hub::RETAINED_BYTES_MAX;
 use tributary_core::record::Qos;
+use tributary_mqtt::codec::Packet;
 use tributary_mqtt::codec::ack::Ack;
 use tributary_mqtt::codec::connect::{Connect, LastWill};
-use tributary_mqtt::codec::property::{Carrier, Properties, Property};
-use tributary_mqtt::codec::publish::{Delivery, Publish};
-use tributary_mqtt::codec::subscribe::{Options, Request, Requests, Subscribe};
-use tributary_mqtt::codec::{Decoded, Packet, decode};
+use tributary_mqtt::codec::property::{Carrier, Property};
+use tributary_mqtt::codec::publish::Delivery;
 use tributary_mqtt::{Reason, Version};
 use tributary_tests::daemon::Daemon;
 use tributary_tests::wait;
+use tributary_tests::wire::{Message, Wire, checked, connect, encoded, id};
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
-const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// In which nothing comes that should not.
-const QUIET: Duration = Duration::from_millis(300);
 /// In which the log is told how far each client has come.
 const PROGRESS: Duration = Duration::from_millis(2_200);
-
-/// A client's connection.
-struct Wire {
-    stream: TcpStream,
-    version: Version,
-    unread: Vec<u8>,
-    /// Came while something else was waited for.
-    pending: VecDeque<Message>,
-}
-
-/// What a server sends on its own.
-enum Came {
-    Message(Message),
-    Release(NonZeroU16),
-}
-
-/// A message as it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Message {
-    topic: String,
-    payload: String,
-    delivery: Delivery,
-    retain: bool,
-}
-
-fn id(value: u16) -> NonZeroU16 {
-    NonZeroU16::new(value).expect("not 0")
-}
-
-fn connect(name: &str) -> Connect<'_> {
-    Connect {
-        version: Version::V311,
-        clean_start: false,
-        keep_alive_s: 60,
-        properties: Properties::NONE,
-        client_id: name,
-        will: None,
-        user_name: None,
-        password: None,
-    }
-}
-
-impl Wire {
-    /// Connects; whether there was a session.
-    fn open(port: u16, asked: &Connect<'_>) -> Result<(Self, bool)> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(ANSWER_MAX))?;
-        let mut wire =
-            Self { stream, version: asked.version, unread: Vec::new(), pending: VecDeque::new() };
-        wire.send(&Packet::Connect(*asked))?;
-        let present = wire.next(|packet| match packet {
-            Packet::ConnAck(connack) => Some((connack.session_present, connack.reason)),
-            _ => None,
-        })?;
-        ensure!(!present.1.is_failure(), "{:?}", present.1);
-        Ok((wire, present.0))
-    }
-
-    fn send(&mut self, packet: &Packet<'_>) -> Result<()> {
-        let mut bytes = Vec::new();
-        packet.encode(self.version, &mut bytes);
-        Ok(self.stream.write_all(&bytes)?)
-    }
-
-    /// The next packet, which must be of the kind that is looked for.
-    fn next<T>(&mut self, wanted: impl Fn(&Packet<'_>) -> Option<T>) -> Result<T> {
-        loop {
-            match decode(&self.unread, Some(self.version), u32::MAX) {
-                Ok(Decoded::Packet(packet, used)) => {
-                    let found = wanted(&packet).with_context(|| format!("came: {packet:?}"));
-                    self.unread.drain(..used);
-                    return found;
-                }
-                Ok(Decoded::Incomplete) => {}
-                Err(malformed) => bail!("malformed: {malformed}"),
-            }
-            let mut bytes = [0; 4096];
-            match self.stream.read(&mut bytes)? {
-                0 => bail!("closed"),
-                count => self.unread.extend_from_slice(&bytes[..count]),
-            }
-        }
-    }
-
-    fn subscribe(&mut self, filter: &str, qos: Qos) -> Result<()> {
-        let mut bytes = Vec::new();
-        Request { filter, options: Options::with_qos(qos) }.encode(self.version, &mut bytes);
-        let requests = Requests::new(self.version, &bytes).map_err(anyhow::Error::msg)?;
-        let subscribe = Subscribe { packet_id: id(9), properties: Properties::NONE, requests };
-        self.send(&Packet::Subscribe(subscribe))?;
-        self.next(|packet| matches!(packet, Packet::SubAck(_)).then_some(()))
-    }
-
-    fn publish(&mut self, topic: &str, payload: &str, delivery: Delivery) -> Result<()> {
-        self.publish_as(topic, payload, delivery, false)
-    }
-
-    fn publish_as(
-        &mut self,
-        topic: &str,
-        payload: &str,
-        delivery: Delivery,
-        retain: bool,
-    ) -> Result<()> {
-        let (properties, payload) = (Properties::NONE, payload.as_bytes());
-        self.send(&Packet::Publish(Publish { delivery, retain, topic, properties, payload }))
-    }
-
-    /// Publishes at QoS 1 and waits for the PUBACK.
-    fn publish_once(&mut self, topic: &str, payload: &str, retain: bool) -> Result<()> {
-        let delivery = Delivery::AtLeastOnce { packet_id: id(1), dup: false };
-        self.publish_as(topic, payload, delivery, retain)?;
-        self.next(|packet| matches!(packet, Packet::PubAck(_)).then_some(()))
-    }
-
-    /// Publishes at QoS 2, all four steps.
-    fn publish_twice(&mut self, topic: &str, payload: &str) -> Result<()> {
-        let delivery = Delivery::ExactlyOnce { packet_id: id(1), dup: false };
-        self.publish(topic, payload, delivery)?;
-        self.next(|packet| matches!(packet, Packet::PubRec(_)).then_some(()))?;
-        self.send(&Packet::PubRel(Ack::success(id(1))))?;
-        self.next(|packet| matches!(packet, Packet::PubComp(_)).then_some(()))
-    }
-
-    /// The next thing that the server sends on its own.
-    fn came(&mut self) -> Result<Came> {
-        self.next(|packet| match packet {
-            Packet::Publish(publish) => Some(Came::Message(Message {
-                topic: publish.topic.to_owned(),
-                payload: String::from_utf8_lossy(publish.payload).into_owned(),
-                delivery: publish.delivery,
-                retain: publish.retain,
-            })),
-            Packet::PubRel(ack) => Some(Came::Release(ack.packet_id)),
-            _ => None,
-        })
-    }
-
-    /// The next message; what is released on the way is complete.
-    fn message(&mut self) -> Result<Message> {
-        if let Some(message) = self.pending.pop_front() {
-            return Ok(message);
-        }
-        loop {
-            match self.came()? {
-                Came::Message(message) => return Ok(message),
-                Came::Release(id) => self.send(&Packet::PubComp(Ack::success(id)))?,
-            }
-        }
-    }
-
-    /// Waits for the release of an identifier, and completes it.
-    fn complete(&mut self, packet_id: NonZeroU16) -> Result<()> {
-        loop {
-            match self.came()? {
-                Came::Message(message) => self.pending.push_back(message),
-                Came::Release(id) => {
-                    self.send(&Packet::PubComp(Ack::success(id)))?;
-                    if id == packet_id {
-                        return Ok(());
-                    }
-                }
-            }
-        }
-    }
-
-    /// The next message, acknowledged as its quality of service wants it.
-    fn take(&mut self) -> Result<Message> {
-        let message = self.message()?;
-        match message.delivery {
-            Delivery::AtMostOnce => {}
-            Delivery::AtLeastOnce { packet_id, .. } => {
-                self.send(&Packet::PubAck(Ack::success(packet_id)))?;
-            }
-            Delivery::ExactlyOnce { packet_id, .. } => {
-                self.send(&Packet::PubRec(Ack::success(packet_id)))?;
-                self.complete(packet_id)?;
-            }
-        }
-        Ok(message)
-    }
-
-    /// No message comes.
-    fn is_quiet(&mut self) -> Result<()> {
-        self.stream.set_read_timeout(Some(QUIET))?;
-        let came = self.message();
-        self.stream.set_read_timeout(Some(ANSWER_MAX))?;
-        match came {
-            Ok(message) => bail!("came: {message:?}"),
-            Err(_) => Ok(()),
-        }
-    }
-}
 
 fn payloads(wire: &mut Wire, count: usize) -> Result<Vec<String>> {
     (0..count).map(|_| Ok(wire.take()?.payload)).collect()
@@ -335,8 +135,7 @@ fn what_is_under_way_to_a_client_keeps_its_identifier_over_a_crash() -> Result<(
     device.publish_twice("a", "1")?;
     device.publish_twice("a", "2")?;
     let (first, second) = (listener.message()?, listener.message()?);
-    let packet_id = |message: &Message| message.delivery.packet_id().context("QoS 2");
-    listener.send(&Packet::PubRec(Ack::success(packet_id(&first)?)))?;
+    listener.send(&Packet::PubRec(Ack::success(first.packet_id()?)))?;
     listener.next(|packet| matches!(packet, Packet::PubRel(_)).then_some(()))?;
     again(&mut daemon, Between::Kill)?;
     let (mut listener, _) = Wire::open(daemon.port(), &connect("listener"))?;
@@ -344,9 +143,9 @@ fn what_is_under_way_to_a_client_keeps_its_identifier_over_a_crash() -> Result<(
         Packet::PubRel(ack) => Some(ack.packet_id),
         _ => None,
     })?;
-    ensure!(released == packet_id(&first)?);
+    ensure!(released == first.packet_id()?);
     listener.send(&Packet::PubComp(Ack::success(released)))?;
-    let sent = Delivery::ExactlyOnce { packet_id: packet_id(&second)?, dup: true };
+    let sent = Delivery::ExactlyOnce { packet_id: second.packet_id()?, dup: true };
     ensure!(listener.take()? == Message { delivery: sent, ..second });
     listener.is_quiet()
 }
@@ -397,21 +196,18 @@ fn of_those_who_share_a_subscription_one_gets_each_message() -> Result<()> {
 #[test]
 fn a_will_outlives_the_daemon_and_waits_for_its_delay() -> Result<()> {
     let mut daemon = Daemon::start(TRIBUTARY, "")?;
-    let mut properties = Vec::new();
-    Property::SessionExpiry(60).encode(&mut properties);
-    let mut delay = Vec::new();
-    Property::WillDelay(1).encode(&mut delay);
-    let checked = |carrier, bytes| Properties::new(carrier, bytes).map_err(anyhow::Error::msg);
+    let properties = encoded(&[Property::SessionExpiry(60)]);
+    let delay = encoded(&[Property::WillDelay(1)]);
     let will = LastWill {
         qos: Qos::AtLeastOnce,
         retain: false,
-        properties: checked(Carrier::Will, &delay)?,
+        properties: checked(Carrier::Will, &delay),
         topic: "alarm",
         payload: b"gone",
     };
     let v5 = Connect {
         version: Version::V5,
-        properties: checked(Carrier::Connect, &properties)?,
+        properties: checked(Carrier::Connect, &properties),
         will: Some(will),
         ..connect("device")
     };
