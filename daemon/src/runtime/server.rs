@@ -175,11 +175,13 @@ impl Server {
         let Sockets { control, listeners, committer } = sockets;
         tokio::spawn(control::serve(control, Arc::clone(&self.daemon), self.stop.subscribe()));
         let shared = Arc::clone(&self.shared);
+        let unread = Arc::default();
         for (listener, door) in listeners.into_iter().zip(self.doors.all()) {
             let inside = Inside {
                 shared: Arc::clone(&shared),
                 committer: Arc::clone(&committer),
                 door: Arc::clone(door),
+                unread: Arc::clone(&unread),
             };
             tokio::spawn(mqtt::accept(listener, inside, self.stop.subscribe()));
         }

@@ -77,6 +77,11 @@ impl Session {
         self.close(Reason::NotAuthorized, "4.13.1", out)
     }
 
+    /// There is no room for what the client sends: the driver closes the connection.
+    pub fn turn_out(&mut self, out: &mut Vec<u8>) -> Effect<'static> {
+        self.close(Reason::QuotaExceeded, "4.13.1", out)
+    }
+
     /// What the client waits for will never be durable: the driver closes the connection.
     pub fn fail(&mut self, out: &mut Vec<u8>) -> Effect<'static> {
         self.close(Reason::ImplementationSpecific, "4.13.1", out)

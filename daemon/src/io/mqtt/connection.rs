@@ -23,12 +23,11 @@ use tributary_core::time::Instant;
 
 use super::Inside;
 use super::layers::{Fault, Layers};
+use super::unread::{Portion, READ_BYTES};
 use crate::door::{Place, Visit};
 use crate::io::clock::{moment, now};
 use crate::runtime::dialogue::Dialogue;
 
-/// Bytes read at once.
-const READ_BYTES: usize = 64 << 10;
 /// Wrapped bytes for the client that may wait before nothing more is read from it.
 const WIRE_BYTES_MAX: usize = 64 << 10;
 /// How long the last bytes for a client may take to leave.
@@ -52,6 +51,8 @@ pub(super) struct Connection {
     is_introduced: bool,
     /// Read, and not dealt with yet.
     unread: Vec<u8>,
+    /// As much of what all have read.
+    portion: Portion,
     /// Whether `unread` is only the begin of a packet.
     wants_more: bool,
     /// To be written, or to be wrapped first.
@@ -86,6 +87,7 @@ impl Connection {
         layers: Option<Box<Layers>>,
     ) -> Self {
         let visit = Visit::new(Arc::clone(&inside.door), address);
+        let portion = Portion::new(Arc::clone(&inside.unread));
         let dialogue = Dialogue::new(Arc::clone(&inside.shared), moment(), visit);
         Self {
             stream,
@@ -96,6 +98,7 @@ impl Connection {
             place,
             is_introduced: false,
             unread: Vec::new(),
+            portion,
             wants_more: true,
             out: Vec::new(),
             wire: Vec::new(),
@@ -159,9 +162,10 @@ impl Connection {
             && self.dialogue.wants_bytes(&self.out)
             && self.wire.len() < WIRE_BYTES_MAX;
         let has_output = !self.is_written();
+        let read_bytes = self.portion.read_bytes();
         let (mut reader, writer) = self.stream.split();
         tokio::select! {
-            count = read(&mut reader), if listens => {
+            count = read(&mut reader, read_bytes), if listens => {
                 let count = count?;
                 SCRATCH.with_borrow_mut(|scratch| self.take(&scratch[..count]))?;
             }
@@ -220,6 +224,11 @@ impl Connection {
         self.wants_more = progress.wants_more || progress.used == bytes.len();
         self.unread.extend_from_slice(&bytes[progress.used..]);
         self.inside.committer.handle_left(progress.left);
+        self.portion.set(self.unread.capacity());
+        if progress.wants_more && self.portion.is_too_much() {
+            tracing::info!(address = %self.address, "a large packet is given up: there are too many");
+            self.dialogue.turn_out(&mut self.out);
+        }
         self.dialogue.handle_wake(moment(), &mut self.out);
     }
 
@@ -281,15 +290,15 @@ fn broken(fault: Fault) -> io::Error {
     }
 }
 
-/// Reads into the worker's buffer; how many bytes. A read that does not fill it has emptied the
+/// Reads into the worker's buffer, so many bytes at most; how many it were. A read that does not fill it has emptied the
 /// socket, and nothing is asked of that again before the kernel says so.
 ///
 /// # Errors
 /// At the end of the stream, and when the connection is broken.
-async fn read(reader: &mut ReadHalf<'_>) -> io::Result<usize> {
+async fn read(reader: &mut ReadHalf<'_>, bytes: usize) -> io::Result<usize> {
     poll_fn(|context| {
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
+            let mut buffer = ReadBuf::new(&mut scratch[..bytes]);
             ready!(Pin::new(&mut *reader).poll_read(context, &mut buffer))?;
             match buffer.filled().len() {
                 0 => Poll::Ready(Err(ErrorKind::UnexpectedEof.into())),

@@ -6,6 +6,7 @@ mod connection;
 pub mod layers;
 mod proxy;
 mod renewal;
+mod unread;
 mod websocket;
 
 use core::net::{IpAddr, SocketAddr};
@@ -23,6 +24,7 @@ use layers::Wrapping;
 pub use renewal::watch_certificates;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+pub use unread::{UNREAD_BYTES_MAX, Unread};
 
 /// Connections that the kernel keeps before they are accepted.
 const BACKLOG: u32 = 1_024;
@@ -41,6 +43,8 @@ pub struct Inside {
     pub committer: Arc<FileCommitter>,
     /// Where they come in.
     pub door: Arc<Door>,
+    /// What they have read, all together.
+    pub unread: Arc<Unread>,
 }
 
 /// A socket that listens for devices.

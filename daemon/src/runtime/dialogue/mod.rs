@@ -223,6 +223,12 @@ impl Dialogue {
         session.handle_unread(moment.now);
     }
 
+    /// The connection is to end: it holds more of a packet that has not come to its end than it may.
+    pub fn turn_out(&mut self, out: &mut Vec<u8>) {
+        lock(&self.session).turn_out(out);
+        self.closed = true;
+    }
+
     /// Sends what has become possible: answers and messages; ends what is to end.
     pub fn handle_wake(&mut self, moment: Moment, out: &mut Vec<u8>) {
         let (shared, session) = (Arc::clone(&self.shared), Arc::clone(&self.session));
