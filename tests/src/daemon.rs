@@ -70,6 +70,14 @@ impl Daemon {
         command
     }
 
+    /// The process, for /proc.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn id(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("it is not running")?.id())
+    }
+
     /// Its data directory.
     #[must_use]
     pub fn data(&self) -> std::path::PathBuf {
