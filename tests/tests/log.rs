@@ -651,3 +651,33 @@ fn opening_reads_few_headers_however_long_the_ring_is() {
     let (short, long) = (reads(16), reads(1024));
     assert!(long <= short + 20, "{short} reads for 16 segments, {long} for 1024");
 }
+
+#[test]
+fn control_records_of_segments_without_events_are_found() {
+    for events in [0, 1] {
+        let disk = Disk::new(SMALL, 1);
+        let mut log = open(&disk, 0, 1);
+        (0..events).for_each(|_| append(&mut log, 100));
+        for body in [b"first", b"other", b"third"] {
+            log.append_control(ControlKind::Sessions, body, CLOCK).expect("there is room");
+            log.commit().expect("the disk is well");
+            log.roll(&[], CLOCK).expect("the disk is well");
+        }
+        append(&mut log, 100);
+        let end = log.commit().expect("the disk is well");
+        let mut reader = Reader::with_controls(Offset(events), crc32c);
+        let (mut buffer, mut found) = (vec![0; 1 << 16], Vec::new());
+        while let Some(chunk) = reader.read(&disk.reader(), end, &mut buffer).expect("it fits") {
+            for item in chunk {
+                match item {
+                    Item::Control(control) if control.kind == ControlKind::Sessions => {
+                        found.extend_from_slice(control.body);
+                    }
+                    Item::Events(_) | Item::Control(_) => {}
+                    Item::Gap { range, .. } => panic!("a gap: {range:?}"),
+                }
+            }
+        }
+        assert_eq!(found, b"firstotherthird", "{events} events before");
+    }
+}

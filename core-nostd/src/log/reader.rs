@@ -40,6 +40,8 @@ impl core::error::Error for ReadError {}
 pub struct Reader {
     crc: Crc32c,
     next: Offset,
+    /// Also control records in front of the next event, in segments that hold no event from there on.
+    with_controls: bool,
     place: Option<Place>,
     /// Where the chunk that was handed out last begins.
     chunk: Option<Place>,
@@ -90,7 +92,14 @@ impl Reader {
     /// A reader whose first event is `from`, or the first after it.
     #[must_use]
     pub const fn new(from: Offset, crc: Crc32c) -> Self {
-        Self { crc, next: from, place: None, chunk: None }
+        Self { crc, next: from, with_controls: false, place: None, chunk: None }
+    }
+
+    /// The same, but all control records that hold at `from` or behind come, too: also those at the
+    /// end of the segment before, and of segments without any event.
+    #[must_use]
+    pub const fn with_controls(from: Offset, crc: Crc32c) -> Self {
+        Self { with_controls: true, ..Self::new(from, crc) }
     }
 
     /// The next event to be handed out is `from`, or the first after it. Cheap from the chunk that
@@ -216,7 +225,11 @@ impl Reader {
                 },
             };
         };
-        let placed = ring.holding(self.next);
+        let placed = if self.with_controls {
+            ring.holding_before(self.next)
+        } else {
+            ring.holding(self.next)
+        };
         self.place = Some(Place::at_start(media, placed));
         self.lose(placed.header.base, GapCause::Evicted)
     }

@@ -170,6 +170,12 @@ impl<M: ReadMedia> Ring<'_, M> {
         self.last_where(&mut { begins }).unwrap_or_else(|| self.oldest(None))
     }
 
+    /// The newest segment that begins below `from`; if there is none, the oldest.
+    pub(super) fn holding_before(&self, from: Offset) -> Placed {
+        let begins = |placed: &Placed| Some(placed.header.base < from);
+        self.last_where(&mut { begins }).unwrap_or_else(|| self.oldest(None))
+    }
+
     /// The newest segment for which `holds`, by binary search: it holds for all that are older,
     /// and for none that is newer. `None`: nobody can tell.
     pub(super) fn last_where(

@@ -34,10 +34,8 @@ pub fn resume<M: ReadMedia>(
 /// # Errors
 /// If a frame is larger than any that the log writes.
 pub fn replay<M: ReadMedia>(state: &mut State, media: &M, end: End) -> Result<Lost, ReadError> {
-    // Where one segment ends and the next begins at the same offset, changes that hold from there on
-    // stand at the end of the first: so the reader begins one event earlier.
-    let from = state.applied.offset.saturating_sub(1);
-    let mut reader = Reader::new(Offset(from), crc32c);
+    // Changes that hold from there on may stand in segments before the one that holds the event.
+    let mut reader = Reader::with_controls(Offset(state.applied.offset), crc32c);
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut lost = Lost::new();
     while let Some(chunk) = reader.read(media, end, &mut buffer)? {
