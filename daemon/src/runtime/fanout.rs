@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use tributary_core::Offset;
-use tributary_core::log::{End, Item, ReadMedia, Reader};
+use tributary_core::log::{Chunk, End, Item, ReadMedia, Reader};
 
 use super::hub::{Hub, Work};
 use crate::io::crc::crc32c;
@@ -110,37 +110,46 @@ impl Fanout {
     /// Reads on for somebody who lags behind.
     fn read_behind<M: ReadMedia>(&mut self, media: &M, end: End, work: &Work) {
         self.behind.seek(work.from);
-        let mut next = work.from;
-        match self.behind.read(media, end, &mut self.buffer) {
-            Ok(None) => next = next.max(end.offset),
-            Ok(Some(chunk)) => {
-                'chunk: for item in chunk {
-                    match item {
-                        Item::Events(frame) => {
-                            let age = frame.clock().age;
-                            for (offset, event) in frame {
-                                if !self.hub.catch_up(work, offset, &event, age) {
-                                    next = offset;
-                                    break 'chunk;
-                                }
-                                next = offset.plus(1);
-                            }
-                        }
-                        Item::Gap { range, .. } if !range.is_empty() => {
-                            self.hub.note_missed(work, &range);
-                            next = range.end;
-                        }
-                        Item::Gap { .. } | Item::Control(_) => {}
-                    }
+        // What comes first may tell of no event: control records, or damage that has cost none.
+        let next = loop {
+            let next = match self.behind.read(media, end, &mut self.buffer) {
+                Ok(None) => Some(work.from.max(end.offset)),
+                Ok(Some(chunk)) => serve(&self.hub, work, chunk),
+                Err(error) => {
+                    tracing::error!(at = %work.from, %error, "a session misses events");
+                    Some(end.offset)
                 }
+            };
+            if let Some(next) = next {
+                break next;
             }
-            Err(error) => {
-                tracing::error!(at = %work.from, %error, "a session misses events");
-                next = end.offset;
-            }
-        }
+        };
         self.hub.caught_up(work, next, end.offset);
     }
+}
+
+/// Hands what was read to somebody who lags behind. Where to go on; `None`: there was no event.
+fn serve(hub: &Hub, work: &Work, chunk: Chunk<'_>) -> Option<Offset> {
+    let mut next = None;
+    for item in chunk {
+        match item {
+            Item::Events(frame) => {
+                let age = frame.clock().age;
+                for (offset, event) in frame {
+                    if !hub.catch_up(work, offset, &event, age) {
+                        return Some(offset);
+                    }
+                    next = Some(offset.plus(1));
+                }
+            }
+            Item::Gap { range, .. } if !range.is_empty() => {
+                hub.note_missed(work, &range);
+                next = Some(range.end);
+            }
+            Item::Gap { .. } | Item::Control(_) => {}
+        }
+    }
+    next
 }
 
 /// Runs until `durable` has no sender any more. Reading may block: give it a thread of its own.
