@@ -14,6 +14,7 @@ use super::ingest::{Closed, Desk, NotTaken};
 use super::sessions::Change;
 use super::system::{self, System};
 use crate::io::clock::moment;
+use crate::sync::lock;
 
 /// How often the log is told how far the sessions have come, in milliseconds.
 const PROGRESS_EVERY_MS: u64 = 1_000;
@@ -61,6 +62,8 @@ impl Keeper {
 /// changes that say so: in one commit, and before the client comes again. Whether there was room.
 pub(super) fn settle_due(shared: &Shared, moment: Moment, desk: &mut Desk<'_>) -> bool {
     let hub = &shared.hub;
+    let anchor = lock(&shared.clocks).anchor();
+    hub.count_time_off(&anchor, desk);
     hub.handle_due(shared.age(moment), desk);
     while let Some(due) = hub.take_will() {
         if !publish(shared, moment, &due, desk) {

@@ -3,6 +3,8 @@
 use core::sync::atomic::Ordering;
 
 use super::*;
+use crate::runtime::keeper::settle_due;
+use tributary_core::log::Clock;
 use tributary_core::time::Timestamp;
 
 /// MQTT 5, clean start, client `a`.
@@ -72,4 +74,35 @@ fn who_waits_for_nothing_may_stay_when_the_log_fails() {
     assert!(out.ends_with(b"the log cannot be written"), "{out:x?}");
     let sessions = shared.hub.sessions(10);
     assert_eq!((sessions[0].client.as_str(), sessions[0].published), ("a", 1));
+}
+
+#[test]
+fn time_off_that_is_counted_late_ends_no_session_before_its_time() {
+    // MQTT 5, client `a`; its session lasts ten seconds.
+    const LASTING: &[u8] = b"\x10\x13\0\x04MQTT\x05\0\0\x3c\x05\x11\0\0\0\x0a\0\x01a";
+    let noon = 1_800_000_000_000;
+    let last = Clock { wall: Timestamp(noon), age: Age(5_000), trusted: true };
+    let at = |ms: u64, wall: i64| Moment {
+        now: Instant(ms),
+        wall: Timestamp(wall),
+        is_set: wall >= noon,
+    };
+    // The machine was off for an hour and does not know it.
+    let clocks = Arc::new(Mutex::new(Clocks::resume(Some(last), at(0, 0))));
+    let shared = Arc::new(Shared {
+        ingest: Arc::new(Ingest::new(Offset(0))),
+        hub: Arc::default(),
+        clocks: Arc::clone(&clocks),
+        settings: Settings::default(),
+    });
+    let mut dialogue = Dialogue::new(Arc::clone(&shared), at(1_000, 1_000), Visit::unchecked());
+    let mut out = Vec::new();
+    dialogue.handle_bytes(at(1_000, 1_000), LASTING, &mut out);
+    dialogue.leave(at(2_000, 2_000));
+    let set = |ms: u64| at(ms, noon + 3_600_000 + i64::try_from(ms).expect("it is small"));
+    assert!(lock(&clocks).stepped(set(3_000)).is_some());
+    for (ms, sessions) in [(3_000, 1), (11_999, 1), (12_000, 0)] {
+        assert!(settle_due(&shared, set(ms), &mut shared.ingest.desk()));
+        assert_eq!(shared.hub.sessions(10).len(), sessions, "after {ms} ms");
+    }
 }

@@ -162,6 +162,12 @@ impl Client {
         client
     }
 
+    /// When its will or the end of its session is due; `None`: it is connected.
+    pub(super) fn due(&self) -> Option<Age> {
+        let ends = Age(self.left?.0.saturating_add(u64::from(self.expiry_s) * 1_000));
+        Some(self.will_due.unwrap_or(ends).min(ends))
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         self.connection.is_some()
     }

@@ -228,8 +228,7 @@ impl Members {
             will_due: client.will_due.map(|due| due.0),
         };
         desk.change(&client.name, &left);
-        let ends = Age(age.0.saturating_add(u64::from(client.expiry_s) * 1_000));
-        self.due.insert((client.will_due.unwrap_or(ends).min(ends), key));
+        self.due.extend(client.due().map(|due| (due, key)));
     }
 
     /// The session has ended: its will is due.

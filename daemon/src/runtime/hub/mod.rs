@@ -15,6 +15,7 @@ mod publishing;
 mod retained;
 mod serving;
 mod subscribing;
+mod time_off;
 
 pub use entering::{Ask, Entered};
 pub use mailbox::{
@@ -92,6 +93,8 @@ struct Members {
     retained: Retained,
     /// Wills and ends of sessions, by the age clock.
     due: BTreeSet<(Age, Key)>,
+    /// The time off of before this run was counted.
+    off_counted: bool,
     /// Wills to be published now.
     wills: VecDeque<DueWill>,
     /// Sessions and groups that read the log for themselves.

@@ -251,9 +251,7 @@ impl Members {
             return;
         }
         let key = self.new_key();
-        let left = client.left.unwrap_or_default();
-        let ends = Age(left.0.saturating_add(u64::from(client.expiry_s) * 1_000));
-        self.due.insert((client.will_due.unwrap_or(ends).min(ends), key));
+        self.due.extend(client.due().map(|due| (due, key)));
         let filters: Vec<_> =
             client.filters.iter().map(|(filter, entry)| (filter.clone(), entry.wanted)).collect();
         self.names.insert(client.name.clone(), key);

@@ -1,0 +1,43 @@
+//! Time off that is counted late, when the clock is known at last.
+
+use std::collections::BTreeSet;
+
+use tributary_core::time::Age;
+
+use super::{Hub, Key};
+use crate::runtime::clock::Anchor;
+use crate::runtime::ingest::Desk;
+use crate::runtime::sessions::Change;
+
+impl Hub {
+    /// When time off was added to the age clock in the middle of this run: who left in this run
+    /// left behind it, so that no session ends and no will is published before its time.
+    pub fn count_time_off(&self, anchor: &Anchor, desk: &mut Desk<'_>) {
+        let Anchor { off_ms, off_from, off_until, .. } = *anchor;
+        let mut members = self.lock();
+        if off_ms == 0 || off_from == off_until || members.off_counted {
+            return;
+        }
+        members.off_counted = true;
+        let later = |age: Age| Age(age.0.saturating_add(off_ms));
+        let left = |age: Option<Age>| age.filter(|age| (off_from..=off_until).contains(&age.0));
+        let sessions = members.sessions.iter();
+        let moved: BTreeSet<Key> = sessions
+            .filter(|(_, client)| left(client.left).is_some())
+            .map(|(key, _)| *key)
+            .collect();
+        members.due.retain(|(_, key)| !moved.contains(key));
+        for key in moved {
+            let Some(client) = members.sessions.get_mut(&key) else { continue };
+            let Some(left) = client.left.map(later) else { continue };
+            client.left = Some(left);
+            client.will_due = client.will_due.map(later);
+            let (expiry_s, will_due) = (client.expiry_s, client.will_due.map(|due| due.0));
+            desk.change(&client.name, &Change::Left { age: left.0, expiry_s, will_due });
+            let due = client.due();
+            members.due.extend(due.map(|due| (due, key)));
+        }
+        drop(members);
+        self.timers.notify_one();
+    }
+}
