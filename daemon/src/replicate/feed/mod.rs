@@ -8,6 +8,7 @@
 //! for the first time, it goes through the older events for those routes alone (`backfill` in the
 //! account), and only then on. So each route's records stay in log order.
 
+mod gone;
 mod letters;
 
 use core::ops::Range;
@@ -88,6 +89,8 @@ struct Fold {
     reading_back: bool,
     /// Whether the account is laid out as the table is.
     counted: bool,
+    /// Offsets that are gone and not counted yet.
+    gone: Option<Range<Offset>>,
     texts: Texts,
 }
 
@@ -123,6 +126,7 @@ impl<M: ReadMedia> Feed<M> {
                 account: Account::parse(&position.account).unwrap_or_default(),
                 reading_back: false,
                 counted: false,
+                gone: None,
                 texts: Texts::default(),
             },
         }
@@ -131,8 +135,9 @@ impl<M: ReadMedia> Feed<M> {
     /// Where the fold stands, as a position to commit.
     #[must_use]
     pub fn position(&self) -> Position {
+        let gone = self.fold.gone.as_ref();
         Position {
-            offset: self.fold.at,
+            offset: gone.map_or(self.fold.at, |gone| gone.start),
             generation: self.generation,
             account: self.fold.account.to_string(),
         }
@@ -167,7 +172,10 @@ impl<M: ReadMedia> Feed<M> {
             let begin = self.reader.next_offset();
             let chunk = match self.reader.read(&self.log, present.end, &mut self.buffer) {
                 Ok(Some(chunk)) => chunk,
-                Ok(None) => return Filled::All,
+                Ok(None) => {
+                    self.fold.settle_gone();
+                    return Filled::All;
+                }
                 Err(error) => {
                     return Filled::Stopped(format!("cannot read the log at {begin}: {error}"));
                 }
@@ -201,7 +209,7 @@ impl Fold {
         for item in chunk {
             let step = match item {
                 Item::Control(control) => self.adopt(&control, present, batch),
-                Item::Gap { range, .. } => self.lose(&range),
+                Item::Gap { range, .. } => self.lose(&range, batch),
                 Item::Events(frame) => {
                     let clock = frame.clock();
                     let mut events = frame.into_iter();
@@ -248,6 +256,7 @@ impl Fold {
             self.waits_for = Some(behind);
             return Step::Stop(Filled::Waits);
         }
+        self.count_gone(judge.table());
         if control.at == self.at && self.account.backfill.is_none() {
             let unmet = |entry: &&Entry| !self.account.knows(entry.id);
             let new = judge.table().backfilled(self.lane, self.at).filter(unmet);
@@ -279,20 +288,22 @@ impl Fold {
         }
     }
 
-    /// Counts offsets that are gone.
-    fn lose(&mut self, range: &Range<Offset>) -> Step {
-        self.lay_out();
-        let end = if self.reading_back { range.end.min(self.at) } else { range.end };
-        if let Some(judge) = &self.judge {
-            let routes = judge.table().routes.iter();
-            for entry in routes.filter(|entry| entry.rule.lane == self.lane) {
-                if !self.reading_back || entry.since == self.at.0 {
-                    let first = range.start.0.max(entry.begin);
-                    self.account.of(entry.id).lost += end.0.saturating_sub(first);
-                }
-            }
+    /// Passes over offsets that are gone. The records before them go first, so that those of one
+    /// transaction were selected, and are counted, under one table.
+    fn lose(&mut self, range: &Range<Offset>, batch: &BatchBuilder) -> Step {
+        if range.is_empty() {
+            return Step::On;
         }
-        self.pass(end)
+        if self.reading_back {
+            self.lose_back(range);
+            return self.pass(range.end.min(self.at));
+        }
+        if !batch.is_empty() {
+            self.turns = true;
+            return Step::Stop(Filled::Paused);
+        }
+        self.note_gone(range);
+        self.pass(range.end)
     }
 
     /// All below `end` is dealt with.
@@ -316,6 +327,7 @@ impl Fold {
         (offset, stamp, event): (Offset, Timestamp, &Event<'_>),
         batch: &mut BatchBuilder,
     ) -> Step {
+        self.settle_gone();
         self.lay_out();
         let Some(judge) = &mut self.judge else {
             return self.pass(offset.plus(1));

@@ -1,0 +1,157 @@
+//! Offsets that are gone before they were judged: evicted, or damaged.
+//!
+//! Where the log is gone, so are the routing tables that stood there: what a route has lost is told
+//! by the table that holds behind the gap. So a gap is noted first, and counted when that table was
+//! read; until then the fold's position stays in front of it.
+
+use core::ops::Range;
+
+use tributary_core::Offset;
+
+use super::Fold;
+use crate::config::Lane;
+use crate::replicate::table::{Entry, Table};
+
+impl Fold {
+    /// Notes a gap; what is gone is counted once the table behind it is known.
+    pub(super) fn note_gone(&mut self, range: &Range<Offset>) {
+        if !range.is_empty() {
+            let first = self.gone.as_ref().map_or(range.start, |gone| gone.start);
+            self.gone = Some(first..range.end);
+        }
+    }
+
+    /// Counts what is gone under the table in force: none comes with what is behind it.
+    pub(super) fn settle_gone(&mut self) {
+        if self.gone.is_some()
+            && let Some(judge) = self.judge.take()
+        {
+            self.count_gone(judge.table());
+            self.judge = Some(judge);
+        }
+    }
+
+    /// Counts what is gone while routes are read back, for those.
+    pub(super) fn lose_back(&mut self, range: &Range<Offset>) {
+        self.lay_out();
+        let (at, lane) = (self.at, self.lane);
+        let end = range.end.min(at).0;
+        let Some(judge) = &self.judge else { return };
+        let routes = judge.table().routes.iter().filter(|it| it.rule.lane == lane);
+        for entry in routes.filter(|entry| entry.since == at.0) {
+            let first = range.start.0.max(entry.begin);
+            self.account.of(entry.id).lost += end.saturating_sub(first);
+        }
+    }
+
+    /// Counts what is gone for the routes of the table that holds behind it.
+    pub(super) fn count_gone(&mut self, table: &Table) {
+        let Some(gone) = self.gone.take() else { return };
+        // Where a look back stood; its table is gone too, so that it cannot go on.
+        let back = self.account.backfill.take();
+        let met: Vec<bool> = table.routes.iter().map(|it| self.account.knows(it.id)).collect();
+        self.account.adopt(table, self.lane);
+        for (entry, met) in table.routes.iter().zip(met) {
+            let range = lost(entry, self.lane, (met, back), &gone);
+            if !range.is_empty() {
+                self.account.of(entry.id).lost += range.end - range.start;
+            }
+        }
+    }
+}
+
+/// The offsets that a route has lost in a lane with those that are gone. `met`: the account knows
+/// the route, `back`: where it was read back to.
+fn lost(
+    entry: &Entry,
+    lane: Lane,
+    (met, back): (bool, Option<Offset>),
+    gone: &Range<Offset>,
+) -> Range<u64> {
+    let Range { start: Offset(start), end: Offset(end) } = *gone;
+    let moved = entry.moved.map_or((0, None), |moved| (moved.at, Some(moved)));
+    let (first, end) = match moved {
+        (at, _) if entry.rule.lane == lane => (entry.begin.max(at), end),
+        // It was in this lane for a part of it.
+        (_, Some(moved)) if moved.from == lane && met => (entry.begin, end.min(moved.left)),
+        _ => return 0..0,
+    };
+    let from = match (entry.since, met) {
+        // It is read back up to its table, which is there.
+        (since, _) if since >= gone.end.0 => return 0..0,
+        // Its table is gone, and with it what was to be read back.
+        (since, true) if since >= start => back.map_or(start, |Offset(back)| back),
+        (since, false) if since >= start => 0,
+        _ => start,
+    };
+    first.max(from)..end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{PartitionBy, Route, Shape};
+    use crate::replicate::account::Account;
+    use crate::replicate::mapping::Texts;
+    use crate::replicate::table::Wanted;
+
+    fn wanted(routes: &[(&str, Lane)]) -> Wanted {
+        let route = |&(name, lane): &(&str, Lane)| Route {
+            name: name.to_owned(),
+            from: None,
+            condition: None,
+            topic: name.to_owned(),
+            key: None,
+            partition: PartitionBy::Gateway,
+            start: None,
+            lane,
+            shape: Shape::default(),
+        };
+        Wanted::compile(&routes.iter().map(route).collect::<Vec<_>>(), true).expect("they compile")
+    }
+
+    /// What each of the two first routes has lost in a lane by a gap, and in front of it.
+    fn lost(lane: Lane, account: &str, gone: Range<u64>, table: &Table) -> [u64; 2] {
+        let mut fold = Fold {
+            lane,
+            waits_for: None,
+            turns: false,
+            judge: None,
+            at: Offset(gone.end),
+            account: Account::parse(account).expect("an account"),
+            reading_back: false,
+            counted: false,
+            gone: None,
+            texts: Texts::default(),
+        };
+        fold.note_gone(&(Offset(gone.start)..Offset(gone.end)));
+        fold.count_gone(table);
+        fold.count_gone(table);
+        [1, 2].map(|id| fold.account.counts(id).lost)
+    }
+
+    #[test]
+    fn what_left_the_log_before_any_table_was_read_is_counted_once() {
+        let first = Table::none().succeed(&wanted(&[("a", Lane::Normal)]), Offset(0), Offset(0));
+        assert_eq!(lost(Lane::Normal, "", 0..40, &first), [40, 0]);
+        assert_eq!(lost(Lane::Normal, "1.5.7.0;", 10..40, &first), [7 + 30, 0]);
+        assert_eq!(lost(Lane::High, "", 0..40, &first), [0, 0], "another lane's");
+    }
+
+    #[test]
+    fn routes_that_began_in_a_gap_have_lost_their_share_of_it() {
+        let first = Table::none().succeed(&wanted(&[("a", Lane::Normal)]), Offset(0), Offset(0));
+        let both = wanted(&[("a", Lane::Normal), ("b", Lane::Normal)]);
+        let second = first.succeed(&both, Offset(20), Offset(0));
+        assert_eq!(lost(Lane::Normal, "1.0.0.0;", 10..40, &second), [30, 20]);
+        assert_eq!(lost(Lane::Normal, "1.0.0.0;", 10..20, &second), [10, 0]);
+    }
+
+    #[test]
+    fn each_lane_has_lost_its_part_of_a_route_that_moved_in_a_gap() {
+        let first = Table::none().succeed(&wanted(&[("a", Lane::Normal)]), Offset(0), Offset(0));
+        let moved = first.succeed(&wanted(&[("a", Lane::High)]), Offset(20), Offset(0));
+        assert_eq!(lost(Lane::Normal, "1.0.0.0;", 10..40, &moved), [10, 0]);
+        assert_eq!(lost(Lane::High, "", 0..40, &moved), [20, 0]);
+    }
+}
