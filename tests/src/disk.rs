@@ -272,6 +272,13 @@ impl Disk {
         self.state.borrow_mut().segments[segment as usize] = None;
     }
 
+    /// The same content on another disk.
+    #[must_use]
+    pub fn copy(&self, seed: u64) -> Self {
+        let geometry = self.state.borrow().geometry;
+        self.reshaped(geometry, seed)
+    }
+
     /// The same content on a disk with another shape: more segments, or other pages.
     #[must_use]
     pub fn reshaped(&self, geometry: Geometry, seed: u64) -> Self {

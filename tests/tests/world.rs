@@ -35,7 +35,7 @@ fn keeps_its_promises() {
     }
     tally.print(started.elapsed());
     // A world in which nothing happens proves nothing.
-    assert!(tally.records > 0 && tally.acked > 0);
+    assert!(tally.records > 0 && tally.acked > 0 && tally.heard > 0 && tally.wills > 0);
     let stands = tally.worlds - tally.states["live"];
     assert!(stands * 4 < tally.worlds, "too many lanes stand still: {tally:?}");
 }
@@ -63,6 +63,10 @@ struct Tally {
     readings: u64,
     acked: u64,
     records: u64,
+    lost: u64,
+    evicted: u64,
+    heard: u64,
+    wills: u64,
     ms: u64,
     states: BTreeMap<&'static str, u64>,
     misfortunes: BTreeMap<&'static str, u64>,
@@ -74,6 +78,10 @@ impl Tally {
         self.readings += outcome.readings;
         self.acked += outcome.acked;
         self.records += outcome.records;
+        self.lost += outcome.lost;
+        self.evicted += outcome.evicted;
+        self.heard += outcome.heard;
+        self.wills += outcome.wills;
         self.ms += outcome.ms;
         *self.states.entry(outcome.state).or_default() += 1;
         for name in &outcome.misfortunes {
@@ -82,10 +90,13 @@ impl Tally {
     }
 
     fn print(&self, took: Duration) {
-        let Self { worlds, readings, acked, records, ms, states, misfortunes } = self;
+        let Self { worlds, readings, acked, records, ms, states, misfortunes, .. } = self;
+        let Self { lost, evicted, heard, wills, .. } = self;
         let (seconds, hours) = (took.as_secs_f64(), ms / 3_600_000);
         println!("{worlds} worlds in {seconds:.1} s, {hours} virtual hours");
         println!("{readings} readings, {acked} acknowledged, {records} records in Kafka");
+        println!("{evicted} events made room in full logs, {lost} records are lost by that");
+        println!("{heard} messages to subscribers, {wills} wills in the log");
         println!("lanes at the end: {states:?}\nmisfortunes: {misfortunes:?}");
     }
 }

@@ -25,16 +25,20 @@ const TIMED_OUT: i32 = 124;
 
 fn main() -> Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
-    let pattern = std::env::args().nth(1).unwrap_or_default();
+    let patterns: Vec<String> = std::env::args().skip(1).collect();
     let mut mutants = list(&root)?;
-    if pattern == "--list" {
+    if patterns == ["--list"] {
         for mutant in &mutants {
             println!("{}", mutant.name);
         }
         return Ok(ExitCode::SUCCESS);
     }
-    mutants.retain(|mutant| mutant.name.contains(&pattern));
-    ensure!(!mutants.is_empty(), "no mutant's name contains {pattern:?}");
+    let is_wanted = |mutant: &Mutant| {
+        patterns.is_empty() || patterns.iter().any(|pattern| mutant.name.contains(pattern))
+    };
+    mutants.retain(is_wanted);
+    ensure!(!mutants.is_empty(), "no mutant's name contains one of {patterns:?}");
+    let begun = Instant::now();
     let place = Place { tree: root.join("target/mutants/tree"), root };
     place.copy()?;
     let suites: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.test.as_str()).collect();
@@ -54,7 +58,8 @@ fn main() -> Result<ExitCode> {
         let by = if fate == Fate::Killed { place.failed_test()? } else { String::new() };
         println!("{:<9} {seconds:>4} s  {}{by}", fate.word(), mutant.name);
     }
-    println!("{killed} / {} killed", mutants.len());
+    let minutes = begun.elapsed().as_secs_f64() / 60.0;
+    println!("{killed} / {} killed in {minutes:.1} minutes", mutants.len());
     Ok(if killed == mutants.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -128,11 +133,17 @@ impl Place {
     }
 
     fn attempt(&self, mutant: &Mutant) -> Result<Fate> {
-        let file = self.tree.join(&mutant.file);
-        let sound = fs::read_to_string(&file)?;
-        fs::write(&file, mutant.apply(&self.tree)?)?;
+        let broken = mutant.apply(&self.tree)?;
+        let mut sound = Vec::new();
+        for (file, text) in broken {
+            let file = self.tree.join(file);
+            sound.push((file.clone(), fs::read_to_string(&file)?));
+            fs::write(&file, text)?;
+        }
         let fate = self.judge(&mutant.test);
-        fs::write(&file, sound)?;
+        for (file, text) in sound {
+            fs::write(&file, text)?;
+        }
         fate
     }
 

@@ -29,9 +29,26 @@ struct Reading {
     value: Option<i64>,
     /// Larger than the topic [`NARROW`] takes.
     is_large: bool,
+    /// Published at QoS 2: sent again it is no second event.
+    exactly_once: bool,
     first_sent: u64,
     acked: Option<u64>,
+    /// By then it was in the log: it was acknowledged, or a subscriber has seen it.
+    proven: Option<u64>,
+    /// How often it was sent.
     times: u64,
+    /// Events that it may have become.
+    events: u64,
+}
+
+/// What a subscriber may know of a reading that it sees.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) name: Name,
+    pub(super) exactly_once: bool,
+    pub(super) first_sent: u64,
+    /// Events that it may have become.
+    pub(super) events: u64,
 }
 
 /// A route that can be asked for: its topic and lane, the condition as SQL and as code.
@@ -39,10 +56,17 @@ type Wish = (&'static str, Lane, Option<&'static str>, fn(Option<i64>) -> bool);
 
 /// The topic that does not take large readings, nor batches of many.
 pub(super) const NARROW: &str = "all";
-/// What it takes.
-pub(super) const NARROW_BYTES: usize = 450;
-/// A large reading's filling, which no codec makes small enough.
+/// What it takes, and a large reading's filling, which no codec makes small enough.
+const NARROW_BYTES: usize = 450;
 const FILLING: usize = 500;
+/// The same where all readings are long.
+const NARROW_BYTES_OF_LONG: usize = 2_500;
+const FILLING_OF_LONG: usize = 4_000;
+
+/// What the topic [`NARROW`] takes; `are_long`: all readings are.
+pub(super) const fn narrow_bytes(are_long: bool) -> usize {
+    if are_long { NARROW_BYTES_OF_LONG } else { NARROW_BYTES }
+}
 
 /// The configurations that the operator changes between.
 const CONFIGURATIONS: [&[Wish]; 4] = [
@@ -71,6 +95,8 @@ struct Period {
 pub(super) enum Completeness {
     /// Each that is selected is there.
     All,
+    /// The log was full: what is missing is counted.
+    Counted,
     /// The log was copied or rolled back: what is there is judged, not what is missing.
     Some,
     /// The disk lied, or nobody remembers what a copy has shipped: what is there was sent, and came
@@ -78,17 +104,36 @@ pub(super) enum Completeness {
     Little,
 }
 
+impl Completeness {
+    /// Nothing is there twice that was published once.
+    pub(super) const fn is_exact(self) -> bool {
+        matches!(self, Self::All | Self::Counted)
+    }
+}
+
+/// What a consumer finds.
+pub(super) struct Tally {
+    pub(super) records: u64,
+    /// Records that should be there.
+    pub(super) missing: u64,
+}
+
 /// What was promised.
 pub(super) struct Ledger {
     moment: u64,
+    /// A large reading's filling.
+    filling: usize,
     readings: BTreeMap<Name, Reading>,
+    names: BTreeMap<String, Name>,
     periods: Vec<Period>,
 }
 
 impl Ledger {
-    pub(super) fn new(configuration: usize) -> Self {
+    pub(super) fn new(configuration: usize, are_long: bool) -> Self {
         let first = Period { configuration, asked: 0, sure: None };
-        Self { moment: 1, readings: BTreeMap::new(), periods: vec![first] }
+        let (readings, names) = (BTreeMap::new(), BTreeMap::new());
+        let filling = if are_long { FILLING_OF_LONG } else { FILLING };
+        Self { moment: 1, filling, readings, names, periods: vec![first] }
     }
 
     pub(super) fn random_configuration(rng: &mut Rng) -> usize {
@@ -113,41 +158,77 @@ impl Ledger {
         wishes.map(route).collect()
     }
 
-    /// A reading that was never sent.
-    pub(super) fn make(&mut self, name: Name, rng: &mut Rng) {
+    /// A reading that was never sent; `filler` makes it longer.
+    pub(super) fn make(&mut self, name: Name, (exactly_once, filler): (bool, &str), rng: &mut Rng) {
         let Name { device, serial } = name;
         let value = rng.i64(0..100);
-        let (payload, value) = match rng.u8(..10) {
-            0 => (format!("broken {device} {serial}"), None),
-            1 => (format!(r#"{{"d":{device},"s":{serial}}}"#), None),
-            2 => (format!(r#"{{"d":{device},"s":{serial},"v":"{value}"}}"#), None),
-            _ => (format!(r#"{{"d":{device},"s":{serial},"v":{value}}}"#), Some(value)),
-        };
         let is_large = rng.u8(..20) == 0;
-        let filling = if is_large { FILLING } else { 0 };
+        let filling = if is_large { self.filling } else { 0 };
         let filling: String = (0..filling).map(|_| rng.alphanumeric()).collect();
-        let payload = match payload.strip_suffix('}') {
-            Some(fields) if is_large => format!(r#"{fields},"f":"{filling}"}}"#),
-            _ => payload + &filling,
+        let known = format!(r#""d":{device},"s":{serial},"f":"{filler}{filling}""#);
+        let (payload, value) = match rng.u8(..10) {
+            0 => (format!("broken {device} {serial} {filler}{filling}"), None),
+            1 => (format!("{{{known}}}"), None),
+            2 => (format!(r#"{{{known},"v":"{value}"}}"#), None),
+            _ => (format!(r#"{{{known},"v":{value}}}"#), Some(value)),
         };
-        let reading = Reading { payload, value, is_large, first_sent: 0, acked: None, times: 0 };
+        self.names.insert(payload.clone(), name);
+        let reading = Reading {
+            payload,
+            value,
+            is_large,
+            exactly_once,
+            first_sent: 0,
+            acked: None,
+            proven: None,
+            times: 0,
+            events: 0,
+        };
         self.readings.insert(name, reading);
     }
 
-    /// A reading is sent, perhaps again: its payload.
-    pub(super) fn send(&mut self, name: Name) -> &str {
+    /// A reading is sent, perhaps again: how often by now, and its payload. `is_new`: what came
+    /// before may be another event.
+    pub(super) fn send(&mut self, name: Name, is_new: bool) -> (u64, &str) {
         self.moment += 1;
         let reading = self.readings.get_mut(&name).expect("it was made");
         if reading.times == 0 {
             reading.first_sent = self.moment;
         }
         reading.times += 1;
-        &reading.payload
+        if reading.times == 1 || !reading.exactly_once || is_new {
+            reading.events += 1;
+        }
+        (reading.times, &reading.payload)
     }
 
     pub(super) fn acknowledge(&mut self, name: Name) {
         self.moment += 1;
-        self.readings.get_mut(&name).expect("it was made").acked = Some(self.moment);
+        let reading = self.readings.get_mut(&name).expect("it was made");
+        reading.acked.get_or_insert(self.moment);
+        reading.proven.get_or_insert(self.moment);
+    }
+
+    /// A subscriber sees a reading: it is durable.
+    pub(super) fn see(&mut self, payload: &str) -> Option<Seen> {
+        self.moment += 1;
+        let name = *self.names.get(payload)?;
+        let reading = self.readings.get_mut(&name)?;
+        reading.proven.get_or_insert(self.moment);
+        let Reading { exactly_once, first_sent, events, .. } = *reading;
+        Some(Seen { name, exactly_once, first_sent, events })
+    }
+
+    /// A moment of its own.
+    pub(super) fn now(&mut self) -> u64 {
+        self.moment += 1;
+        self.moment
+    }
+
+    /// Acknowledged readings that were never sent before a moment.
+    pub(super) fn owed_since(&self, moment: u64) -> impl Iterator<Item = Name> {
+        let owed = move |reading: &Reading| reading.first_sent > moment && reading.acked.is_some();
+        self.readings.iter().filter(move |(_, reading)| owed(reading)).map(|(name, _)| *name)
     }
 
     /// Another configuration is asked for.
@@ -186,11 +267,10 @@ impl Ledger {
         cluster: &Cluster,
         letters: &[Found],
         completeness: Completeness,
-    ) -> Result<u64> {
+    ) -> Result<Tally> {
         let refused = self.check_letters(letters, completeness)?;
-        let by_payload: BTreeMap<&str, Name> =
-            self.readings.iter().map(|(name, reading)| (reading.payload.as_str(), *name)).collect();
-        let mut records = 0;
+        let (mut records, mut missing) = (0, 0);
+        let is_exact = completeness.is_exact();
         let mut places = BTreeSet::new();
         for topic in ["hot", "cold", "all"] {
             let mut copies: BTreeMap<Name, u64> = BTreeMap::new();
@@ -199,10 +279,10 @@ impl Ledger {
                 records += 1;
                 let payload = record.value.as_deref().unwrap_or_default();
                 let payload = core::str::from_utf8(payload)?;
-                let name = by_payload.get(payload);
+                let name = self.names.get(payload);
                 let name = *name.with_context(|| format!("{topic}: {payload} was never sent"))?;
                 let place = (header(&record, "tributary.offset")?, topic);
-                if completeness == Completeness::All {
+                if is_exact {
                     ensure!(places.insert(place.clone()), "{place:?} is there twice");
                 }
                 let count = copies.entry(name).or_default();
@@ -224,10 +304,11 @@ impl Ledger {
                     ensure!(count == 0, "{topic}: a large reading is there");
                     count = refused.get(name).copied().unwrap_or(0);
                 }
-                self.check_count(topic, reading, count, completeness)?;
+                let is_missing = self.check_count(topic, reading, count, completeness)?;
+                missing += u64::from(is_missing);
             }
         }
-        Ok(records)
+        Ok(Tally { records, missing })
     }
 
     /// The dead letters are what the narrow topic does not take, each once: how many there are of
@@ -240,13 +321,14 @@ impl Ledger {
         let mut counts: BTreeMap<Name, u64> = BTreeMap::new();
         let mut places = BTreeSet::new();
         for letter in letters {
-            let mut readings = self.readings.iter();
-            let found = readings.find(|(_, reading)| reading.payload == letter.payload);
-            let (name, reading) = found.with_context(|| format!("never sent: {letter:?}"))?;
-            ensure!(letter.route == NARROW && reading.is_large, "no dead letter: {letter:?}");
+            let name = self.names.get(&letter.payload);
+            let name = name.with_context(|| format!("never sent: {letter:?}"))?;
+            let is_large = self.readings.get(name).is_some_and(|reading| reading.is_large);
+            ensure!(letter.route == NARROW && is_large, "no dead letter: {letter:?}");
             let is_new = places.insert((letter.log_id, letter.offset));
-            ensure!(is_new || completeness != Completeness::All, "twice: {letter:?}");
-            *counts.entry(*name).or_default() += 1;
+            ensure!(is_new || !completeness.is_exact(), "twice: {letter:?}");
+            // The copies of a log may each keep the same one.
+            *counts.entry(*name).or_default() += u64::from(is_new);
         }
         Ok(counts)
     }
@@ -257,18 +339,19 @@ impl Ledger {
         lanes.collect::<BTreeSet<Lane>>().len() < 2
     }
 
+    /// Whether a record is missing that may be.
     fn check_count(
         &self,
         topic: &str,
         reading: &Reading,
         count: u64,
         completeness: Completeness,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let selects = |period: &Period| {
             let mut wishes = CONFIGURATIONS[period.configuration].iter();
             wishes.any(|(of, _, _, selects)| *of == topic && selects(reading.value))
         };
-        let until = reading.acked.unwrap_or(u64::MAX);
+        let until = reading.proven.unwrap_or(u64::MAX);
         let mut possible = self.possible(reading.first_sent, until).map(selects);
         let Some(first) = possible.next() else { anyhow::bail!("no configuration: {reading:?}") };
         let (mut any, mut all) = (first, first);
@@ -278,16 +361,17 @@ impl Ledger {
         }
         let most = match completeness {
             Completeness::Little => u64::MAX,
+            _ if any && completeness.is_exact() => reading.events,
             _ if any => reading.times,
             _ => 0,
         };
-        let promised = all && reading.acked.is_some() && completeness == Completeness::All;
-        let least = u64::from(promised);
+        let promised = all && reading.proven.is_some();
+        let least = u64::from(promised && completeness == Completeness::All);
         ensure!(
             (least..=most).contains(&count),
             "{topic}: {count} times instead of {least} to {most}: {reading:?}"
         );
-        Ok(())
+        Ok(promised && count == 0)
     }
 }
 

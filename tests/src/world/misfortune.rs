@@ -3,10 +3,11 @@
 use fastrand::Rng;
 use tributary_cluster::{BrokerId, FaultRates, Kafka, TransactionVersion};
 
-use super::gateway::{Gateway, Process};
+use super::gateway::Gateway;
 use super::ledger::{Completeness, Ledger};
 use super::network::Way;
-use super::{GEOMETRY, Happening, World};
+use super::process::Process;
+use super::{Happening, World};
 use crate::disk::Cut;
 
 /// Longer than Kafka keeps offsets and transactional ids by default.
@@ -147,7 +148,8 @@ impl World {
             Misfortune::CoordinatorMoves => self.move_coordinator(),
             Misfortune::Reconfigure => self.reconfigure(),
             Misfortune::DeviceBreaks => {
-                if let Some(wire) = self.wires.keys().next().copied() {
+                let wire = self.rng.usize(..self.wires.len().max(1));
+                if let Some(wire) = self.wires.keys().nth(wire).copied() {
                     self.hang_up(wire);
                 }
             }
@@ -159,15 +161,14 @@ impl World {
                 self.break_lines();
             }
             Misfortune::DiskLies => {
-                self.completeness = Completeness::Little;
-                self.may_be_another = true;
+                self.give_up(Completeness::Little);
                 self.gateways[0].disk.ignore_barriers();
                 let ms = self.rng.u64(..5_000);
                 self.soon(ms, Happening::Befall(Misfortune::PowerCut));
             }
             Misfortune::Remember => {
                 let seed = self.rng.u64(..);
-                self.keepsake = Some(self.gateways[0].disk.reshaped(GEOMETRY, seed));
+                self.keepsake = Some(self.gateways[0].disk.copy(seed));
             }
             Misfortune::RollBack => self.roll_back(),
             Misfortune::Clone => self.clone_gateway(),
@@ -284,7 +285,11 @@ impl World {
         for ((time, serial), happening) in agenda {
             let waits = matches!(
                 happening,
-                Happening::Befall(_) | Happening::Heal | Happening::Act(_) | Happening::Start(_)
+                Happening::Befall(_)
+                    | Happening::Heal
+                    | Happening::Act(_)
+                    | Happening::Attend(_)
+                    | Happening::Start(_)
             );
             let time = if waits { time + ms } else { time };
             self.agenda.insert((time, serial), happening);
@@ -293,8 +298,7 @@ impl World {
 
     fn roll_back(&mut self) {
         let Some(disk) = self.keepsake.take() else { return };
-        self.completeness = Completeness::Some;
-        self.may_be_another = true;
+        self.give_up(Completeness::Some);
         self.crash(0);
         let mut gateway = Gateway::new(disk);
         gateway.switch_on(self.now, 0);
@@ -303,12 +307,12 @@ impl World {
     }
 
     fn clone_gateway(&mut self) {
-        self.completeness = Completeness::Some;
-        self.may_be_another = true;
-        let disk = self.gateways[0].disk.reshaped(GEOMETRY, self.rng.u64(..));
+        self.give_up(Completeness::Some);
+        let disk = self.gateways[0].disk.copy(self.rng.u64(..));
         let mut gateway = Gateway::new(disk);
         gateway.switch_on(self.now, 0);
         self.gateways.push(gateway);
+        self.files.push(None);
         let second = self.gateways.len() - 1;
         self.soon(10, Happening::Start(second));
     }

@@ -6,31 +6,42 @@
 //! `tributary-cluster`. What the devices were promised is judged by a `ledger` that knows nothing
 //! of the code.
 
+mod account;
+mod audience;
+mod bytes;
+mod conversation;
+mod crowd;
 mod device;
 mod gateway;
+mod judge;
 mod ledger;
 mod letters;
 mod misfortune;
 mod network;
 mod plant;
+mod process;
+mod subscriber;
+mod wills;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
-use tributary::replicate::report::Report;
-use tributary::runtime::hint::LaneHint;
 use tributary_cluster::{Cluster, Kafka, Settings, TopicSettings, TransactionVersion};
+use tributary_core::Offset;
 use tributary_core::log::Geometry;
-use tributary_core::time::{Instant, Timestamp};
+use tributary_core::time::Timestamp;
 
 use crate::disk::Disk;
+use audience::Audience;
 use device::Device;
-use gateway::{Gateway, WALL_AT_ORIGIN};
-use ledger::{Completeness, Ledger, NARROW, NARROW_BYTES};
+use gateway::{File, Gateway, WALL_AT_ORIGIN};
+use ledger::{Completeness, Ledger, NARROW, narrow_bytes};
 use misfortune::{Day, Misfortune};
 use network::{Line, Network};
 use plant::Wire;
+use subscriber::Subscriber;
+use wills::Wills;
 
 /// No misfortune after this moment.
 const DAY_MS: u64 = 20_000;
@@ -42,6 +53,8 @@ const MARKERS_MS: u64 = 1_000;
 const HAPPENINGS_MAX: u64 = 400_000;
 
 const GEOMETRY: Geometry = Geometry { segments: 64, segment_bytes: 32 << 10, page_bytes: 4096 };
+/// A log that is full soon.
+const SMALL: Geometry = Geometry { segments: 4, segment_bytes: 96 << 10, page_bytes: 4096 };
 
 /// What came of a world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +67,14 @@ pub struct Outcome {
     pub acked: u64,
     /// Records that a consumer reads.
     pub records: u64,
+    /// Records that the gateways count as lost, since their events made room in a full log.
+    pub lost: u64,
+    /// Events that made room.
+    pub evicted: u64,
+    /// Messages that came to subscribers.
+    pub heard: u64,
+    /// Wills that came to stand in the log.
+    pub wills: u64,
     /// Virtual milliseconds.
     pub ms: u64,
     /// The state in which the first gateway's lane ended.
@@ -67,6 +88,12 @@ pub struct Outcome {
 enum Happening {
     /// A device does the next thing it wants to do.
     Act(usize),
+    /// A subscriber does the next thing it wants to do.
+    Attend(usize),
+    /// A gateway hands out what is durable.
+    FanOut(usize),
+    /// A gateway does what is due at some time.
+    Keep(usize),
     /// Bytes of a device arrive at its gateway.
     ToGateway(u64, Vec<u8>),
     /// Bytes of a gateway arrive at a device.
@@ -95,6 +122,7 @@ enum Happening {
     Heal,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a different excuse, or a moment passed")]
 struct World {
     rng: Rng,
     now: u64,
@@ -106,6 +134,15 @@ struct World {
     network: Network,
     gateways: Vec<Gateway>,
     devices: Vec<Device>,
+    subscribers: Vec<Subscriber>,
+    audience: Audience,
+    wills: Wills,
+    /// So far the log was read for wills.
+    wills_read: Offset,
+    /// Of each gateway.
+    files: Vec<File>,
+    /// Events that sessions have missed, of gateways that failed.
+    missed: u64,
     wires: BTreeMap<u64, Wire>,
     ledger: Ledger,
     completeness: Completeness,
@@ -115,6 +152,8 @@ struct World {
     /// Whether Kafka may have forgotten a position, and whether the log was copied or rolled back.
     may_doubt: bool,
     may_be_another: bool,
+    /// The log is small and may be full: what leaves it unread is counted.
+    is_small: bool,
     misfortunes: Vec<&'static str>,
 }
 
@@ -127,40 +166,46 @@ pub fn live(seed: u64) -> Result<Outcome> {
     world.run().with_context(|| format!("seed {seed}; {:?}", world.misfortunes))
 }
 
+fn settings(seed: u64, is_forgetful: bool, rng: &mut Rng) -> Settings {
+    let kafka = match rng.u8(..4) {
+        0 => Kafka::V3_9_2,
+        1 => Kafka::V4_1_2(TransactionVersion::V1),
+        _ => Kafka::V4_1_2(TransactionVersion::V2),
+    };
+    let usual = Settings::default();
+    let (offsets, identities) = (usual.offsets_retention_ms, usual.transactional_id_expiration_ms);
+    Settings {
+        brokers: rng.u16(1..=3),
+        kafka,
+        seed,
+        wall_at_origin: Timestamp(WALL_AT_ORIGIN),
+        marker_delay_ms: if rng.bool() { 0 } else { rng.u64(..200) },
+        epoch_max: if rng.u8(..4) == 0 { rng.i16(2..8) } else { i16::MAX },
+        cold_start: rng.bool(),
+        offsets_retention_ms: if is_forgetful { 6_000 } else { offsets },
+        transactional_id_expiration_ms: if is_forgetful { 9_000 } else { identities },
+        ..usual
+    }
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let kafka = match rng.u8(..4) {
-            0 => Kafka::V3_9_2,
-            1 => Kafka::V4_1_2(TransactionVersion::V1),
-            _ => Kafka::V4_1_2(TransactionVersion::V2),
-        };
-        let settings = Settings {
-            brokers: rng.u16(1..=3),
-            kafka,
-            seed,
-            wall_at_origin: Timestamp(WALL_AT_ORIGIN),
-            marker_delay_ms: if rng.bool() { 0 } else { rng.u64(..200) },
-            epoch_max: if rng.u8(..4) == 0 { rng.i16(2..8) } else { i16::MAX },
-            cold_start: rng.bool(),
-            ..Settings::default()
-        };
         // An outage of seconds is then what one of weeks is elsewhere.
         let is_forgetful = rng.u8(..12) == 0;
-        let settings = Settings {
-            offsets_retention_ms: if is_forgetful { 6_000 } else { settings.offsets_retention_ms },
-            transactional_id_expiration_ms: if is_forgetful {
-                9_000
-            } else {
-                settings.transactional_id_expiration_ms
-            },
-            ..settings
-        };
-        let disk = Disk::new(GEOMETRY, rng.u64(..));
-        let devices = (0..rng.usize(1..=4)).map(|number| Device::new(number, &mut rng)).collect();
-        let ledger = Ledger::new(Ledger::random_configuration(&mut rng));
+        let settings = settings(seed, is_forgetful, &mut rng);
+        let is_small = rng.u8(..8) == 0;
+        let disk = Disk::new(if is_small { SMALL } else { GEOMETRY }, rng.u64(..));
+        let devices =
+            (0..rng.usize(1..=4)).map(|number| Device::new(number, is_small, &mut rng)).collect();
+        let subscribers: Vec<_> =
+            (0..rng.usize(..4)).map(|number| Subscriber::new(number, &mut rng)).collect();
+        let kinds = subscribers.iter().map(|subscriber| (subscriber.lasting, subscriber.qos));
+        let audience = Audience::new(kinds);
+        let ledger = Ledger::new(Ledger::random_configuration(&mut rng), is_small);
         let mut cluster = Cluster::new(settings);
-        let narrow = TopicSettings { batch_bytes_max: NARROW_BYTES, ..TopicSettings::default() };
+        let batch_bytes_max = narrow_bytes(is_small);
+        let narrow = TopicSettings { batch_bytes_max, ..TopicSettings::default() };
         cluster.create_topic(NARROW, narrow).expect("the cluster is new");
         let mut world = Self {
             now: 0,
@@ -172,6 +217,12 @@ impl World {
             network: Network::default(),
             gateways: vec![Gateway::new(disk)],
             devices,
+            subscribers,
+            audience,
+            wills: Wills::default(),
+            wills_read: Offset(0),
+            files: vec![None],
+            missed: 0,
             wires: BTreeMap::new(),
             ledger,
             completeness: Completeness::All,
@@ -179,6 +230,7 @@ impl World {
             keepsake: None,
             may_doubt: is_forgetful,
             may_be_another: false,
+            is_small,
             misfortunes: Vec::new(),
             rng,
         };
@@ -193,6 +245,10 @@ impl World {
         for device in 0..self.devices.len() {
             let later = self.rng.u64(..500);
             self.at(later, Happening::Act(device));
+        }
+        for subscriber in 0..self.subscribers.len() {
+            let later = self.rng.u64(..500);
+            self.at(later, Happening::Attend(subscriber));
         }
         let day = Day::draw(&mut self.rng);
         for misfortune in day.misfortunes {
@@ -231,21 +287,16 @@ impl World {
         self.network.slept_ms
     }
 
-    fn complaint(&self) -> String {
-        let gateway = &self.gateways[0];
-        let moment = gateway.moment(self.now);
-        let reports = gateway.process.as_ref().map(|process| process.reports(moment));
-        let (made, acked) = self.ledger.counts();
-        format!("not at rest: {acked} of {made} readings acknowledged; the lanes: {reports:?}")
-    }
-
     fn happen(&mut self, happening: Happening) -> Result<()> {
         match happening {
             Happening::Act(device) => self.act(device),
+            Happening::Attend(subscriber) => self.attend(subscriber),
+            Happening::FanOut(gateway) => self.fan_out(gateway),
+            Happening::Keep(gateway) => self.keep(gateway),
             Happening::ToGateway(wire, bytes) => self.serve(wire, &bytes),
             Happening::ToDevice(wire, bytes) => self.hear(wire, &bytes)?,
             Happening::Hangup(wire) => self.hang_up(wire),
-            Happening::Commit(gateway) => self.commit(gateway),
+            Happening::Commit(gateway) => self.commit(gateway)?,
             Happening::WakeLane(gateway) => self.wake_lanes(gateway),
             Happening::Start(gateway) => self.start(gateway),
             Happening::WakeCluster => self.wake_cluster(),
@@ -259,69 +310,16 @@ impl World {
         Ok(())
     }
 
-    /// Everything is acknowledged and shipped, or stands still for a reason that may be.
-    fn is_at_rest(&self) -> bool {
-        let quiet = self.gateways.iter().all(|gateway| {
-            let Some(process) = &gateway.process else { return false };
-            let reports = process.reports(gateway.moment(self.now));
-            let durable = process.shared.ingest.durable().0;
-            let halted = |report: &Report| matches!(report.state, "in doubt" | "identity");
-            // Others may wait for a lane that stands still.
-            let waits = reports.values().any(halted);
-            reports.values().all(|report| {
-                halted(report) || (report.state == "live" && (waits || report.settled == durable))
-            })
-        });
-        quiet && self.devices.iter().all(Device::is_done)
-    }
-
-    fn judge(&mut self) -> Result<Outcome> {
-        ensure!(self.healed, "the world ended early");
-        // Decided transactions get their markers; open ones stay open.
-        self.cluster.handle_timeout(Instant(self.now + MARKERS_MS));
-        let (mut states, mut delivered, mut dead_lettered) = (Vec::new(), 0, 0);
-        for gateway in &self.gateways {
-            let moment = gateway.moment(self.now);
-            let process = gateway.process.as_ref().context("a gateway is down at the end")?;
-            for (lane, report) in process.reports(moment) {
-                let in_doubt = |hint: LaneHint| hint.hint.high > hint.hint.low.offset;
-                let allowed = match report.state {
-                    "live" => true,
-                    "in doubt" => {
-                        self.may_be_another
-                            || self.may_doubt && process.hint(lane).is_none_or(in_doubt)
-                    }
-                    "identity" => self.may_be_another,
-                    _ => false,
-                };
-                let (state, why) = (report.state, &report.reason);
-                ensure!(allowed, "lane {} stands in {state}: {why:?}", lane.name());
-                states.push(report.state);
-            }
-            let (in_kafka, dead) = process.counted(moment);
-            (delivered, dead_lettered) = (delivered + in_kafka, dead_lettered + dead);
+    /// Brings a gateway's file of sessions up to its log now and then, and loses it.
+    fn keep_file(&mut self, gateway: usize) {
+        let Some(process) = &self.gateways[gateway].process else { return };
+        match self.rng.u8(..64) {
+            // What leaves the log is in the file before.
+            _ if self.is_small => process.fold(&mut self.files[gateway]),
+            0 => self.files[gateway] = None,
+            1..4 => process.fold(&mut self.files[gateway]),
+            _ => {}
         }
-        let stands = states.iter().any(|state| *state != "live");
-        let completeness = match self.completeness {
-            // Nothing tells a copy that Kafka once knew more.
-            Completeness::Some if self.may_doubt => Completeness::Little,
-            Completeness::All if stands => Completeness::Some,
-            completeness => completeness,
-        };
-        let letters = self.gateways.iter().flat_map(|gateway| letters::read(&gateway.letters));
-        let letters: Vec<_> = letters.collect();
-        let records = self.ledger.check(&self.cluster, &letters, completeness)?;
-        if completeness == Completeness::All && !self.misfortunes.contains(&"reconfigure") {
-            ensure!(delivered == records, "accounted for {delivered} of {records} records");
-            let kept = letters.len() as u64;
-            ensure!(dead_lettered == kept, "accounted for {dead_lettered} of {kept} dead letters");
-        }
-        let (readings, acked) = self.ledger.counts();
-        let ill = states.iter().find(|state| **state != "live");
-        let Some(&state) = ill.or(states.first()) else { bail!("no gateway") };
-        let misfortunes = self.misfortunes.clone();
-        let (digest, ms) = (self.digest, self.now);
-        Ok(Outcome { digest, readings, acked, records, ms, state, misfortunes })
     }
 
     fn note(&mut self, tag: u8, bytes: &[u8]) {

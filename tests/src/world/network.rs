@@ -103,7 +103,7 @@ impl World {
     }
 
     pub(super) fn wake_lanes(&mut self, gateway: usize) {
-        let due = |process: &super::gateway::Process| process.lane_at == self.now;
+        let due = |process: &super::process::Process| process.lane_at == self.now;
         if self.gateways[gateway].process.as_ref().is_some_and(due) {
             self.turn_lanes(gateway);
         }

@@ -1,0 +1,116 @@
+//! Whether a world is at rest, and what it came to in the end.
+
+use anyhow::{Context, Result, bail, ensure};
+use tributary::replicate::report::Report;
+use tributary::runtime::hint::LaneHint;
+use tributary_core::time::Instant;
+
+use super::account::Account;
+use super::device::Device;
+use super::ledger::{Completeness, Tally};
+use super::{MARKERS_MS, Outcome, World, letters};
+
+impl World {
+    /// Everything is acknowledged and shipped, or stands still for a reason that may be.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let quiet = self.gateways.iter().all(|gateway| {
+            let Some(process) = &gateway.process else { return false };
+            let reports = process.reports(gateway.moment(self.now));
+            let durable = process.shared.ingest.durable().0;
+            let halted = |report: &Report| matches!(report.state, "in doubt" | "identity");
+            // Others may wait for a lane that stands still.
+            let waits = reports.values().any(halted);
+            reports.values().all(|report| {
+                halted(report) || (report.state == "live" && (waits || report.settled == durable))
+            })
+        });
+        quiet && self.devices.iter().all(Device::is_done) && self.unserved().is_none()
+    }
+
+    pub(super) fn judge(&mut self) -> Result<Outcome> {
+        ensure!(self.healed, "the world ended early");
+        if let Some(missing) = self.wills.missing(self.now) {
+            bail!(missing);
+        }
+        // Decided transactions get their markers; open ones stay open.
+        self.cluster.handle_timeout(Instant(self.now + MARKERS_MS));
+        let (mut states, mut account, mut evicted) = (Vec::new(), Account::default(), 0);
+        for gateway in &self.gateways {
+            let moment = gateway.moment(self.now);
+            let process = gateway.process.as_ref().context("a gateway is down at the end")?;
+            for (lane, report) in process.reports(moment) {
+                let in_doubt = |hint: LaneHint| hint.hint.high > hint.hint.low.offset;
+                let allowed = match report.state {
+                    "live" => true,
+                    "in doubt" => {
+                        self.may_be_another
+                            || self.may_doubt && process.hint(lane).is_none_or(in_doubt)
+                    }
+                    "identity" => self.may_be_another,
+                    _ => false,
+                };
+                let (state, why) = (report.state, &report.reason);
+                ensure!(allowed, "lane {} stands in {state}: {why:?}", lane.name());
+                states.push(report.state);
+            }
+            account += process.account(moment);
+            evicted += process.oldest();
+        }
+        let stands = states.iter().any(|state| *state != "live");
+        let completeness = match self.completeness {
+            // Nothing tells a copy that Kafka once knew more.
+            Completeness::Some if self.may_doubt => Completeness::Little,
+            Completeness::All if stands => Completeness::Some,
+            Completeness::All if self.is_small => Completeness::Counted,
+            completeness => completeness,
+        };
+        let letters = self.gateways.iter().flat_map(|gateway| letters::read(&gateway.letters));
+        let letters: Vec<_> = letters.collect();
+        let Tally { records, missing } =
+            self.ledger.check(&self.cluster, &letters, completeness)?;
+        if completeness.is_exact() && !self.misfortunes.contains(&"reconfigure") {
+            let Account { delivered, dead_lettered, lost } = account;
+            ensure!(delivered == records, "accounted for {delivered} of {records} records");
+            let kept = letters.len() as u64;
+            ensure!(dead_lettered == kept, "accounted for {dead_lettered} of {kept} dead letters");
+            ensure!(missing <= lost, "{missing} records are missing, {lost} counted as lost");
+        }
+        let (readings, acked) = self.ledger.counts();
+        let ill = states.iter().find(|state| **state != "live");
+        let Some(&state) = ill.or(states.first()) else { bail!("no gateway") };
+        let misfortunes = self.misfortunes.clone();
+        let (digest, ms) = (self.digest, self.now);
+        let (heard, wills) = (self.audience.heard(), self.wills.published());
+        Ok(Outcome {
+            digest,
+            readings,
+            acked,
+            records,
+            lost: account.lost,
+            evicted,
+            heard,
+            wills,
+            ms,
+            state,
+            misfortunes,
+        })
+    }
+
+    /// The promises of the machine itself are broken: what sessions know is not judged.
+    pub(super) fn give_up(&mut self, completeness: Completeness) {
+        self.completeness = completeness;
+        self.may_be_another = true;
+        (self.audience.is_unsure, self.wills.is_unsure) = (true, true);
+    }
+
+    pub(super) fn complaint(&self) -> String {
+        let gateway = &self.gateways[0];
+        let moment = gateway.moment(self.now);
+        let reports = gateway.process.as_ref().map(|process| process.reports(moment));
+        let (made, acked) = self.ledger.counts();
+        let unserved = self.unserved();
+        format!(
+            "not at rest: {acked} of {made} readings acknowledged; the lanes: {reports:?}; {unserved:?}"
+        )
+    }
+}
