@@ -18,6 +18,7 @@ pub mod pi;
 pub mod ports;
 pub mod power;
 pub mod process;
+pub mod progress;
 #[cfg(feature = "real")]
 pub mod real;
 pub mod refused;

@@ -1,6 +1,7 @@
 //! Power cuts, counted: at every media operation of a workload that goes round the ring, again
 //! inside the recovery, and after writing on. `TRIBUTARY_CUTS` says how many (100,000 unless it is
-//! set); a failure names its case, and `TRIBUTARY_CASE` runs that one alone.
+//! set), and how far it is shows on standard error; a failure names its case, and `TRIBUTARY_CASE` runs
+//! that one alone.
 #![expect(clippy::cast_possible_truncation, reason = "numbers of a simulated log are small")]
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use tributary_core::log::{Clock, ControlKind, Entropy, Frame, Geometry, Recovery
 use tributary_core::time::{Age, Timestamp};
 use tributary_tests::disk::{Cut, Disk};
 use tributary_tests::history::{Crashed, History};
+use tributary_tests::progress::Progress;
 
 /// What the quick run makes.
 const CUTS: u64 = 100_000;
@@ -81,8 +83,9 @@ fn the_power_goes_at_every_operation_and_again_in_recovery() {
         cut_at(case);
         return;
     }
-    let (wanted, begun) = (number("TRIBUTARY_CUTS").unwrap_or(CUTS), Instant::now());
-    let (cuts, operations, failed) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(NONE));
+    let begun = Instant::now();
+    let cuts = Progress::new("cuts", number("TRIBUTARY_CUTS").unwrap_or(CUTS));
+    let (operations, failed) = (AtomicU64::new(0), AtomicU64::new(NONE));
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let (cuts, operations, failed) = (&cuts, &operations, &failed);
@@ -98,10 +101,10 @@ fn the_power_goes_at_every_operation_and_again_in_recovery() {
                         for case in cases {
                             let done = [0, 1, 2, 3].map(|kind| try_case(case * 4 + kind));
                             let [Some(a), Some(b), Some(c), Some(d)] = done else { break };
-                            cuts.fetch_add(a + b + c + d, Ordering::Relaxed);
+                            cuts.add(a + b + c + d);
                             operations.fetch_add(1, Ordering::Relaxed);
                         }
-                        let enough = cuts.load(Ordering::Relaxed) >= wanted;
+                        let enough = cuts.done() >= cuts.wanted();
                         if enough || failed.load(Ordering::Relaxed) != NONE {
                             return;
                         }
@@ -113,7 +116,7 @@ fn the_power_goes_at_every_operation_and_again_in_recovery() {
             });
         }
     });
-    let (cuts, operations) = (cuts.into_inner(), operations.into_inner());
+    let (wanted, cuts, operations) = (cuts.wanted(), cuts.done(), operations.into_inner());
     println!("{cuts} cuts at {operations} operations in {:?}", begun.elapsed());
     let failed = failed.into_inner();
     assert!(failed == NONE, "repeat it alone with TRIBUTARY_CASE={failed}");

@@ -9,6 +9,7 @@ use tributary_tests::pi::judge::Lost;
 use tributary_tests::pi::kills;
 use tributary_tests::pi::machine::{Software, check_tools, daemon};
 use tributary_tests::pi::unsynced::without_fdatasync;
+use tributary_tests::progress::Progress;
 use tributary_tests::scratch;
 
 const KILLS: u32 = 10;
@@ -35,7 +36,8 @@ fn what_was_acknowledged_survives_machines_that_are_killed() -> Result<()> {
     on_a_pi("pi-kills", |dir| {
         let mut rng = scratch::random("kills")?;
         let software = Software::with(&daemon()?, dir.join("initrd"))?;
-        let outcome = kills::run(&software, KILLS, &mut rng, dir)?;
+        let progress = Progress::new("kills", KILLS.into());
+        let outcome = kills::run(&software, KILLS, &mut rng, dir, &progress)?;
         println!("{outcome:?}");
         ensure!(outcome.kills == KILLS, "{outcome:?}");
         Ok(())
@@ -51,7 +53,7 @@ fn what_was_acknowledged_survives_every_cut_of_a_recording() -> Result<()> {
         let (writes, flushes) = recording.counts();
         println!("{writes} writes, {flushes} flushes; {IMAGES} images, {BOOTS} boots");
         let plan = Plan { images: IMAGES, boots: BOOTS, seed };
-        recording.check(&plan, dir)?;
+        recording.check(&plan, dir, &Progress::new("images", IMAGES as u64))?;
         recording.boot(&software, &plan, dir)
     })
 }
@@ -61,8 +63,9 @@ fn without_fdatasync_both_ways_find_what_is_lost() -> Result<()> {
     on_a_pi("pi-unsynced", |dir| {
         let mut rng = scratch::random("unsynced")?;
         let software = Software::with(&without_fdatasync(&daemon()?)?, dir.join("initrd"))?;
-        must_lose(kills::run(&software, 2, &mut rng, dir))?;
+        must_lose(kills::run(&software, 2, &mut rng, dir, &Progress::new("kills", 2)))?;
         let recording = cuts::record(&software, EVENTS / 4, rng.u64(..), dir)?;
-        must_lose(recording.check(&Plan { images: 4, boots: 0, seed: rng.u64(..) }, dir))
+        let plan = Plan { images: 4, boots: 0, seed: rng.u64(..) };
+        must_lose(recording.check(&plan, dir, &Progress::new("images", 4)))
     })
 }

@@ -9,6 +9,7 @@ use fastrand::Rng;
 use tributary_tests::pi::cuts::{self, Plan};
 use tributary_tests::pi::kills;
 use tributary_tests::pi::machine::{Software, check_tools, daemon};
+use tributary_tests::progress::Progress;
 use tributary_tests::scratch;
 use tributary_tests::tidy::root;
 
@@ -43,9 +44,11 @@ fn number<T: core::str::FromStr<Err = core::num::ParseIntError>>(text: &str) -> 
 
 fn kill(software: &Software, count: u32, rng: &mut Rng, dir: &Path) -> Result<()> {
     let begun = Instant::now();
+    let progress = Progress::new("kills", count.into());
     let (mut kills, mut early, mut acknowledged) = (0, 0, 0);
     while kills < count {
-        let outcome = kills::run(software, KILLS.min(count - kills), rng, dir)?;
+        let part = KILLS.min(count - kills);
+        let outcome = kills::run(software, part, rng, dir, &progress)?;
         kills += outcome.kills;
         early += outcome.early;
         acknowledged += outcome.acknowledged;
@@ -60,13 +63,14 @@ fn kill(software: &Software, count: u32, rng: &mut Rng, dir: &Path) -> Result<()
 
 fn cut(software: &Software, count: usize, rng: &mut Rng, dir: &Path) -> Result<()> {
     let begun = Instant::now();
+    let progress = Progress::new("images", count as u64);
     let (mut images, mut boots, mut entries) = (0, 0, 0);
     while images < count {
         let seed = rng.u64(..);
         let recording = cuts::record(software, EVENTS, seed, dir)?;
         let part = IMAGES.min(count - images);
         let plan = Plan { images: part, boots: part.div_ceil(BOOT_ONE_OF), seed };
-        recording.check(&plan, dir)?;
+        recording.check(&plan, dir, &progress)?;
         recording.boot(software, &plan, dir)?;
         images += plan.images;
         boots += plan.boots;

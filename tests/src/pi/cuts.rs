@@ -15,6 +15,7 @@ use super::judge::Lost;
 use super::machine::{Machine, Software};
 use super::recording::{self, Entry, Replay};
 use super::{culprit, disk, judge};
+use crate::progress::Progress;
 
 /// Disks are checked by so many threads.
 const THREADS: usize = 2;
@@ -74,18 +75,19 @@ impl Recording {
         (self.entries.len() - flushes, flushes)
     }
 
-    /// Cuts the power `plan.images` times, at all points alike from the first acknowledgement on.
+    /// Cuts the power `plan.images` times, at all points alike from the first acknowledgement on, and adds
+    /// each to `progress`.
     ///
     /// # Errors
     /// What is lost, at which cut, and with which write.
-    pub fn check(&self, plan: &Plan, dir: &Path) -> Result<()> {
+    pub fn check(&self, plan: &Plan, dir: &Path, progress: &Progress) -> Result<()> {
         let share = plan.images.div_ceil(THREADS);
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..THREADS)
                 .map(|worker| {
                     let range = worker * share..plan.images.min((worker + 1) * share);
                     let place = dir.join(format!("cuts-{worker}"));
-                    scope.spawn(move || self.check_range(plan, range, &place))
+                    scope.spawn(move || self.check_range(plan, range, &place, progress))
                 })
                 .collect();
             for worker in workers {
@@ -95,7 +97,13 @@ impl Recording {
         })
     }
 
-    fn check_range(&self, plan: &Plan, images: Range<usize>, dir: &Path) -> Result<()> {
+    fn check_range(
+        &self,
+        plan: &Plan,
+        images: Range<usize>,
+        dir: &Path,
+        progress: &Progress,
+    ) -> Result<()> {
         fs::create_dir_all(dir)?;
         let mut replay = Replay::new(&self.entries, self.before.clone());
         for image in images {
@@ -108,6 +116,7 @@ impl Recording {
             disk::take_log(&path, &dir.join("log"))?;
             let found = judge::read(&dir.join("log"));
             let judged = found.and_then(|found| found.check(self.acknowledged_by(cut)));
+            progress.add(1);
             let Err(error) = judged else { continue };
             let why = match error.downcast_ref() {
                 Some(&Lost(event)) => culprit::name(&replay, &lost, event, dir)?,

@@ -9,6 +9,7 @@ use fastrand::Rng;
 
 use super::machine::{Machine, Software};
 use super::{disk, judge};
+use crate::progress::Progress;
 
 /// How long a machine works before it is killed, in ms.
 const WORK_MS_MAX: u64 = 1_500;
@@ -28,11 +29,17 @@ pub struct Outcome {
     pub acknowledged: usize,
 }
 
-/// Kills a machine `kills` times.
+/// Kills a machine `kills` times, and adds each to `progress`.
 ///
 /// # Errors
 /// An acknowledged event is not there, or the machine does not work.
-pub fn run(software: &Software, kills: u32, rng: &mut Rng, dir: &Path) -> Result<Outcome> {
+pub fn run(
+    software: &Software,
+    kills: u32,
+    rng: &mut Rng,
+    dir: &Path,
+    progress: &Progress,
+) -> Result<Outcome> {
     let disk = dir.join("disk.img");
     disk::make(&disk)?;
     let mut acknowledged = Vec::new();
@@ -49,6 +56,7 @@ pub fn run(software: &Software, kills: u32, rng: &mut Rng, dir: &Path) -> Result
         outcome.kills += 1;
         check(&disk, &acknowledged, dir)
             .with_context(|| format!("after kill {}", outcome.kills))?;
+        progress.add(1);
     }
     ensure!(!acknowledged.is_empty(), "nothing was ever acknowledged");
     outcome.acknowledged = acknowledged.len();
