@@ -14,8 +14,12 @@ use tributary_core::properties::Properties;
 use tributary_core::record::{self, Event, Origin, Qos};
 use tributary_core::time::{Age, Timestamp};
 
+/// In Miri, which is a thousand times slower, each test does a little of its work, on smaller sectors.
+const SLOW: bool = cfg!(miri);
 /// The largest frame of the tests.
-const FRAME_BYTES: usize = 512;
+const FRAME_BYTES: usize = if SLOW { 160 } else { 512 };
+/// Events that go round a ring of five or six sectors.
+const ROUND: u64 = if SLOW { 60 } else { 260 };
 /// What an event of 24 bytes of payload takes, as a record, at most.
 const RECORD_BYTES: usize = 64;
 
@@ -263,20 +267,21 @@ impl Device {
 #[test]
 fn survives_a_cut_at_every_operation() {
     let mut cuts = 0;
-    for seed in 0..6 {
+    let (seeds, every, again_max) = if SLOW { (1, 30, 1) } else { (6, 1, 4) };
+    for seed in 0..seeds {
         let mut whole = Device::new(5, seed);
         whole.open().expect("no cut is planned");
-        whole.work(260).expect("no cut is planned");
+        whole.work(ROUND).expect("no cut is planned");
         let operations = whole.sim().operations();
-        assert!(operations > 280, "the ring is wrapped");
-        for cut in 0..operations {
+        assert!(operations > ROUND + 20, "the ring is wrapped");
+        for cut in (0..operations).step_by(every) {
             let mut device = Device::new(5, seed ^ cut << 8);
             device.sim().cut_after(cut);
-            let ended = device.open().and_then(|_| device.work(260));
+            let ended = device.open().and_then(|_| device.work(ROUND));
             assert_eq!(ended, Err(Down), "cut {cut}");
             device.restart();
             // Again, inside of what mends it.
-            for again in 0..4 {
+            for again in 0..again_max {
                 device.sim().cut_after(again);
                 if device.open().is_ok() {
                     device.judge();
@@ -293,19 +298,19 @@ fn survives_a_cut_at_every_operation() {
             cuts += 1;
         }
     }
-    assert!(cuts > 8_000, "{cuts} cuts");
+    assert!(cuts > if SLOW { 5 } else { 8_000 }, "{cuts} cuts");
 }
 
 #[test]
 fn a_day_of_random_cuts() {
-    for seed in 0..40 {
+    for seed in 0..if SLOW { 1 } else { 40 } {
         let mut device = Device::new(6, seed);
-        for _ in 0..40 {
-            let cut = device.sim().number() % 150;
+        for _ in 0..if SLOW { 4 } else { 40 } {
+            let cut = device.sim().number() % (ROUND * 3 / 5);
             device.sim().cut_after(cut);
             if device.open().is_ok() {
                 device.judge();
-                let steps = device.sim().number() % 120;
+                let steps = device.sim().number() % (ROUND / 2);
                 if device.work(steps).is_ok() {
                     device.judge();
                 }
@@ -319,11 +324,11 @@ fn a_day_of_random_cuts() {
 
 #[test]
 fn a_sector_that_cannot_be_written_is_passed_over() {
-    for failing in 0..200 {
+    for failing in (0..200).step_by(if SLOW { 30 } else { 1 }).take(if SLOW { 2 } else { 200 }) {
         let mut device = Device::new(6, failing);
         device.open().expect("no cut is planned");
         device.sim().fail_after(failing);
-        device.work(250).expect("the next sector takes it");
+        device.work(ROUND).expect("the next sector takes it");
         device.judge();
         device.restart();
         device.open().expect("no cut is planned");
@@ -337,8 +342,8 @@ fn a_sector_that_cannot_be_written_is_passed_over() {
 fn damage_costs_one_frame() {
     let mut device = Device::new(5, 1);
     device.open().expect("no cut is planned");
-    device.work(40).expect("no cut is planned");
-    for at in (64..3_000).step_by(61) {
+    device.work(if SLOW { 8 } else { 40 }).expect("no cut is planned");
+    for at in (64..if SLOW { 900 } else { 3_000 }).step_by(if SLOW { 400 } else { 61 }) {
         let mut hurt = Device::on(device.sim().clone(), device.geometry);
         (hurt.acked, hurt.serial) = (device.acked.clone(), device.serial);
         hurt.sim().flip(at);
@@ -365,23 +370,24 @@ fn another_log_or_a_blank_flash_is_made_anew_only_once() {
     assert_eq!(report.next, Offset(3));
 }
 
-/// The bars of a flash of 16 MiB with sectors of 4 KiB.
+/// The bars of a flash of 16 MiB with sectors of 4 KiB; in Miri of a smaller one.
 #[test]
 fn costs_on_16_mib() {
-    let mut device = Device::new(4096, 5);
+    let sectors = if SLOW { 8 } else { 4096 };
+    let mut device = Device::new(sectors, 5);
     device.sim().weak = false;
     device.open().expect("no cut is planned");
     // Once round and a half: 4,096 sectors of dozens of events.
-    let mut rolls = 0;
-    while device.sim().done.erases < 6_200 {
+    let mut appends = 0;
+    while device.sim().done.erases < u64::from(sectors) * 3 / 2 {
         device.append().expect("no cut is planned");
         if device.acked.len() > 4_000 {
             device.acked.clear();
             device.pending.clear();
         }
-        rolls += 1;
+        appends += 1;
     }
-    assert!(rolls > 200_000, "{rolls} events");
+    assert!(appends > sectors * if SLOW { 8 } else { 40 }, "{appends} events");
     let event = body(1);
     device.sim().done = Done::default();
     let log = device.log.as_mut().expect("it is open");
@@ -402,8 +408,9 @@ fn costs_on_16_mib() {
         let log = device.log.as_ref().expect("it is open");
         (log.oldest().0, log.next_offset().0)
     };
-    for step in 0..64 {
-        let from = oldest + (next - oldest) * step / 64;
+    let steps = if SLOW { 4 } else { 64 };
+    for step in 0..steps {
+        let from = oldest + (next - oldest) * step / steps;
         device.sim().done = Done::default();
         let mut reader = NorReader::new(Offset(from));
         device.log.as_mut().expect("it is open").seek(&mut reader).expect("it can be read");

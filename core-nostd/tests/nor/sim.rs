@@ -11,7 +11,7 @@ use embedded_storage::nor_flash::{
 };
 
 pub(crate) const WORD: usize = 4;
-pub(crate) const SECTOR: usize = 4096;
+pub(crate) const SECTOR: usize = if cfg!(miri) { 1024 } else { 4096 };
 const ERASED: u8 = 0xFF;
 
 /// Why an operation failed.
