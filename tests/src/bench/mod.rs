@@ -1,5 +1,6 @@
 //! Measures brokers as processes: what `tests/bench` runs.
 
+pub mod document;
 mod figures;
 mod server;
 

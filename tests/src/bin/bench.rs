@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use tributary_tests::bench::{self, Bar, Figures};
+use tributary_tests::bench::{self, Bar, Figures, document};
 use tributary_tests::tidy::root;
 
 fn main() -> Result<ExitCode> {
@@ -27,7 +27,8 @@ fn main() -> Result<ExitCode> {
     println!("\n{report}");
     if write {
         let path: PathBuf = root().join("BENCHMARKS.md");
-        fs::write(&path, &report)?;
+        let old = fs::read_to_string(&path).unwrap_or_default();
+        fs::write(&path, document::with_the_rest(&old, &report))?;
         println!("written to {}", path.display());
     }
     fs::remove_dir_all(&place)?;
@@ -62,7 +63,7 @@ fn report(figures: &Figures) -> String {
 const HEAD: &str = "\
 # Benchmarks
 
-Measured by `tests/bench --write`, which writes this file: every figure is of one run on one machine, and only the
+Measured by `tests/bench --write`, which writes this part: every figure is of one run on one machine, and only the
 ratios mean anything elsewhere. Generator, brokers and Kafka share the machine's processors.
 
 Mosquitto is Debian's, with persistence as it is packaged; it acknowledges before it stores, and never syncs. Tributary
