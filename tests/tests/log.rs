@@ -436,6 +436,29 @@ fn what_an_unclean_stop_left_behind_never_comes_back() {
 }
 
 #[test]
+fn a_segment_that_skips_offsets_takes_over_where_the_one_before_ends() {
+    let disk = log_with_a_torn_end();
+    // Its segment cannot be made durable: the next one begins at what was asked for.
+    disk.fail_after(0);
+    let mut log = open(&disk, 50, 2);
+    append(&mut log, 60);
+    let end = log.commit().expect("the disk is well");
+    assert_eq!((end.sequence, end.offset), (1, Offset(51)));
+    let (mut reader, mut buffer) = (Reader::new(Offset(0), crc32c), vec![0; 20_000]);
+    let (mut events, mut gaps) = (Vec::new(), Vec::new());
+    while let Some(chunk) = reader.read(&disk.reader(), end, &mut buffer).expect("it fits") {
+        for item in chunk {
+            match item {
+                Item::Events(frame) => events.push(frame.offsets().start.0),
+                Item::Gap { range, .. } => gaps.push(range),
+                Item::Control(_) => {}
+            }
+        }
+    }
+    assert_eq!((&events[..], &gaps[..]), (&[0, 50][..], &[Offset(1)..Offset(50)][..]));
+}
+
+#[test]
 fn damage_does_not_bring_back_what_an_unclean_stop_left_behind() {
     let disk = log_with_a_torn_end();
     let mut log = open(&disk, 0, 2);
@@ -462,6 +485,152 @@ fn damage_does_not_bring_back_what_an_unclean_stop_left_behind() {
         }));
     }
     assert_eq!(gaps, [(Offset(5)..Offset(7), GapCause::Damaged)]);
+}
+
+/// Where the bytes of `at` stand on a disk of one page of frames: at home, and in both slots.
+fn copies_of(at: u32) -> [u32; 3] {
+    [at, 4096 + at % 4096, 8192 + at % 4096]
+}
+
+/// The frame that an opening has left at a place, from whichever copy has it.
+fn frame_at(disk: &Disk, at: u32, generation: u32) -> Vec<u8> {
+    let bytes = disk.bytes(0).expect("the segment was written");
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let mut places = copies_of(at).into_iter().map(|place| place as usize);
+    let place = places.find(|place| bytes[*place] != 0 && number(place + 20) == generation);
+    let place = place.expect("the opening has written it");
+    bytes[place..place + 48 + number(place + 4) as usize].to_vec()
+}
+
+fn put(disk: &Disk, at: u32, frame: &[u8]) {
+    for place in copies_of(at) {
+        disk.damage(0, place, frame);
+    }
+}
+
+/// One disk twice, with one event of 60 bytes, and its end: what becomes of the copies is valid, of the
+/// same segment, and not of one history.
+fn two_futures() -> (Disk, Disk, u32) {
+    let disk = Disk::new(SMALL, 1);
+    let mut log = open(&disk, 0, 1);
+    append(&mut log, 60);
+    let end = log.commit().expect("the disk is well");
+    (disk.reshaped(SMALL, 2), disk, end.at)
+}
+
+#[test]
+fn an_opening_that_is_not_later_than_what_is_there_is_of_another_future() {
+    let (disk, other, end) = two_futures();
+    for generation in 2..5 {
+        drop(open(&other, 0, generation));
+    }
+    let mut log = open(&disk, 0, 9);
+    let late = Clock { age: Age(1_000), ..CLOCK };
+    log.append_control(ControlKind::Anchor, &[0; 12], late).expect("there is room");
+    log.commit().expect("the disk is well");
+    drop(log);
+    put(&disk, end + 120, &frame_at(&other, end + 120, 4));
+    let log = open(&disk, 0, 10);
+    let known: Vec<u32> = log.generations().iter().map(|known| known.number).collect();
+    assert_eq!(known, [1, 9, 10]);
+}
+
+#[test]
+fn a_frame_whose_offset_was_had_before_does_not_go_on_with_the_log() {
+    let (disk, other, end) = two_futures();
+    let mut log = open(&other, 0, 9);
+    log.append_control(ControlKind::Anchor, &[0; 12], CLOCK).expect("there is room");
+    append(&mut log, 60);
+    log.commit().expect("the disk is well");
+    let mut log = open(&disk, 0, 9);
+    append(&mut log, 60);
+    log.commit().expect("the disk is well");
+    drop(log);
+    put(&disk, end + 120, &frame_at(&other, end + 120, 9));
+    let log = open(&disk, 0, 10);
+    assert_eq!((log.next_offset(), log.end().at), (Offset(2), end + 180));
+}
+
+#[test]
+fn a_gap_of_another_opening_does_not_go_on_with_the_log() {
+    let (disk, other, end) = two_futures();
+    drop(open(&other, 50, 4));
+    drop(open(&disk, 0, 9));
+    put(&disk, end + 60, &frame_at(&other, end + 60, 4));
+    let log = open(&disk, 0, 10);
+    assert_eq!(log.next_offset(), Offset(1));
+}
+
+#[test]
+fn behind_damage_an_offset_does_not_come_again() {
+    let (disk, other, end) = two_futures();
+    let mut log = open(&other, 0, 9);
+    log.append_control(ControlKind::Anchor, &[0; 132], CLOCK).expect("there is room");
+    log.commit().expect("the disk is well");
+    append(&mut log, 60);
+    log.commit().expect("the disk is well");
+    let mut log = open(&disk, 0, 9);
+    for _ in 0..3 {
+        append(&mut log, 60);
+    }
+    log.commit().expect("the disk is well");
+    drop(log);
+    // The last event of this future, and behind it one of the other, which says that it is durable.
+    put(&disk, end + 180, &[0xFF; 60]);
+    put(&disk, end + 240, &frame_at(&other, end + 240, 9));
+    let log = open(&disk, 0, 10);
+    assert_eq!((log.next_offset(), log.end().at), (Offset(3), end + 240));
+}
+
+#[test]
+fn behind_damage_the_copy_is_taken_that_has_the_next_frame() {
+    for slot in [1, 2] {
+        let disk = Disk::new(SMALL, 1);
+        let mut log = open(&disk, 0, 1);
+        let begin = log.end().at;
+        for _ in 0..10 {
+            append(&mut log, 60);
+            log.commit().expect("the disk is well");
+        }
+        drop(log);
+        // The fifth event in every copy, the sixth in one of them.
+        put(&disk, begin + 240, &[0xFF; 60]);
+        disk.damage(0, copies_of(begin + 300)[slot], &[0xFF; 60]);
+        let buffer = vec![0; buffer_bytes(SMALL, 12_000)];
+        let recovery = Recovery::run(disk, buffer, Offset(0), crc32c, &mut |_| {});
+        let recovery = recovery.expect("it opens");
+        assert_eq!(recovery.report().gaps[..], [Offset(4)..Offset(5)], "slot {slot}");
+        assert_eq!(recovery.report().next, Offset(10));
+    }
+}
+
+/// A log that went round the ring, with so many events in each segment.
+fn went_round(log_id: u64, events: u32) -> Disk {
+    let disk = Disk::new(SMALL, 1);
+    let buffer = vec![0; buffer_bytes(SMALL, 12_000)];
+    let recovery = Recovery::run(disk.clone(), buffer, Offset(0), crc32c, &mut |_| {});
+    let entropy = Entropy { log_id, generation: 1, salt: log_id };
+    let begun = recovery.expect("it opens").begin(entropy, CLOCK, &[]);
+    let mut log = begun.expect("it can be written");
+    for segment in 0..7 {
+        if segment > 0 {
+            log.roll(&[], CLOCK).expect("the disk is well");
+        }
+        (0..events).for_each(|_| append(&mut log, 60));
+        log.commit().expect("the disk is well");
+    }
+    disk
+}
+
+#[test]
+fn a_segment_of_another_log_is_not_one_of_this() {
+    let (disk, other) = (went_round(0xA1, 1), went_round(0xB2, 10));
+    // The oldest segment, of the round before.
+    disk.damage(3, 0, &other.bytes(3).expect("it was written"));
+    let buffer = vec![0; buffer_bytes(SMALL, 12_000)];
+    let recovery = Recovery::run(disk, buffer, Offset(0), crc32c, &mut |_| {}).expect("it opens");
+    let report = recovery.report();
+    assert_eq!((report.oldest, report.next), (Offset(4), Offset(7)));
 }
 
 #[test]
