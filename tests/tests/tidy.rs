@@ -9,8 +9,9 @@ use tributary_tests::mutants;
 use tributary_tests::tidy::{Source, root, sources};
 
 /// The crates: name, folder, ours that it may depend on, and those that only its tests may.
-const LAYOUT: [(&str, &str, &[&str], &[&str]); 7] = [
-    ("tributary-core", "core-nostd", &[], &[]),
+const LAYOUT: [(&str, &str, &[&str], &[&str]); 8] = [
+    ("tributary-both-ways", "core-nostd/both-ways", &[], &[]),
+    ("tributary-core", "core-nostd", &["tributary-both-ways"], &[]),
     ("tributary-rules", "core-nostd/rules", &["tributary-core"], &[]),
     ("tributary-mqtt", "daemon/mqtt", &["tributary-core"], &[]),
     ("tributary-bridge", "bridge", &["tributary-core"], &["tributary-cluster"]),

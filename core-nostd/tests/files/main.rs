@@ -47,7 +47,7 @@ fn life(history: &mut History) -> Result<(), Crashed> {
 fn a_life_can_end_at_any_operation() {
     let mut cuts = 0;
     for seed in 0..SEEDS {
-        for operation in (seed % EVERY..).step_by(usize::try_from(EVERY).expect("a digit")) {
+        for operation in (0..).step_by(usize::try_from(EVERY).expect("a digit")) {
             let mut history = History::new(RING, seed);
             history.disk.cut_after(operation);
             if life(&mut history).is_ok() {

@@ -95,6 +95,11 @@ impl Sim {
         self.operations
     }
 
+    /// What is stored.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Damages a byte behind the log's back.
     pub(crate) fn flip(&mut self, at: usize) {
         self.bytes[at] ^= 0x10;

@@ -16,23 +16,54 @@
 //!
 //! Only the [`NorFlash`] contract of `embedded-storage` is used; never a word twice.
 
-mod mount;
-mod places;
-mod reader;
-mod sector;
-mod writer;
+/// For a flash that is waited for: the same source without `async`.
+#[path = "both"]
+mod blocking {
+    use embedded_storage::nor_flash::{NorFlash, ReadNorFlash};
+    use tributary_both_ways::blocking as each_way;
+
+    mod log;
+    mod mount;
+    mod places;
+    mod reader;
+    mod sector;
+    mod writer;
+
+    pub use log::NorLog;
+    pub use mount::NorFound;
+}
+
+/// The same for a flash that lets others work meanwhile, behind `embedded-storage-async`. What is given
+/// up in the middle was not appended; the next call says that the segment is full, and the next segment
+/// takes over.
+#[path = "both"]
+#[expect(clippy::duplicate_mod, reason = "one source, compiled both ways")]
+pub mod asynchronous {
+    use embedded_storage_async::nor_flash::{NorFlash, ReadNorFlash};
+    use tributary_both_ways::asynchronous as each_way;
+
+    mod log;
+    mod mount;
+    mod places;
+    mod reader;
+    mod sector;
+    mod writer;
+
+    pub use log::NorLog;
+    pub use mount::NorFound;
+}
 
 use core::fmt;
 
 use embedded_storage::nor_flash::NorFlash;
 
-use super::frame::{FRAME_HEADER_BYTES, Seal};
+use super::frame::FRAME_HEADER_BYTES;
+use super::ring::Placed;
 use super::segment::SEGMENT_HEADER_BYTES;
+use super::walk::Walk;
+use super::{Clock, LogId};
 use crate::Offset;
-use crate::crc::Crc32c;
-use crate::time::Age;
-pub use mount::{NorFound, NorReport};
-pub use reader::NorReader;
+pub use blocking::{NorFound, NorLog};
 
 /// Where a log lies on a flash, and how it is cut into segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,28 +81,42 @@ impl NorGeometry {
     /// A log on a whole flash, one erase sector to a segment.
     #[must_use]
     pub fn whole<F: NorFlash>(flash: &F) -> Self {
+        Self::of(flash.capacity(), F::ERASE_SIZE)
+    }
+
+    /// The same by numbers: bytes of the flash, and of its erase sectors.
+    #[must_use]
+    pub fn of(bytes: usize, sector_bytes: usize) -> Self {
         let of = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
-        let (sector, all) = (of(F::ERASE_SIZE), of(flash.capacity()));
+        let (sector, all) = (of(sector_bytes), of(bytes));
         Self { start: 0, segment_bytes: sector, segments: all / sector }
     }
 
-    fn is_sound<F: NorFlash>(self, flash: &F, frame_bytes: usize) -> bool {
+    fn is_sound(self, device: &Device, frame_bytes: usize) -> bool {
         let Self { start, segment_bytes, segments } = self;
-        let erase = u32::try_from(F::ERASE_SIZE).unwrap_or(u32::MAX);
+        let erase = u32::try_from(device.sector_bytes).unwrap_or(u32::MAX);
         let end = u64::from(start) + u64::from(segment_bytes) * u64::from(segments);
         segments >= 2
             && start.is_multiple_of(erase)
             && segment_bytes.is_multiple_of(erase)
-            && end <= flash.capacity() as u64
-            && F::WRITE_SIZE.is_power_of_two()
-            && F::WRITE_SIZE <= SEGMENT_HEADER_BYTES
-            && F::WRITE_SIZE.is_multiple_of(F::READ_SIZE)
-            && frame_bytes.is_multiple_of(F::WRITE_SIZE)
-            && frame_bytes > FRAME_HEADER_BYTES + F::WRITE_SIZE
+            && end <= device.bytes as u64
+            && device.word_bytes.is_power_of_two()
+            && device.word_bytes <= SEGMENT_HEADER_BYTES
+            && device.word_bytes.is_multiple_of(device.read_bytes)
+            && frame_bytes.is_multiple_of(device.word_bytes)
+            && frame_bytes > FRAME_HEADER_BYTES + device.word_bytes
             && frame_bytes >= SEGMENT_HEADER_BYTES
             // The records in force, a repeated frame and some events must fit.
             && segment_bytes as usize >= SEGMENT_HEADER_BYTES + 4 * frame_bytes
     }
+}
+
+/// What a flash says of itself.
+struct Device {
+    bytes: usize,
+    sector_bytes: usize,
+    word_bytes: usize,
+    read_bytes: usize,
 }
 
 /// Why a log on flash does not do what it was asked for.
@@ -107,61 +152,54 @@ impl<E: fmt::Debug> core::error::Error for NorError<E> {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Sound,
+    /// Not yet: what it begins with is written.
+    Begun,
     Failed,
     ReadOnly,
 }
 
-/// A log on NOR flash that is written. `buffer` takes one frame and holds nothing between calls.
-#[derive(Debug)]
-pub struct NorLog<F, B> {
-    flash: F,
-    buffer: B,
-    crc: Crc32c,
-    geometry: NorGeometry,
-    /// The segment that is written: its place in the ring, and what its header says.
-    index: u32,
-    log_id: u64,
-    sequence: u64,
-    salt: u64,
-    base: Offset,
-    /// The generation that began it.
-    begun_by: u32,
-    /// Where the next frame goes, in bytes from the start of the segment.
-    at: u32,
-    next: Offset,
-    oldest: Offset,
-    age: Age,
-    generation: u32,
-    /// The first offset of this generation.
-    first: Offset,
-    entropy: u64,
-    state: State,
+/// What was found on a flash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NorReport {
+    /// The identity; `None`: there was no log yet.
+    pub id: Option<LogId>,
+    /// The oldest offset that is there.
+    pub oldest: Offset,
+    /// The offset of the next event.
+    pub next: Offset,
+    /// Offsets of the newest segment, or claimed behind it, that are lost.
+    pub lost: u64,
+    /// The clocks of the newest frame.
+    pub last_clock: Option<Clock>,
+    /// Reads of the flash.
+    pub reads: u32,
 }
 
-impl<F, B> NorLog<F, B> {
-    fn seal(&self) -> Seal {
-        Seal::new(self.log_id, self.salt, self.crc)
+/// A place in the log.
+#[derive(Debug)]
+pub struct NorReader {
+    next: Offset,
+    place: Option<Place>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    placed: Placed,
+    walk: Walk,
+    /// The next segment, if there is one: where it begins, this one ends, whatever it holds.
+    after: Option<Placed>,
+}
+
+impl NorReader {
+    /// A reader whose first event is `from`, or the first after it.
+    #[must_use]
+    pub const fn new(from: Offset) -> Self {
+        Self { next: from, place: None }
     }
 
-    /// The offset of the next event.
+    /// The first offset that was not handed out yet.
     #[must_use]
     pub const fn next_offset(&self) -> Offset {
         self.next
-    }
-
-    /// The oldest offset that is kept.
-    #[must_use]
-    pub const fn oldest(&self) -> Offset {
-        self.oldest
-    }
-
-    /// The flash, for what does not concern the log.
-    pub const fn flash(&mut self) -> &mut F {
-        &mut self.flash
-    }
-
-    /// Ends it, and gives back what it was made of.
-    pub fn into_parts(self) -> (F, B) {
-        (self.flash, self.buffer)
     }
 }

@@ -4,12 +4,11 @@
 //! A cut may leave one segment without a header, right behind the newest. Damage may leave others:
 //! a few in a row are looked past; where nothing fits, all headers are read.
 
-use embedded_storage::nor_flash::ReadNorFlash;
-
-use super::super::ring::Placed;
-use super::super::segment::{Found, SegmentHeader};
+use super::super::super::ring::Placed;
+use super::super::super::segment::{Found, SegmentHeader};
+use super::super::{NorError, NorGeometry};
 use super::sector::read_header;
-use super::{NorError, NorGeometry};
+use super::{ReadNorFlash, each_way};
 use crate::Offset;
 use crate::crc::Crc32c;
 
@@ -31,10 +30,11 @@ enum Look {
     Garbage,
 }
 
+#[each_way]
 impl<F: ReadNorFlash> Places<'_, F> {
-    fn look(&mut self, index: u32) -> Result<Look, NorError<F::Error>> {
+    async fn look(&mut self, index: u32) -> Result<Look, NorError<F::Error>> {
         self.reads += 1;
-        match read_header(self.flash, self.geometry, index, self.crc) {
+        match read_header(self.flash, self.geometry, index, self.crc).await {
             Ok(Found::Header(header)) => Ok(Look::Header(header)),
             Ok(Found::Blank) => Ok(Look::Blank),
             Ok(Found::Newer) => Err(NorError::Newer),
@@ -44,24 +44,24 @@ impl<F: ReadNorFlash> Places<'_, F> {
     }
 
     /// The header at an index, if it has one.
-    pub(super) fn header(
+    pub(super) async fn header(
         &mut self,
         index: u32,
     ) -> Result<Option<SegmentHeader>, NorError<F::Error>> {
-        Ok(match self.look(index)? {
+        Ok(match self.look(index).await? {
             Look::Header(header) => Some(header),
             Look::Blank | Look::Garbage => None,
         })
     }
 
     /// The newest segment; `None`: there is no log.
-    pub(super) fn head(&mut self) -> Result<Option<Placed>, NorError<F::Error>> {
-        if let Some(head) = self.search_head()? {
+    pub(super) async fn head(&mut self) -> Result<Option<Placed>, NorError<F::Error>> {
+        if let Some(head) = self.search_head().await? {
             return Ok(Some(head));
         }
         let mut newest: Option<Placed> = None;
         for index in 0..self.geometry.segments {
-            if let Some(header) = self.header(index)?
+            if let Some(header) = self.header(index).await?
                 && newest.is_none_or(|newest| newest.header.sequence < header.sequence)
             {
                 newest = Some(Placed { index, header });
@@ -70,13 +70,13 @@ impl<F: ReadNorFlash> Places<'_, F> {
         Ok(newest)
     }
 
-    fn search_head(&mut self) -> Result<Option<Placed>, NorError<F::Error>> {
-        let Some(first) = self.header(0)? else { return self.head_at_the_end() };
+    async fn search_head(&mut self) -> Result<Option<Placed>, NorError<F::Error>> {
+        let Some(first) = self.header(0).await? else { return self.head_at_the_end().await };
         let (mut head, mut low, mut high) = (first, 0, self.geometry.segments);
         'search: while high - low > 1 {
             let middle = low + (high - low) / 2;
             for index in middle..high.min(middle + LOOK_PAST) {
-                match self.look(index)? {
+                match self.look(index).await? {
                     Look::Garbage => {}
                     Look::Header(header)
                         if header.log_id == first.log_id
@@ -97,7 +97,7 @@ impl<F: ReadNorFlash> Places<'_, F> {
         }
         // A header that damage has taken would hide newer ones.
         for step in 1..=LOOK_PAST.min(self.geometry.segments - 1) {
-            if let Some(header) = self.header((low + step) % self.geometry.segments)?
+            if let Some(header) = self.header((low + step) % self.geometry.segments).await?
                 && header.sequence > head.sequence
             {
                 return Ok(None);
@@ -107,20 +107,20 @@ impl<F: ReadNorFlash> Places<'_, F> {
     }
 
     /// The last segment, if the first one is just being begun anew: the one behind that is the oldest.
-    fn head_at_the_end(&mut self) -> Result<Option<Placed>, NorError<F::Error>> {
+    async fn head_at_the_end(&mut self) -> Result<Option<Placed>, NorError<F::Error>> {
         let index = self.geometry.segments - 1;
-        let Some(header) = self.header(index)? else { return Ok(None) };
+        let Some(header) = self.header(index).await? else { return Ok(None) };
         let head = Placed { index, header };
-        let oldest = self.begun(&head, 1.min(index - 1))?;
+        let oldest = self.begun(&head, 1.min(index - 1)).await?;
         Ok(oldest.filter(|oldest| oldest.index != 0).map(|_| head))
     }
 
     /// The segment that is `nth` in order of age behind `head`. Its sequence follows from its place:
     /// another one is left from an earlier round, because its successor could not be written.
-    fn nth(&mut self, head: &Placed, nth: u32) -> Result<Look, NorError<F::Error>> {
+    async fn nth(&mut self, head: &Placed, nth: u32) -> Result<Look, NorError<F::Error>> {
         let index = self.wrap(u64::from(head.index) + 1 + u64::from(nth));
         let younger = u64::from(self.geometry.segments - 1 - nth);
-        Ok(match self.look(index)? {
+        Ok(match self.look(index).await? {
             Look::Header(header)
                 if header.log_id != head.header.log_id
                     || header.sequence + younger != head.header.sequence =>
@@ -132,9 +132,13 @@ impl<F: ReadNorFlash> Places<'_, F> {
     }
 
     /// The same where only a header is of use.
-    fn begun(&mut self, head: &Placed, nth: u32) -> Result<Option<Placed>, NorError<F::Error>> {
+    async fn begun(
+        &mut self,
+        head: &Placed,
+        nth: u32,
+    ) -> Result<Option<Placed>, NorError<F::Error>> {
         let index = self.wrap(u64::from(head.index) + 1 + u64::from(nth));
-        Ok(match self.nth(head, nth)? {
+        Ok(match self.nth(head, nth).await? {
             Look::Header(header) => Some(Placed { index, header }),
             Look::Blank | Look::Garbage => None,
         })
@@ -145,14 +149,14 @@ impl<F: ReadNorFlash> Places<'_, F> {
     }
 
     /// The oldest segment but the one at index `without`.
-    pub(super) fn oldest(
+    pub(super) async fn oldest(
         &mut self,
         head: &Placed,
         without: Option<u32>,
     ) -> Result<Placed, NorError<F::Error>> {
         let others = self.geometry.segments - 1;
         for nth in 0..others.min(LOOK_PAST + 1) {
-            if let Some(placed) = self.begun(head, nth)?
+            if let Some(placed) = self.begun(head, nth).await?
                 && Some(placed.index) != without
             {
                 return Ok(placed);
@@ -160,13 +164,13 @@ impl<F: ReadNorFlash> Places<'_, F> {
         }
         // The ring was never filled: then the first segment is the oldest.
         if without != Some(0)
-            && let Some(header) = self.header(0)?
+            && let Some(header) = self.header(0).await?
             && header.sequence + u64::from(head.index) == head.header.sequence
         {
             return Ok(Placed { index: 0, header });
         }
         for nth in 0..others {
-            if let Some(placed) = self.begun(head, nth)?
+            if let Some(placed) = self.begun(head, nth).await?
                 && Some(placed.index) != without
             {
                 return Ok(placed);
@@ -176,7 +180,7 @@ impl<F: ReadNorFlash> Places<'_, F> {
     }
 
     /// The newest segment that begins at or below `from`; if there is none, the oldest.
-    pub(super) fn holding(
+    pub(super) async fn holding(
         &mut self,
         head: &Placed,
         from: Offset,
@@ -190,7 +194,7 @@ impl<F: ReadNorFlash> Places<'_, F> {
             let mut found = None;
             for nth in (low..=middle).rev().take(LOOK_PAST as usize) {
                 let index = self.wrap(u64::from(head.index) + 1 + u64::from(nth));
-                match self.nth(head, nth)? {
+                match self.nth(head, nth).await? {
                     Look::Header(header) => found = Some((nth, Placed { index, header })),
                     Look::Garbage => continue,
                     // Not yet used: all that is older is not, either.
@@ -206,12 +210,12 @@ impl<F: ReadNorFlash> Places<'_, F> {
         }
         match best {
             Some(best) => Ok(best),
-            None => self.oldest(head, None),
+            None => self.oldest(head, None).await,
         }
     }
 
     /// The next segment that was begun after `placed`.
-    pub(super) fn after(
+    pub(super) async fn after(
         &mut self,
         head: &Placed,
         placed: &Placed,
@@ -224,7 +228,7 @@ impl<F: ReadNorFlash> Places<'_, F> {
             let later = |header: &SegmentHeader| {
                 header.log_id == head.header.log_id && header.sequence > placed.header.sequence
             };
-            if let Some(header) = self.header(index)?.filter(later) {
+            if let Some(header) = self.header(index).await?.filter(later) {
                 return Ok(Some(Placed { index, header }));
             }
         }

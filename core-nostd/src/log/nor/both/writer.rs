@@ -2,17 +2,17 @@
 
 use core::borrow::BorrowMut;
 
-use embedded_storage::nor_flash::NorFlash;
-
-use super::super::frame::{FRAME_HEADER_BYTES, FrameHeader, Kind, Seal};
-use super::super::generations::{GENERATION_BYTES, Generation};
-use super::super::ring::Placed;
-use super::super::segment::SegmentHeader;
-use super::super::writer::Frame;
-use super::super::{Clock, ControlKind, FRAME_RECORDS_MAX, Gap, OFFSET_MAX};
+use super::super::super::frame::{FRAME_HEADER_BYTES, FrameHeader, Kind, Seal};
+use super::super::super::generations::{GENERATION_BYTES, Generation};
+use super::super::super::ring::Placed;
+use super::super::super::segment::SegmentHeader;
+use super::super::super::writer::Frame;
+use super::super::super::{Clock, ControlKind, FRAME_RECORDS_MAX, Gap, OFFSET_MAX};
+use super::super::{NorError, State};
+use super::log::NorLog;
 use super::places::Places;
 use super::sector::{ERASED, data_at};
-use super::{NorError, NorLog, State};
+use super::{NorFlash, each_way};
 use crate::Offset;
 use crate::time::Age;
 
@@ -25,6 +25,7 @@ pub(super) struct Carried {
     pub(super) seal: Seal,
 }
 
+#[each_way]
 impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
     /// Appends the events of one frame: one program, no read. They are durable when this returns.
     ///
@@ -33,35 +34,46 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
     ///
     /// # Panics
     /// If the frame has no records or more than [`FRAME_RECORDS_MAX`].
-    pub fn append(&mut self, frame: &Frame<'_>) -> Result<(), NorError<F::Error>> {
+    pub async fn append(&mut self, frame: &Frame<'_>) -> Result<(), NorError<F::Error>> {
         assert!((1..=FRAME_RECORDS_MAX).contains(&frame.count), "a frame has 1 to 65,535 records");
         let count = u16::try_from(frame.count).expect("just checked");
-        self.put((Kind::Events, count), frame.clock, frame.body)
+        self.check_begun()?;
+        self.put((Kind::Events, count), frame.clock, frame.body).await
     }
 
     /// Appends a control record, which holds from the next offset on; durable when this returns.
     ///
     /// # Errors
     /// See [`NorError`].
-    pub fn append_control(
+    pub async fn append_control(
         &mut self,
         kind: ControlKind,
         body: &[u8],
         clock: Clock,
     ) -> Result<(), NorError<F::Error>> {
-        self.put((Kind::Control(kind), 0), clock, body)
+        self.check_begun()?;
+        self.put((Kind::Control(kind), 0), clock, body).await
+    }
+
+    /// A segment whose beginning was given up in the middle takes nothing.
+    fn check_begun(&self) -> Result<(), NorError<F::Error>> {
+        if self.state == State::Begun { Err(NorError::SegmentFull) } else { Ok(()) }
     }
 
     /// Gives back what lies below: it counts as evicted from now on.
     ///
     /// # Errors
     /// See [`NorError`].
-    pub fn trim(&mut self, below: Offset, clock: Clock) -> Result<Option<Gap>, NorError<F::Error>> {
+    pub async fn trim(
+        &mut self,
+        below: Offset,
+        clock: Clock,
+    ) -> Result<Option<Gap>, NorError<F::Error>> {
         let (oldest, below) = (self.oldest, below.min(self.next));
         if below <= oldest {
             return Ok(None);
         }
-        self.append_control(ControlKind::Trimmed, &below.0.to_le_bytes(), clock)?;
+        self.append_control(ControlKind::Trimmed, &below.0.to_le_bytes(), clock).await?;
         self.oldest = below;
         Ok(Some(oldest..below))
     }
@@ -72,16 +84,16 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
     /// # Errors
     /// [`NorError::Flash`] if the segment cannot be written: ask again, it will be the one after.
     /// [`NorError::ReadOnly`] if that could not either.
-    pub fn roll(
+    pub async fn roll(
         &mut self,
         snapshot: &[(ControlKind, &[u8])],
         clock: Clock,
     ) -> Result<Option<Gap>, NorError<F::Error>> {
-        self.roll_with(snapshot, clock, None)
+        self.roll_with(snapshot, clock, None).await
     }
 
     /// The same; a frame of an earlier segment is the first in the new one.
-    pub(super) fn roll_with(
+    pub(super) async fn roll_with(
         &mut self,
         snapshot: &[(ControlKind, &[u8])],
         clock: Clock,
@@ -91,7 +103,8 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
             return Err(NorError::ReadOnly);
         }
         let had_failed = self.state == State::Failed;
-        match self.begin_next(snapshot, clock, carried) {
+        self.state = State::Begun;
+        match self.begin_next(snapshot, clock, carried).await {
             Ok(evicted) => {
                 self.state = State::Sound;
                 Ok(evicted)
@@ -103,14 +116,14 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
         }
     }
 
-    fn begin_next(
+    async fn begin_next(
         &mut self,
         snapshot: &[(ControlKind, &[u8])],
         clock: Clock,
         carried: Option<&Carried>,
     ) -> Result<Option<Gap>, NorError<F::Error>> {
         let index = (self.index + 1) % self.geometry.segments;
-        let kept = self.kept_without(index)?.max(self.oldest);
+        let kept = self.kept_without(index).await?.max(self.oldest);
         let evicted = (kept > self.oldest).then_some(self.oldest..kept);
         self.oldest = kept;
         // Sequences follow the indices, over segments that fail, too: so a search can rely on it.
@@ -119,7 +132,7 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
         let salt = (self.entropy ^ (self.entropy >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         self.salt = salt ^ (salt >> 31);
         let begin = self.geometry.start + index * self.geometry.segment_bytes;
-        let erased = self.flash.erase(begin, begin + self.geometry.segment_bytes);
+        let erased = self.flash.erase(begin, begin + self.geometry.segment_bytes).await;
         erased.map_err(NorError::Flash)?;
         let next = self.next;
         let base = carried.map_or(next, |carried| carried.header.base);
@@ -133,18 +146,18 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
             generation: self.generation,
             skipped: 0,
         };
-        (self.at, self.next, self.state) = (data_at(Self::word()), base, State::Sound);
+        (self.at, self.next) = (data_at(Self::word()), base);
         (self.base, self.begun_by) = (base, self.generation);
-        let filled = self.fill(snapshot, clock, carried, next);
+        let filled = self.fill(snapshot, clock, carried, next).await;
         self.next = next;
         filled?;
         // Last: a segment that has a header has all that it begins with.
         let bytes = header.encode(self.crc);
-        self.flash.write(begin, &bytes).map_err(NorError::Flash)?;
+        self.flash.write(begin, &bytes).await.map_err(NorError::Flash)?;
         Ok(evicted)
     }
 
-    fn fill(
+    async fn fill(
         &mut self,
         snapshot: &[(ControlKind, &[u8])],
         clock: Clock,
@@ -152,30 +165,30 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
         next: Offset,
     ) -> Result<(), NorError<F::Error>> {
         for (kind, body) in snapshot {
-            self.put((Kind::Control(*kind), 0), clock, body)?;
+            self.put((Kind::Control(*kind), 0), clock, body).await?;
         }
-        self.put_opened(clock)?;
+        self.put_opened(clock).await?;
         let Some(carried) = carried else { return Ok(()) };
-        self.put_carried(carried)?;
+        self.put_carried(carried).await?;
         let from = core::mem::replace(&mut self.next, next);
         if from < next {
             let mut body = [0; 16];
             body[..8].copy_from_slice(&from.0.to_le_bytes());
             body[8..].copy_from_slice(&next.0.to_le_bytes());
-            self.put((Kind::Control(ControlKind::Gap), 0), clock, &body)?;
+            self.put((Kind::Control(ControlKind::Gap), 0), clock, &body).await?;
         }
         Ok(())
     }
 
     /// The oldest offset that is kept when the segment at `index` is erased.
-    fn kept_without(&mut self, index: u32) -> Result<Offset, NorError<F::Error>> {
+    async fn kept_without(&mut self, index: u32) -> Result<Offset, NorError<F::Error>> {
         if self.sequence == u64::MAX {
             return Ok(self.next);
         }
         let head = self.placed();
         let (geometry, crc) = (self.geometry, self.crc);
         let mut places = Places { flash: &mut self.flash, geometry, crc, reads: 0 };
-        Ok(places.oldest(&head, Some(index))?.header.base)
+        Ok(places.oldest(&head, Some(index)).await?.header.base)
     }
 
     /// The segment that is written, as far as others look at it.
@@ -208,21 +221,21 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
     }
 
     /// Notes the opening: ends the records in force.
-    fn put_opened(&mut self, clock: Clock) -> Result<(), NorError<F::Error>> {
+    async fn put_opened(&mut self, clock: Clock) -> Result<(), NorError<F::Error>> {
         let opening = Generation { number: self.generation, first: self.first };
         let body: [u8; GENERATION_BYTES] = opening.encode();
         let header = self.head((Kind::Control(ControlKind::Opened), 0), clock, &body);
-        self.program(&header, &body)
+        self.program(&header, &body).await
     }
 
     /// Repeats a frame here. One that cannot be read a second time was never acknowledged.
-    fn put_carried(&mut self, carried: &Carried) -> Result<(), NorError<F::Error>> {
+    async fn put_carried(&mut self, carried: &Carried) -> Result<(), NorError<F::Error>> {
         let Carried { index, at, header, seal } = *carried;
         let bytes = header.frame_bytes() as usize;
         let whole = Self::frame_bytes(header.body_bytes as usize);
         let buffer = &mut self.buffer.borrow_mut()[..whole];
         let from = self.geometry.start + index * self.geometry.segment_bytes + at;
-        self.flash.read(from, buffer).map_err(NorError::Flash)?;
+        self.flash.read(from, buffer).await.map_err(NorError::Flash)?;
         let same = buffer.first_chunk().and_then(|head| FrameHeader::decode(head, seal, at));
         if same != Some(header)
             || seal.body_crc(0, &buffer[FRAME_HEADER_BYTES..bytes]) != header.body_crc
@@ -234,17 +247,17 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
             clock: Clock { age: self.age, ..header.clock },
             ..header
         };
-        self.program_buffer(&header)
+        self.program_buffer(&header).await
     }
 
-    fn put(
+    async fn put(
         &mut self,
         (kind, count): (Kind, u16),
         clock: Clock,
         body: &[u8],
     ) -> Result<(), NorError<F::Error>> {
         let header = self.head((kind, count), clock, body);
-        self.program(&header, body)
+        self.program(&header, body).await
     }
 
     fn head(&self, (kind, count): (Kind, u16), clock: Clock, body: &[u8]) -> FrameHeader {
@@ -260,34 +273,38 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
         }
     }
 
-    fn program(&mut self, header: &FrameHeader, body: &[u8]) -> Result<(), NorError<F::Error>> {
+    async fn program(
+        &mut self,
+        header: &FrameHeader,
+        body: &[u8],
+    ) -> Result<(), NorError<F::Error>> {
         let room = self.buffer.borrow().len() - FRAME_HEADER_BYTES;
         if body.len() > room {
             return Err(NorError::TooLarge(room));
         }
         let into = &mut self.buffer.borrow_mut()[FRAME_HEADER_BYTES..][..body.len()];
         into.copy_from_slice(body);
-        self.program_buffer(header)
+        self.program_buffer(header).await
     }
 
     /// Programs a frame whose body is in the buffer.
-    fn program_buffer(&mut self, header: &FrameHeader) -> Result<(), NorError<F::Error>> {
+    async fn program_buffer(&mut self, header: &FrameHeader) -> Result<(), NorError<F::Error>> {
         let bytes = header.frame_bytes() as usize;
         let whole = Self::frame_bytes(header.body_bytes as usize);
         match self.state {
             State::ReadOnly => return Err(NorError::ReadOnly),
-            State::Sound if self.has_room(whole) => {}
-            State::Sound | State::Failed => return Err(NorError::SegmentFull),
+            State::Sound | State::Begun if self.has_room(whole) => {}
+            State::Sound | State::Begun | State::Failed => return Err(NorError::SegmentFull),
         }
         let head = header.encode(self.seal(), self.at);
         let buffer = &mut self.buffer.borrow_mut()[..whole];
         buffer[..FRAME_HEADER_BYTES].copy_from_slice(&head);
         buffer[bytes..].fill(ERASED);
         let place = self.geometry.start + self.index * self.geometry.segment_bytes + self.at;
-        if let Err(error) = self.flash.write(place, buffer) {
-            self.state = State::Failed;
-            return Err(NorError::Flash(error));
-        }
+        // Until it has returned, also if nobody waits for that: then the words are not known.
+        let state = core::mem::replace(&mut self.state, State::Failed);
+        self.flash.write(place, buffer).await.map_err(NorError::Flash)?;
+        self.state = state;
         self.at += u32::try_from(whole).expect("inside a segment");
         self.next = header.end();
         self.age = Age(self.age.0.max(header.clock.age.0));

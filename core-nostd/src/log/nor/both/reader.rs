@@ -2,46 +2,16 @@
 
 use core::borrow::BorrowMut;
 
-use embedded_storage::nor_flash::NorFlash;
-
-use super::super::chunk::Chunk;
-use super::super::frame::Kind;
-use super::super::ring::Placed;
-use super::super::walk::Walk;
-use super::super::{GapCause, OFFSET_MAX};
+use super::super::super::chunk::Chunk;
+use super::super::super::frame::Kind;
+use super::super::super::walk::Walk;
+use super::super::super::{GapCause, OFFSET_MAX};
+use super::super::{NorError, NorReader, Place};
+use super::log::NorLog;
 use super::places::Places;
 use super::sector::{Sector, pass, start};
-use super::{NorError, NorLog};
+use super::{NorFlash, each_way};
 use crate::Offset;
-
-/// A place in the log.
-#[derive(Debug)]
-pub struct NorReader {
-    next: Offset,
-    place: Option<Place>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    placed: Placed,
-    walk: Walk,
-    /// The next segment, if there is one: where it begins, this one ends, whatever it holds.
-    after: Option<Placed>,
-}
-
-impl NorReader {
-    /// A reader whose first event is `from`, or the first after it.
-    #[must_use]
-    pub const fn new(from: Offset) -> Self {
-        Self { next: from, place: None }
-    }
-
-    /// The first offset that was not handed out yet.
-    #[must_use]
-    pub const fn next_offset(&self) -> Offset {
-        self.next
-    }
-}
 
 /// What one turn of a reader came to.
 enum Turn {
@@ -52,18 +22,20 @@ enum Turn {
     Frame(usize, Offset),
 }
 
+#[each_way]
 impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
     /// Finds the segment that holds the reader's next offset: a binary search over the headers.
     /// [`NorLog::read`] does it by itself.
     ///
     /// # Errors
     /// If the flash fails.
-    pub fn seek(&mut self, reader: &mut NorReader) -> Result<(), NorError<F::Error>> {
+    pub async fn seek(&mut self, reader: &mut NorReader) -> Result<(), NorError<F::Error>> {
         let head = self.placed();
         let (geometry, crc) = (self.geometry, self.crc);
         let mut ring = Places { flash: &mut self.flash, geometry, crc, reads: 0 };
-        let placed = ring.holding(&head, reader.next)?;
-        let after = if placed.index == head.index { None } else { ring.after(&head, &placed)? };
+        let placed = ring.holding(&head, reader.next).await?;
+        let after =
+            if placed.index == head.index { None } else { ring.after(&head, &placed).await? };
         reader.place = Some(Place { placed, walk: start(&placed.header), after });
         Ok(())
     }
@@ -72,14 +44,14 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
     ///
     /// # Errors
     /// If the flash fails; [`NorError::TooLarge`] if a frame is larger than the buffer.
-    pub fn read<'b>(
+    pub async fn read<'b>(
         &mut self,
         reader: &mut NorReader,
         buffer: &'b mut [u8],
     ) -> Result<Option<Chunk<'b>>, NorError<F::Error>> {
         loop {
             let from = reader.next;
-            match self.turn(reader, buffer)? {
+            match self.turn(reader, buffer).await? {
                 Turn::Again => {}
                 Turn::Nothing => return Ok(None),
                 Turn::Gap(to, _) if to <= from => {}
@@ -94,14 +66,14 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
         }
     }
 
-    fn turn(
+    async fn turn(
         &mut self,
         reader: &mut NorReader,
         buffer: &mut [u8],
     ) -> Result<Turn, NorError<F::Error>> {
         let from = reader.next;
         let Some(mut place) = reader.place else {
-            self.seek(reader)?;
+            self.seek(reader).await?;
             let base = reader.place.map_or(from, |place| place.placed.header.base);
             return Ok(Turn::Gap(base.max(self.oldest), GapCause::Evicted));
         };
@@ -116,7 +88,7 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
             let head = self.placed();
             let (geometry, crc) = (self.geometry, self.crc);
             let mut places = Places { flash: &mut self.flash, geometry, crc, reads: 0 };
-            place.after = places.after(&head, &place.placed)?;
+            place.after = places.after(&head, &place.placed).await?;
         }
         let until = place.after.map_or(OFFSET_MAX, |after| after.header.takes_over_at());
         let limit = if in_head { self.at } else { self.geometry.segment_bytes };
@@ -124,11 +96,11 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
         let seal = place.placed.header.seal(self.crc);
         let mut sector = Sector::new(&mut self.flash, buffer, self.geometry, index, seal);
         sector.limit = limit;
-        let found = sector.step(&place.walk).map_err(NorError::Flash)?;
+        let found = sector.step(&place.walk).await.map_err(NorError::Flash)?;
         let found = match found {
             Some(frame) => Some((place.walk.at, frame)),
             None if place.walk.next < until || in_head => {
-                sector.behind(&place.walk, word).map_err(NorError::Flash)?
+                sector.behind(&place.walk, word).await.map_err(NorError::Flash)?
             }
             None => None,
         };

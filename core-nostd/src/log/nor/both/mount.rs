@@ -2,35 +2,18 @@
 
 use core::borrow::BorrowMut;
 
-use embedded_storage::nor_flash::NorFlash;
-
-use super::super::frame::{HEADER_BYTES, Kind};
-use super::super::ring::Placed;
-use super::super::{Clock, Control, ControlKind, Entropy, LogId, OFFSET_MAX};
+use super::super::super::frame::{HEADER_BYTES, Kind};
+use super::super::super::ring::Placed;
+use super::super::super::{Clock, Control, ControlKind, Entropy, LogId, OFFSET_MAX};
+use super::super::{Device, NorError, NorGeometry, NorReport, State};
+use super::log::NorLog;
 use super::places::Places;
 use super::sector::{Sector, pass, start};
 use super::writer::Carried;
-use super::{NorError, NorGeometry, NorLog, State};
+use super::{NorFlash, each_way};
 use crate::Offset;
 use crate::crc::Crc32c;
 use crate::time::Age;
-
-/// What was found on a flash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NorReport {
-    /// The identity; `None`: there was no log yet.
-    pub id: Option<LogId>,
-    /// The oldest offset that is there.
-    pub oldest: Offset,
-    /// The offset of the next event.
-    pub next: Offset,
-    /// Offsets of the newest segment, or claimed behind it, that are lost.
-    pub lost: u64,
-    /// The clocks of the newest frame.
-    pub last_clock: Option<Clock>,
-    /// Reads of the flash.
-    pub reads: u32,
-}
 
 /// A log that was read, and waits to be written to.
 #[derive(Debug)]
@@ -41,6 +24,7 @@ pub struct NorFound<F, B> {
     last: Option<Carried>,
 }
 
+#[each_way]
 impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
     /// Reads what there is. `buffer` takes the largest frame: whole words, 64 bytes or more.
     /// `visit` gets the control records of the newest segment in order; it begins with those that
@@ -51,7 +35,7 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
     ///
     /// # Panics
     /// If geometry and buffer do not fit the flash: whole sectors, six of the largest frames in each.
-    pub fn mount(
+    pub async fn mount(
         flash: F,
         buffer: B,
         geometry: NorGeometry,
@@ -59,7 +43,13 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
         visit: &mut dyn FnMut(Control<'_>),
     ) -> Result<NorFound<F, B>, NorError<F::Error>> {
         let frame_bytes = buffer.borrow().len();
-        assert!(geometry.is_sound(&flash, frame_bytes), "the log fits the flash: {geometry:?}");
+        let device = Device {
+            bytes: flash.capacity(),
+            sector_bytes: F::ERASE_SIZE,
+            word_bytes: F::WRITE_SIZE,
+            read_bytes: F::READ_SIZE,
+        };
+        assert!(geometry.is_sound(&device, frame_bytes), "the log fits the flash: {geometry:?}");
         let mut found = NorFound {
             log: NorLog {
                 flash,
@@ -93,18 +83,23 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
             last: None,
         };
         let mut places = Places { flash: &mut found.log.flash, geometry, crc, reads: 0 };
-        if let Some(head) = places.head()? {
-            let oldest = places.oldest(&head, None)?.header.base.max(head.header.oldest);
+        if let Some(head) = places.head().await? {
+            let oldest = places.oldest(&head, None).await?.header.base.max(head.header.oldest);
             found.report.reads = places.reads;
             found.report.oldest = oldest;
-            found.walk(&head, visit).map_err(NorError::Flash)?;
+            found.walk(&head, visit).await.map_err(NorError::Flash)?;
         }
         Ok(found)
     }
 }
 
+#[each_way]
 impl<F: NorFlash, B: BorrowMut<[u8]>> NorFound<F, B> {
-    fn walk(&mut self, head: &Placed, visit: &mut dyn FnMut(Control<'_>)) -> Result<(), F::Error> {
+    async fn walk(
+        &mut self,
+        head: &Placed,
+        visit: &mut dyn FnMut(Control<'_>),
+    ) -> Result<(), F::Error> {
         let (log, report) = (&mut self.log, &mut self.report);
         let Placed { index, header } = *head;
         let (word, seal) = (header.page_bytes, header.seal(log.crc));
@@ -114,9 +109,9 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorFound<F, B> {
         let (mut walk, mut claimed) = (start(&header), Offset(0));
         loop {
             let at = walk.at;
-            let (at, frame) = match sector.step(&walk)? {
+            let (at, frame) = match sector.step(&walk).await? {
                 Some(frame) => (at, frame),
-                None => match sector.behind(&walk, word)? {
+                None => match sector.behind(&walk, word).await? {
                     Some((at, frame)) => {
                         walk.at = at;
                         (at, frame)
@@ -131,7 +126,7 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorFound<F, B> {
                 && frame.frame_bytes() <= frame_bytes;
             self.last = holds.then_some(Carried { index, at, header: frame, seal });
             let Kind::Control(kind) = frame.kind else { continue };
-            let body = sector.bytes(at + HEADER_BYTES, frame.body_bytes as usize)?;
+            let body = sector.bytes(at + HEADER_BYTES, frame.body_bytes as usize).await?;
             if body.len() < frame.body_bytes as usize {
                 continue;
             }
@@ -168,13 +163,15 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorFound<F, B> {
     ///
     /// # Errors
     /// If two segments in a row cannot be written.
-    pub fn begin(
+    pub async fn begin(
         &mut self,
         entropy: Entropy,
         clock: Clock,
         snapshot: &[(ControlKind, &[u8])],
     ) -> Result<(), NorError<F::Error>> {
         let log = &mut self.log;
+        // An earlier call may have been given up in the middle.
+        log.next = self.report.next;
         (log.generation, log.entropy, log.first) = (entropy.generation, entropy.salt, log.next);
         if self.report.id.is_none() {
             log.log_id = entropy.log_id;
@@ -183,8 +180,8 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorFound<F, B> {
         log.age = Age(log.age.0.saturating_add(1)).max(clock.age);
         log.state = State::Sound;
         let carried = self.last.as_ref();
-        match log.roll_with(snapshot, clock, carried) {
-            Err(NorError::Flash(_)) => log.roll_with(snapshot, clock, carried).map(drop),
+        match log.roll_with(snapshot, clock, carried).await {
+            Err(NorError::Flash(_)) => log.roll_with(snapshot, clock, carried).await.map(drop),
             other => other.map(drop),
         }
     }
@@ -192,6 +189,11 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorFound<F, B> {
     /// The log: it can be written if a generation was begun, else it can only be read.
     #[must_use]
     pub fn into_log(self) -> NorLog<F, B> {
-        self.log
+        let mut log = self.log;
+        if log.state != State::Sound {
+            // Also where beginning it was given up in the middle.
+            (log.state, log.next) = (State::ReadOnly, self.report.next);
+        }
+        log
     }
 }

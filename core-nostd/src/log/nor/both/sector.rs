@@ -1,25 +1,25 @@
 //! One segment on the flash, read through a buffer of the caller's.
 
-use embedded_storage::nor_flash::ReadNorFlash;
-
-use super::super::frame::{FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Seal};
-use super::super::segment::{Found, SEGMENT_HEADER_BYTES, SegmentHeader};
-use super::super::walk::Walk;
-use super::NorGeometry;
+use super::super::super::frame::{FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Seal};
+use super::super::super::segment::{Found, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::super::super::walk::Walk;
+use super::super::NorGeometry;
+use super::{ReadNorFlash, each_way};
 use crate::crc::Crc32c;
 
 /// What an erased byte reads as.
 pub(super) const ERASED: u8 = 0xFF;
 
 /// The header at the start of a segment.
-pub(super) fn read_header<F: ReadNorFlash>(
+#[each_way]
+pub(super) async fn read_header<F: ReadNorFlash>(
     flash: &mut F,
     geometry: NorGeometry,
     index: u32,
     crc: Crc32c,
 ) -> Result<Found, F::Error> {
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
-    flash.read(geometry.start + index * geometry.segment_bytes, &mut bytes)?;
+    flash.read(geometry.start + index * geometry.segment_bytes, &mut bytes).await?;
     if bytes.iter().all(|&byte| byte == ERASED) {
         return Ok(Found::Blank);
     }
@@ -48,6 +48,7 @@ pub(super) struct Sector<'s, F> {
     pub(super) reads: u32,
 }
 
+#[each_way]
 impl<'s, F: ReadNorFlash> Sector<'s, F> {
     pub(super) fn new(
         flash: &'s mut F,
@@ -63,7 +64,7 @@ impl<'s, F: ReadNorFlash> Sector<'s, F> {
 
     /// The bytes from `at` on, up to `count`: fewer at the segment's end or where the buffer is
     /// smaller.
-    pub(super) fn bytes(&mut self, at: u32, count: usize) -> Result<&[u8], F::Error> {
+    pub(super) async fn bytes(&mut self, at: u32, count: usize) -> Result<&[u8], F::Error> {
         let count = count.min(self.limit.saturating_sub(at) as usize).min(self.buffer.len());
         let inside = at.checked_sub(self.at).map(|begin| begin as usize);
         let begin = match inside {
@@ -72,7 +73,7 @@ impl<'s, F: ReadNorFlash> Sector<'s, F> {
                 let room = self.buffer.len().min(self.limit.saturating_sub(at) as usize);
                 self.reads += 1;
                 self.filled = 0;
-                self.flash.read(self.begin + at, &mut self.buffer[..room])?;
+                self.flash.read(self.begin + at, &mut self.buffer[..room]).await?;
                 (self.at, self.filled) = (at, room);
                 0
             }
@@ -86,20 +87,20 @@ impl<'s, F: ReadNorFlash> Sector<'s, F> {
     }
 
     /// The valid header at a place, if its frame ends inside of the segment.
-    pub(super) fn header(&mut self, at: u32) -> Result<Option<FrameHeader>, F::Error> {
+    pub(super) async fn header(&mut self, at: u32) -> Result<Option<FrameHeader>, F::Error> {
         let (seal, limit) = (self.seal, self.limit);
-        let head = self.bytes(at, FRAME_HEADER_BYTES)?.first_chunk();
+        let head = self.bytes(at, FRAME_HEADER_BYTES).await?.first_chunk();
         let header = head.and_then(|head| FrameHeader::decode(head, seal, at));
         Ok(header.filter(|header| header.body_bytes <= limit - at - HEADER_BYTES))
     }
 
     /// The valid frame at a place.
-    pub(super) fn frame(&mut self, at: u32) -> Result<Option<FrameHeader>, F::Error> {
-        let Some(header) = self.header(at)? else { return Ok(None) };
+    pub(super) async fn frame(&mut self, at: u32) -> Result<Option<FrameHeader>, F::Error> {
+        let Some(header) = self.header(at).await? else { return Ok(None) };
         let (mut sum, mut from, mut left) = (0, at + HEADER_BYTES, header.body_bytes as usize);
         while left > 0 {
             let seal = self.seal;
-            let part = self.bytes(from, left)?;
+            let part = self.bytes(from, left).await?;
             let count = part.len();
             sum = seal.body_crc(sum, part);
             from += u32::try_from(count).expect("inside a segment");
@@ -109,22 +110,22 @@ impl<'s, F: ReadNorFlash> Sector<'s, F> {
     }
 
     /// The frame that goes on with the log here.
-    pub(super) fn step(&mut self, walk: &Walk) -> Result<Option<FrameHeader>, F::Error> {
-        Ok(self.frame(walk.at)?.filter(|header| walk.accepts(header)))
+    pub(super) async fn step(&mut self, walk: &Walk) -> Result<Option<FrameHeader>, F::Error> {
+        Ok(self.frame(walk.at).await?.filter(|header| walk.accepts(header)))
     }
 
     /// The first frame behind a place where none goes on. That it stands there proves that what was
     /// before it had been programmed: one program at a time.
-    pub(super) fn behind(
+    pub(super) async fn behind(
         &mut self,
         walk: &Walk,
         word: u32,
     ) -> Result<Option<(u32, FrameHeader)>, F::Error> {
         let mut at = walk.at + word;
         while at + HEADER_BYTES <= self.limit {
-            let first = self.bytes(at, FRAME_HEADER_BYTES)?.first().copied();
+            let first = self.bytes(at, FRAME_HEADER_BYTES).await?.first().copied();
             if first.is_some_and(FrameHeader::may_begin_with)
-                && let Some(header) = self.frame(at)?
+                && let Some(header) = self.frame(at).await?
                 && walk.resumes(&header)
             {
                 return Ok(Some((at, header)));
