@@ -25,7 +25,7 @@ const PAGE: u32 = 1024;
 /// As few and as small segments as there may be.
 const RING: Geometry = Geometry { segments: 2, segment_bytes: 8 * PAGE, page_bytes: PAGE };
 /// Of so many operations at which the power may go, one is tried.
-const EVERY: u64 = if cfg!(miri) { 13 } else { 1 };
+const EVERY: u64 = if cfg!(miri) { 17 } else { 1 };
 const SEEDS: u64 = if cfg!(miri) { 1 } else { 20 };
 
 /// Opens the log, goes round the ring, and ends with a commit.
