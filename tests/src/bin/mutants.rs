@@ -182,6 +182,8 @@ impl Place {
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", self.tree.with_file_name("target"))
             .env("RUST_LIB_BACKTRACE", "0")
+            // Nobody looks inside.
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
