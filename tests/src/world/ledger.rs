@@ -351,14 +351,10 @@ impl Ledger {
             let mut wishes = CONFIGURATIONS[period.configuration].iter();
             wishes.any(|(of, _, _, selects)| *of == topic && selects(reading.value))
         };
-        let until = reading.proven.unwrap_or(u64::MAX);
-        let mut possible = self.possible(reading.first_sent, until).map(selects);
-        let Some(first) = possible.next() else { anyhow::bail!("no configuration: {reading:?}") };
-        let (mut any, mut all) = (first, first);
-        for selected in possible {
-            any |= selected;
-            all &= selected;
-        }
+        // It may have been sent again until it was acknowledged; once it was in the log sooner.
+        let until = |moment: Option<u64>| moment.unwrap_or(u64::MAX);
+        let any = self.possible(reading.first_sent, until(reading.acked)).any(selects);
+        let all = self.possible(reading.first_sent, until(reading.proven)).all(selects);
         let most = match completeness {
             Completeness::Little => u64::MAX,
             _ if any && completeness.is_exact() => reading.events,
