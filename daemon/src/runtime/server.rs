@@ -119,9 +119,10 @@ impl Server {
         let hub = Arc::new(Hub::default());
         let age = lock(&clocks).now(clock::moment()).age;
         let folding = Folding::restore(config, id, reader.clone(), (&ingest, &hub, age))?;
-        let (doors, sockets) = Doors::open(config)?;
+        // First: who finds an open MQTT port may ask.
         let control = control::listen(&config.log.dir)
             .map_err(|e| Failure::Directory(format!("cannot make the control socket: {e}")))?;
+        let (doors, sockets) = Doors::open(config)?;
         let listeners = doors.describe(&sockets);
         let (dir, size) = (&config.log.dir, config.log.bytes_max);
         let letters = FileLetters::of_files(dir, size, clock::moment());

@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
@@ -116,16 +116,13 @@ pub(crate) fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What drives the clients, with room for as many sockets as the machine gives.
+/// What drives the clients, with room for so many sockets, for the daemon too. Root may have more
+/// than it was given.
 pub(crate) fn runtime(sockets: u64) -> Result<Runtime> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit)?;
-    let allowed = limit.maximum.unwrap_or(u64::MAX);
-    ensure!(
-        allowed >= sockets + 100,
-        "{sockets} sockets are needed, and {allowed} allowed: `ulimit -Hn`"
-    );
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let maximum = maximum.map(|maximum| maximum.max(sockets + 100));
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        .with_context(|| format!("{sockets} sockets are needed: `ulimit -Hn` allows fewer"))?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).enable_all().build().context("a runtime")
 }
