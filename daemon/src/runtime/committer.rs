@@ -86,10 +86,13 @@ impl<M: Media> Committer<M> {
         let mut writer = lock(&self.writer);
         self.commit(&mut writer);
         writer.tend(moment_looked_at());
+        drop(writer);
+        self.ingest.tell_followers();
     }
 
     /// A connection has left so many events at the desk, without waking the log thread: commits
-    /// them on the spot, or wakes it.
+    /// them on the spot, or wakes it. Followers are told by the caller, once it has answered, or by
+    /// the log thread a little later.
     pub fn handle_left(&self, events: usize) {
         if events == 0 {
             return;
@@ -178,6 +181,8 @@ mod tests {
     /// Threads that commit, and events of each.
     const COMMITTERS: u64 = 4;
     const EVENTS: u64 = 300;
+    /// For a thread to take what it must not.
+    const LONG_ENOUGH_TO_BE_WRONG: Duration = Duration::from_millis(100);
 
     /// A disk that takes its time: while one commits, the others come as far as they can.
     #[derive(Clone)]
@@ -265,16 +270,35 @@ mod tests {
         offset
     }
 
-    #[test]
-    fn whoever_commits_each_event_stands_at_the_offset_that_it_was_given() {
-        let disk = SlowDisk::new();
+    fn open(disk: &SlowDisk) -> (Committer<SlowDisk>, Arc<Ingest>) {
         let entropy = Entropy { log_id: 1, generation: 2, salt: 3 };
         let recovered = recover(disk.clone(), entropy, moment()).expect("it can be opened");
         let Recovered { log, snapshot, clocks, .. } = recovered;
         let ingest = Arc::new(Ingest::new(log.next_offset()));
         let clocks: Arc<Mutex<Clocks>> = Arc::new(Mutex::new(clocks));
         let writer = Writer::new(log, Arc::clone(&ingest), clocks, snapshot, Policy::default());
-        let committer = Committer::new(writer, Arc::clone(&ingest), Duration::ZERO);
+        (Committer::new(writer, Arc::clone(&ingest), Duration::ZERO), ingest)
+    }
+
+    /// Else who takes later could write first.
+    #[test]
+    fn nothing_is_taken_from_the_desk_while_another_writes() {
+        let (committer, ingest) = open(&SlowDisk::new());
+        leave(&ingest, "1");
+        let writing = lock(&committer.writer);
+        thread::scope(|scope| {
+            scope.spawn(|| committer.turn());
+            pause(LONG_ENOUGH_TO_BE_WRONG);
+            assert!(ingest.wait(Duration::ZERO), "it is gone");
+            drop(writing);
+        });
+        assert_eq!(ingest.durable(), Offset(1));
+    }
+
+    #[test]
+    fn whoever_commits_each_event_stands_at_the_offset_that_it_was_given() {
+        let disk = SlowDisk::new();
+        let (committer, ingest) = open(&disk);
         let work = |number: u64| {
             let mut told = Vec::new();
             for serial in 0..EVENTS {

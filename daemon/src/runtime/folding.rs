@@ -94,17 +94,18 @@ impl Folding {
         mut stop: watch::Receiver<bool>,
     ) {
         self.fold();
+        // Looks only now and then: to be woken by each commit would hold up who commits.
         loop {
             tokio::select! {
                 changed = durable.changed() => if changed.is_err() { break },
                 _ = stop.changed() => break,
             }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                _ = stop.changed() => break,
+            }
             if self.is_behind() {
                 self.fold();
-                tokio::select! {
-                    () = tokio::time::sleep(PAUSE) => {}
-                    _ = stop.changed() => break,
-                }
             }
         }
         self.fold();

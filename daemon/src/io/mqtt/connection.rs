@@ -191,6 +191,7 @@ impl Connection {
         loop {
             let full = !self.is_written();
             self.write()?;
+            self.inside.shared.ingest.tell_followers();
             if full && self.is_written() {
                 // There is room again for what waits.
                 self.dialogue.handle_wake(moment(), &mut self.out);

@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 
 use super::*;
 use crate::runtime::keeper::settle_due;
+use crate::runtime::sessions::{State, read_batch};
 use tributary_core::log::Clock;
 use tributary_core::time::Timestamp;
 
@@ -16,18 +17,39 @@ fn moment() -> Moment {
     Moment { now: Instant(1_000), wall: Timestamp(1_800_000_000_000), is_set: true }
 }
 
-/// A client that is inside.
-fn inside() -> (Arc<Shared>, Dialogue) {
-    let shared = Arc::new(Shared {
+/// MQTT 5, client `a`; its session lasts ten seconds, and its will (topic `w`) waits for two.
+const WITH_WILL: &[u8] = b"\x10\x1f\0\x04MQTT\x05\x04\0\x3c\x05\x11\0\0\0\x0a\0\x01a\
+    \x05\x18\0\0\0\x02\0\x01w\0\x01x";
+
+fn shared(clocks: Arc<Mutex<Clocks>>) -> Arc<Shared> {
+    Arc::new(Shared {
         ingest: Arc::new(Ingest::new(Offset(0))),
         hub: Arc::default(),
-        clocks: Arc::new(Mutex::new(Clocks::resume(None, moment()))),
+        clocks,
         settings: Settings::default(),
-    });
-    let mut dialogue = Dialogue::new(Arc::clone(&shared), moment(), Visit::unchecked());
+    })
+}
+
+/// So many milliseconds after the start.
+fn at(ms: i64) -> Moment {
+    let Moment { now, wall, is_set } = moment();
+    let passed = u64::try_from(ms).expect("it is positive");
+    Moment { now: Instant(now.0 + passed), wall: Timestamp(wall.0 + ms), is_set }
+}
+
+/// A client comes at a moment; what it is told at once.
+fn enter(shared: &Arc<Shared>, packet: &[u8], moment: Moment) -> (Dialogue, Vec<u8>) {
+    let mut dialogue = Dialogue::new(Arc::clone(shared), moment, Visit::unchecked());
     let mut out = Vec::new();
-    let progress = dialogue.handle_bytes(moment(), CONNECT, &mut out);
-    assert_eq!(progress.used, CONNECT.len());
+    let progress = dialogue.handle_bytes(moment, packet, &mut out);
+    assert_eq!(progress.used, packet.len());
+    (dialogue, out)
+}
+
+/// A client that is inside.
+fn inside() -> (Arc<Shared>, Dialogue) {
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, moment()))));
+    let (mut dialogue, mut out) = enter(&shared, CONNECT, moment());
     commit(&shared);
     dialogue.handle_wake(moment(), &mut out);
     assert_eq!(out[0], 0x20, "{out:x?}");
@@ -89,15 +111,8 @@ fn time_off_that_is_counted_late_ends_no_session_before_its_time() {
     };
     // The machine was off for an hour and does not know it.
     let clocks = Arc::new(Mutex::new(Clocks::resume(Some(last), at(0, 0))));
-    let shared = Arc::new(Shared {
-        ingest: Arc::new(Ingest::new(Offset(0))),
-        hub: Arc::default(),
-        clocks: Arc::clone(&clocks),
-        settings: Settings::default(),
-    });
-    let mut dialogue = Dialogue::new(Arc::clone(&shared), at(1_000, 1_000), Visit::unchecked());
-    let mut out = Vec::new();
-    dialogue.handle_bytes(at(1_000, 1_000), LASTING, &mut out);
+    let shared = shared(Arc::clone(&clocks));
+    let (mut dialogue, _) = enter(&shared, LASTING, at(1_000, 1_000));
     dialogue.leave(at(2_000, 2_000));
     let set = |ms: u64| at(ms, noon + 3_600_000 + i64::try_from(ms).expect("it is small"));
     assert!(lock(&clocks).stepped(set(3_000)).is_some());
@@ -105,4 +120,34 @@ fn time_off_that_is_counted_late_ends_no_session_before_its_time() {
         assert!(settle_due(&shared, set(ms), &mut shared.ingest.desk()));
         assert_eq!(shared.hub.sessions(10).len(), sessions, "after {ms} ms");
     }
+}
+
+/// The client was away for longer than its will waits, and nobody has looked meanwhile.
+#[test]
+fn a_will_that_is_due_does_not_wait_for_who_comes_again() {
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, moment()))));
+    enter(&shared, WITH_WILL, moment()).0.leave(at(1_000));
+    enter(&shared, WITH_WILL, at(3_500));
+    assert_eq!((shared.ingest.take().events(), shared.hub.wills()), (1, 0));
+}
+
+/// A session has ended, its will found no room, and its client is back before there is some.
+#[test]
+fn what_ended_before_a_client_came_does_not_end_what_it_has_begun() {
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, moment()))));
+    enter(&shared, WITH_WILL, moment()).0.leave(at(1_000));
+    shared.ingest.hold(true);
+    enter(&shared, WITH_WILL, at(12_000));
+    assert_eq!(shared.hub.wills(), 1);
+    shared.ingest.hold(false);
+    assert!(settle_due(&shared, at(12_001), &mut shared.ingest.desk()));
+    let taken = shared.ingest.take();
+    assert_eq!((taken.events(), shared.hub.wills()), (1, 0));
+    let mut state = State::default();
+    for control in taken.controls {
+        for (number, noted) in read_batch(&(control.body)(Offset(0), Offset(0))) {
+            state.apply_change(number, noted);
+        }
+    }
+    assert!(state.clients.contains_key("a"), "a start would not know it");
 }

@@ -152,6 +152,8 @@ pub struct Ingest {
     refused: AtomicU64,
     /// The log cannot be written any more.
     failed: AtomicBool,
+    /// Followers have not been told of the last commit.
+    untold: AtomicBool,
     progress: tokio::sync::watch::Sender<Offset>,
 }
 
@@ -178,6 +180,7 @@ impl Ingest {
             positions: Positions::default(),
             refused: AtomicU64::new(0),
             failed: AtomicBool::new(false),
+            untold: AtomicBool::new(false),
             progress: tokio::sync::watch::Sender::new(next),
         }
     }
@@ -202,7 +205,7 @@ impl Ingest {
         self.durable_change.load(Ordering::Acquire)
     }
 
-    /// Follows the durable end.
+    /// Follows the durable end, as far as it was [told](Self::tell_followers).
     pub fn follow(&self) -> tokio::sync::watch::Receiver<Offset> {
         self.progress.subscribe()
     }
@@ -318,7 +321,8 @@ impl Ingest {
         core::mem::take(&mut state.taken)
     }
 
-    /// For who commits: everything below `end` is durable; what was taken has served.
+    /// For who commits: everything below `end` is durable; what was taken has served. Connections are
+    /// told at once, followers by [`tell_followers`](Self::tell_followers).
     pub fn committed(&self, end: Offset, taken: Taken) {
         self.durable.store(end.0, Ordering::Release);
         let appended = self.appended_change.load(Ordering::Acquire);
@@ -337,7 +341,15 @@ impl Ingest {
             waiting.notify_one();
         }
         self.space.notify_waiters();
-        self.progress.send_replace(end);
+        self.untold.store(true, Ordering::Release);
+    }
+
+    /// Tells followers of the last commit, unless they know. Waking them takes time: a connection that
+    /// has committed itself sends its PUBACK first.
+    pub fn tell_followers(&self) {
+        if self.untold.load(Ordering::Acquire) && self.untold.swap(false, Ordering::AcqRel) {
+            self.progress.send_modify(|end| *end = self.durable().max(*end));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
