@@ -26,7 +26,7 @@ use crate::sync::lock;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// The same while a full log waits for the lanes.
 const PATIENCE_FULL: Duration = Duration::from_millis(50);
-/// The log is looked after at least so often, whoever commits.
+/// The log is looked after so often, whoever commits.
 const TENDED_MS: u64 = 500;
 /// A connection commits on the spot only if the last commit took no longer: so long may it keep a
 /// worker from its other connections.
@@ -64,29 +64,36 @@ impl<M: Media> Committer<M> {
 
     /// The log thread: runs until the desk is closed for good and everything is durable.
     pub fn run(&self) {
-        let mut last = Instant(0);
+        let (mut last, mut tended) = (Instant(0), Instant(0));
         loop {
             let is_full = self.ingest.closed() == Some(Closed::Full);
-            if self.ingest.wait(if is_full { PATIENCE_FULL } else { PATIENCE }) {
-                self.hold_back(last);
-                let is_tended = moment().now.ms_since(last) < TENDED_MS;
-                if !self.gather() && is_tended {
-                    continue;
-                }
-            } else if self.ingest.closed() == Some(Closed::Stopping) {
+            let came = self.ingest.wait(if is_full { PATIENCE_FULL } else { PATIENCE });
+            if !came && self.ingest.closed() == Some(Closed::Stopping) {
                 return;
             }
-            self.turn();
-            last = moment().now;
+            if came {
+                self.hold_back(last);
+            }
+            if !came || self.gather() {
+                self.turn();
+                last = moment().now;
+            }
+            if moment().now.ms_since(tended) >= TENDED_MS {
+                self.tend();
+                tended = moment().now;
+            }
         }
     }
 
-    /// Commits all that waits, and does what is due by time.
+    /// Commits all that waits.
     fn turn(&self) {
-        let mut writer = lock(&self.writer);
-        self.commit(&mut writer);
-        writer.tend(moment_looked_at());
-        drop(writer);
+        self.commit(&mut lock(&self.writer));
+        self.ingest.tell_followers();
+    }
+
+    /// Does what is due by time.
+    fn tend(&self) {
+        lock(&self.writer).tend(moment_looked_at());
         self.ingest.tell_followers();
     }
 

@@ -91,7 +91,7 @@ impl Desk<'_> {
 impl Drop for Desk<'_> {
     fn drop(&mut self) {
         if self.left > 0 && !self.state.is_gathering() {
-            self.ingest.work.notify_one();
+            self.ingest.rouse(&mut self.state);
         }
     }
 }

@@ -128,8 +128,10 @@ struct State {
     /// Changes of sessions for the next commit.
     changes: Option<Batch>,
     next_change: u64,
-    /// The log thread sleeps until so many connections wait.
+    /// The log thread waits until so many connections do.
     wanted: usize,
+    /// The log thread sleeps, and nobody has woken it yet.
+    asleep: bool,
 }
 
 impl State {
@@ -171,6 +173,7 @@ impl Ingest {
                 changes: None,
                 next_change: 1,
                 wanted: 0,
+                asleep: false,
             }),
             work: Condvar::new(),
             durable: AtomicU64::new(next.0),
@@ -223,8 +226,9 @@ impl Ingest {
         body: impl FnOnce(Offset, Offset) -> Vec<u8> + Send + 'static,
     ) -> oneshot::Receiver<Offset> {
         let (done, receiver) = oneshot::channel();
-        self.lock().taken.controls.push(ControlRequest { kind, body: Box::new(body), done });
-        self.work.notify_one();
+        let mut state = self.lock();
+        state.taken.controls.push(ControlRequest { kind, body: Box::new(body), done });
+        self.rouse(&mut state);
         receiver
     }
 
@@ -258,8 +262,10 @@ impl Ingest {
     /// Opens or closes the desk.
     pub fn set_closed(&self, closed: Option<Closed>) {
         self.failed.store(closed == Some(Closed::Failed), Ordering::Release);
-        self.lock().closed = closed;
-        self.work.notify_one();
+        let mut state = self.lock();
+        state.closed = closed;
+        self.rouse(&mut state);
+        drop(state);
         self.space.notify_waiters();
     }
 
@@ -278,27 +284,41 @@ impl Ingest {
     pub fn wait(&self, patience: Duration) -> bool {
         let empty =
             |state: &mut State| state.taken.is_empty() && state.closed != Some(Closed::Stopping);
-        let state = self.lock();
-        let (state, _) = self
-            .work
-            .wait_timeout_while(state, patience, empty)
-            .unwrap_or_else(PoisonError::into_inner);
-        !state.taken.is_empty()
+        !self.sleep_while(patience, empty).taken.is_empty()
     }
 
     /// For the log thread: waits until so many connections wait for a commit, or `patience` is
     /// over. Tells whether they do; nothing, if what waited was taken meanwhile.
     pub fn gather(&self, connections: usize, patience: Duration) -> Option<bool> {
         let too_few = |state: &mut State| state.is_gathering() && state.closed.is_none();
-        let mut state = self.lock();
-        state.wanted = connections;
-        let (mut state, _) = self
-            .work
-            .wait_timeout_while(state, patience, too_few)
-            .unwrap_or_else(PoisonError::into_inner);
+        self.lock().wanted = connections;
+        let mut state = self.sleep_while(patience, too_few);
         let came = !state.is_gathering();
         let wanted = core::mem::take(&mut state.wanted);
         (wanted > 0).then_some(came)
+    }
+
+    /// The log thread sleeps while `idle` holds, for so long at most.
+    fn sleep_while(
+        &self,
+        patience: Duration,
+        mut idle: impl FnMut(&mut State) -> bool,
+    ) -> MutexGuard<'_, State> {
+        let sleeps = |state: &mut State| {
+            state.asleep = idle(state);
+            state.asleep
+        };
+        let waited = self.work.wait_timeout_while(self.lock(), patience, sleeps);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.asleep = false;
+        state
+    }
+
+    /// Wakes the log thread if it sleeps: to wake who is awake costs a system call for nothing.
+    fn rouse(&self, state: &mut State) {
+        if core::mem::take(&mut state.asleep) {
+            self.work.notify_one();
+        }
     }
 
     /// Connections that wait for the next commit.
@@ -308,8 +328,9 @@ impl Ingest {
 
     /// Wakes the log thread, unless it waits for more.
     pub fn wake(&self) {
-        if !self.lock().is_gathering() {
-            self.work.notify_one();
+        let mut state = self.lock();
+        if !state.is_gathering() {
+            self.rouse(&mut state);
         }
     }
 
