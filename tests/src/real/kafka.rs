@@ -136,8 +136,8 @@ impl Kafka {
     }
 
     fn start_broker(&mut self, archive_option: &str) -> Result<()> {
-        let mut command = Command::new("java");
-        command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", archive_option]);
+        let mut command = self.virtual_machine();
+        command.args(["-Xmx256m", archive_option]);
         command.arg("-cp").arg(cache::class_path(self.release)?);
         command.arg("kafka.Kafka").arg(self.properties());
         let broker = Process::start("kafka", command, &self.dir.join("broker.log"))?;
@@ -173,11 +173,19 @@ impl Kafka {
     /// # Errors
     /// The release is not in the cache.
     pub fn java(&self, class: &str) -> Result<Command> {
-        let mut command = Command::new("java");
-        command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]);
-        command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=error");
+        let mut command = self.virtual_machine();
+        command.args(["-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]);
         command.arg("-cp").arg(cache::class_path(self.release)?).arg(class);
         Ok(command)
+    }
+
+    /// Java that starts quickly, and leaves what it unpacks (libraries of codecs) where all of it goes
+    /// away: one that is killed does not tidy up.
+    fn virtual_machine(&self) -> Command {
+        let mut command = Command::new("java");
+        command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]);
+        command.arg(format!("-Djava.io.tmpdir={}", self.dir.display()));
+        command
     }
 
     /// Creates a topic.
