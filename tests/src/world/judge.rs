@@ -14,7 +14,10 @@ impl World {
     /// Everything is acknowledged and shipped, or stands still for a reason that may be.
     pub(super) fn is_at_rest(&self) -> bool {
         let quiet = self.gateways.iter().all(|gateway| {
-            let Some(process) = &gateway.process else { return false };
+            let Some(process) = gateway.process.as_ref().filter(|process| !process.is_putting())
+            else {
+                return false;
+            };
             let reports = process.reports(gateway.moment(self.now));
             let durable = process.shared.ingest.durable().0;
             let halted = |report: &Report| matches!(report.state, "in doubt" | "identity");
@@ -79,7 +82,7 @@ impl World {
         }
         let (readings, acked) = self.ledger.counts();
         let ill = states.iter().find(|state| **state != "live");
-        let Some(&state) = ill.or(states.first()) else { bail!("no gateway") };
+        let Some(&state) = ill.or(states.first()) else { bail!("no lane at all") };
         let misfortunes = self.misfortunes.clone();
         let (digest, ms) = (self.digest, self.now);
         let (heard, wills) = (self.audience.heard(), self.wills.published());
