@@ -8,7 +8,8 @@ const FIRST_MS: u64 = 100;
 const MAX_MS: u64 = 10_000;
 /// Spread of the first try after a link has come back.
 const RETURN_MS: u64 = 750;
-/// Two clones that fence each other must not keep a cluster busy.
+/// Two clones that fence each other must not keep a cluster busy. Doubles up to [`LONG_MS`]: one of them
+/// gets the time that its transaction takes, and the other finds out from its position.
 const FENCED_MS: u64 = 5_000;
 /// A password may be new in one place and old in the other for a moment; and accounts are locked after
 /// too many tries. Doubles up to [`LONG_MS`].
@@ -20,17 +21,19 @@ const LONG_MS: u64 = 60_000;
 #[derive(Debug)]
 pub(crate) struct Backoff {
     failures: u32,
+    /// How many of them were fences.
+    fences: u32,
     random: u64,
 }
 
 impl Backoff {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { failures: 0, random: seed }
+        Self { failures: 0, fences: 0, random: seed }
     }
 
     /// A transaction was committed: the way is good.
     pub(crate) fn reset(&mut self) {
-        self.failures = 0;
+        (self.failures, self.fences) = (0, 0);
     }
 
     /// When the session after this failure begins.
@@ -42,7 +45,10 @@ impl Backoff {
             Failure::Unauthenticated(_) => {
                 (UNAUTHENTICATED_MS << self.failures.min(16)).min(LONG_MS)
             }
-            Failure::Fenced(_) => FENCED_MS,
+            Failure::Fenced(_) => {
+                self.fences = self.fences.saturating_add(1);
+                (FENCED_MS << (self.fences - 1).min(16)).min(LONG_MS)
+            }
             Failure::Alarm(_) | Failure::Refused(_) | Failure::Halt(_) => LONG_MS,
         };
         self.failures = self.failures.saturating_add(1);
@@ -98,6 +104,21 @@ mod tests {
             let waited = backoff.next(Instant(0), &failure).0;
             assert!((expected / 2..=expected).contains(&waited), "{waited} of {expected}");
         }
+    }
+
+    #[test]
+    fn who_is_fenced_leaves_the_other_more_time_each_time() {
+        let fenced = Failure::Fenced(String::new());
+        let mut backoff = Backoff::new(7);
+        for _ in 0..5 {
+            backoff.next(Instant(0), &Failure::Ended(String::new()));
+        }
+        for expected in [5_000, 10_000, 20_000, 40_000, 60_000] {
+            let waited = backoff.next(Instant(0), &fenced).0;
+            assert!((expected / 2..=expected).contains(&waited), "{waited} of {expected}");
+        }
+        backoff.reset();
+        assert!(backoff.next(Instant(0), &fenced).0 <= 5_000);
     }
 
     #[test]
