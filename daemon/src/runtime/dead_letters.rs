@@ -57,7 +57,7 @@ pub struct DeadLetters<M: Media, R, O> {
 
 /// A stream that was opened.
 pub struct Stream<M: Media, R> {
-    log: Log<M, Box<[u8]>>,
+    log: Box<Log<M, Box<[u8]>>>,
     reader: R,
     clocks: Clocks,
 }

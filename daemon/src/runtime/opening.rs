@@ -19,14 +19,14 @@ use crate::replicate::table::Table;
 
 /// A log that was recovered, and what it remembers.
 pub struct Recovered<M: Media> {
-    /// The log, open.
-    pub log: Log<M, Box<[u8]>>,
+    /// The log, open. Like the report too large to be moved about: it knows a thousand openings.
+    pub log: Box<Log<M, Box<[u8]>>>,
     /// The control records in force at its end.
     pub snapshot: Snapshot,
     /// The time goes on from what the log knows.
     pub clocks: Clocks,
     /// What was found.
-    pub report: Report,
+    pub report: Box<Report>,
 }
 
 /// Recovers a log and begins a generation of its own in it.
@@ -42,10 +42,10 @@ pub fn recover<M: Media>(
     let mut snapshot = Snapshot::default();
     let mut note = |control: Control<'_>| snapshot.note_control(&control);
     let recovery = Recovery::run(media, buffer, Offset(0), crc32c, &mut note)?;
-    let report = recovery.report().clone();
+    let report = Box::new(recovery.report().clone());
     let clocks = Clocks::resume(report.last_clock, moment);
     let begun = recovery.begin(entropy, clocks.now(moment), &snapshot.records());
-    let log = begun.map_err(OpenError::Media)?;
+    let log = Box::new(begun.map_err(OpenError::Media)?);
     Ok(Recovered { log, snapshot, clocks, report })
 }
 

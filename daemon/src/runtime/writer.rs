@@ -48,7 +48,7 @@ pub struct Facts {
 
 /// The log, and who is to be told what of it.
 pub struct Writer<M: Media> {
-    log: Log<M, Box<[u8]>>,
+    log: Box<Log<M, Box<[u8]>>>,
     ingest: Arc<Ingest>,
     clocks: Arc<Mutex<Clocks>>,
     /// The control records in force at the end of the log.
@@ -69,7 +69,7 @@ impl<M: Media> Writer<M> {
     /// For a log that was just opened, with the control records that it reported.
     #[must_use]
     pub fn new(
-        log: Log<M, Box<[u8]>>,
+        log: Box<Log<M, Box<[u8]>>>,
         ingest: Arc<Ingest>,
         clocks: Arc<Mutex<Clocks>>,
         snapshot: Snapshot,

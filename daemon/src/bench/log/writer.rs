@@ -17,7 +17,7 @@ const LOG_BYTES: u64 = 64 << 20;
 
 /// A log that is written.
 pub(super) struct LogWriter {
-    log: Log<SegmentFiles, Box<[u8]>>,
+    log: Box<Log<SegmentFiles, Box<[u8]>>>,
     snapshot: Snapshot,
     clocks: Clocks,
 }
