@@ -44,6 +44,11 @@ impl Gateway {
         self.right_from = now + later;
     }
 
+    /// Whether its machine is still without power.
+    pub(super) fn is_off(&self, now: u64) -> bool {
+        now < self.booted
+    }
+
     pub(super) fn moment(&self, now: u64) -> Moment {
         let since_boot = now.saturating_sub(self.booted);
         let right = WALL_AT_ORIGIN + now.cast_signed();

@@ -203,7 +203,7 @@ impl World {
     }
 
     pub(super) fn start(&mut self, gateway: usize) {
-        if self.gateways[gateway].process.is_some() {
+        if self.gateways[gateway].process.is_some() || self.gateways[gateway].is_off(self.now) {
             return;
         }
         let routes = self.ledger.routes();
