@@ -162,6 +162,7 @@ impl Connection {
             && self.dialogue.wants_bytes(&self.out)
             && self.wire.len() < WIRE_BYTES_MAX;
         let has_output = !self.is_written();
+        let interest = if has_output { Interest::WRITABLE } else { Interest::ERROR };
         let read_bytes = self.portion.read_bytes();
         let (mut reader, writer) = self.stream.split();
         tokio::select! {
@@ -169,10 +170,11 @@ impl Connection {
                 let count = count?;
                 SCRATCH.with_borrow_mut(|scratch| self.take(&scratch[..count]))?;
             }
-            became = writer.writable(), if has_output => became?,
-            became = writer.ready(Interest::ERROR), if !listens && !has_output => {
+            became = writer.ready(interest), if has_output || !listens => {
                 became?;
-                return Err(ErrorKind::ConnectionReset.into());
+                if !has_output {
+                    return Err(ErrorKind::ConnectionReset.into());
+                }
             }
             () = wake.notified() => self.dialogue.handle_wake(moment(), &mut self.out),
             () = space, if self.dialogue.is_held() => {}

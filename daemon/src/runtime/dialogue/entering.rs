@@ -62,7 +62,7 @@ impl Dialogue {
                 match change {
                     Some(_) => {
                         turn.wait();
-                        self.entering = Some(entering);
+                        self.entering = Some(Box::new(entering));
                     }
                     None => self.accept(session, turn.moment.now, entering, out),
                 }

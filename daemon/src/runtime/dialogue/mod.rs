@@ -59,13 +59,19 @@ pub struct Dialogue {
     member: Option<Member>,
     wake: Arc<Notify>,
     /// A CONNECT whose answer waits for the log.
-    entering: Option<Entering>,
+    entering: Option<Box<Entering>>,
     /// A publish that was read and could not be left at the desk yet.
-    held: Option<(Owned, Option<NonZeroU16>)>,
+    held: Option<Box<Held>>,
     /// Everything of this client below is wanted durable.
     appended: Offset,
     /// The session wants no more, or the client has gone.
     closed: bool,
+}
+
+/// A publish that waits for room, and its packet identifier.
+struct Held {
+    event: Owned,
+    id: Option<NonZeroU16>,
 }
 
 /// A client of the hub.
@@ -209,13 +215,14 @@ impl Dialogue {
 
     /// Tries again to leave the publish that is held.
     pub fn retry(&mut self, moment: Moment, out: &mut Vec<u8>) {
-        let Some((owned, id)) = self.held.take() else { return };
+        let Some(held) = self.held.take() else { return };
+        let id = held.id;
         let (shared, session) = (Arc::clone(&self.shared), Arc::clone(&self.session));
         let session = &mut *lock(&session);
         let mut turn = Turn::new(&shared, moment);
-        match turn.append(&owned.event()) {
+        match turn.append(&held.event.event()) {
             Ok(offset) => self.note_appended(session, offset, id),
-            Err(not_taken) if waits(session, not_taken) => self.held = Some((owned, id)),
+            Err(not_taken) if waits(session, not_taken) => self.held = Some(held),
             Err(not_taken) => self.refuse(session, reason(not_taken), id, out),
         }
         turn.end_and_commit(&self.wake);
@@ -237,7 +244,7 @@ impl Dialogue {
         let durable_change = shared.ingest.durable_change();
         if let Some(entering) = self.entering.take_if(|entering| entering.change <= durable_change)
         {
-            self.accept(session, moment.now, entering, out);
+            self.accept(session, moment.now, *entering, out);
         }
         let waited = !session.wants_packet();
         session.handle_durable(shared.ingest.durable(), durable_change, out);

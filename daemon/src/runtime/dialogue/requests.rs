@@ -6,7 +6,7 @@ use tributary_mqtt::codec::unsubscribe::Unsubscribe;
 use tributary_mqtt::{Reason, Session, Version};
 
 use super::turn::Turn;
-use super::{Dialogue, reason, waits};
+use super::{Dialogue, Held, reason, waits};
 use crate::runtime::hub::Owned;
 use crate::runtime::sessions::Change;
 
@@ -42,7 +42,7 @@ impl Dialogue {
         match turn.append(&event) {
             Ok(offset) => self.note_appended(session, offset, id),
             Err(not_taken) if waits(session, not_taken) => {
-                self.held = Some((Owned::of(&event), id));
+                self.held = Some(Box::new(Held { event: Owned::of(&event), id }));
             }
             Err(not_taken) => self.refuse(session, reason(not_taken), id, out),
         }
