@@ -62,6 +62,7 @@ impl World {
         let stands = states.iter().any(|state| *state != "live");
         let completeness = match self.completeness {
             // Nothing tells a copy that Kafka once knew more.
+            Completeness::Some if self.may_doubt && self.gateways.len() > 1 => Completeness::Least,
             Completeness::Some if self.may_doubt => Completeness::Little,
             Completeness::All if stands => Completeness::Some,
             Completeness::All if self.is_small => Completeness::Counted,
@@ -103,7 +104,7 @@ impl World {
 
     /// The promises of the machine itself are broken: what sessions know is not judged.
     pub(super) fn give_up(&mut self, completeness: Completeness) {
-        self.completeness = completeness;
+        self.completeness = self.completeness.max(completeness);
         self.may_be_another = true;
         (self.audience.is_unsure, self.wills.is_unsure) = (true, true);
     }

@@ -90,8 +90,8 @@ struct Period {
     sure: Option<u64>,
 }
 
-/// How strictly acknowledged readings are looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How strictly acknowledged readings are looked for, the strictest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Completeness {
     /// Each that is selected is there.
     All,
@@ -102,6 +102,8 @@ pub(super) enum Completeness {
     /// The disk lied, or nobody remembers what a copy has shipped: what is there was sent, and came
     /// first in order, unless its topic changed lanes: a routing table may be lost.
     Little,
+    /// The same, and each of two copies has shipped what it took: their order is nobody's.
+    Least,
 }
 
 impl Completeness {
@@ -290,8 +292,11 @@ impl Ledger {
                 if *count == 1 {
                     let before = newest.insert(name.device, name.serial);
                     let in_order = before.is_none_or(|before| before < name.serial);
-                    let promised =
-                        completeness != Completeness::Little || self.is_in_one_lane(topic);
+                    let promised = match completeness {
+                        Completeness::Least => false,
+                        Completeness::Little => self.is_in_one_lane(topic),
+                        _ => true,
+                    };
                     ensure!(
                         in_order || !promised,
                         "{topic}: {payload} comes after reading {before:?}"
@@ -356,7 +361,7 @@ impl Ledger {
         let any = self.possible(reading.first_sent, until(reading.acked)).any(selects);
         let all = self.possible(reading.first_sent, until(reading.proven)).all(selects);
         let most = match completeness {
-            Completeness::Little => u64::MAX,
+            Completeness::Little | Completeness::Least => u64::MAX,
             _ if any && completeness.is_exact() => reading.events,
             _ if any => reading.times,
             _ => 0,
