@@ -16,6 +16,8 @@ const FENCED_MS: u64 = 5_000;
 const UNAUTHENTICATED_MS: u64 = 4_000;
 /// What only an operator can put right.
 const LONG_MS: u64 = 60_000;
+/// A topic that is refused for a while is one that its lane goes on without. Doubles up to [`LONG_MS`].
+const REFUSED_TOPIC_MS: u64 = 4_000;
 
 /// Waits that grow from failure to failure, spread so that a fleet does not come back in step.
 #[derive(Debug)]
@@ -44,6 +46,9 @@ impl Backoff {
             }
             Failure::Unauthenticated(_) => {
                 (UNAUTHENTICATED_MS << self.failures.min(16)).min(LONG_MS)
+            }
+            Failure::Refused(refusal) if refusal.topic.is_some() => {
+                (REFUSED_TOPIC_MS << self.failures.min(16)).min(LONG_MS)
             }
             Failure::Fenced(_) => {
                 self.fences = self.fences.saturating_add(1);
@@ -94,6 +99,7 @@ mod tests {
     fn whom_a_broker_does_not_let_in_waits_longer_each_time() {
         let refusal = crate::status::Refusal {
             subject: String::new(),
+            topic: None,
             partition: None,
             offsets: None,
             error: String::new(),

@@ -56,10 +56,26 @@ impl Failure {
         Self::refused(&subject, code)
     }
 
-    /// A refusal that is not about records.
+    /// A refusal that is about a topic, not about records.
+    pub(crate) fn refused_topic(topic: &str, code: Code) -> Self {
+        Self::of(format!("topic {topic}"), Some(topic), code)
+    }
+
+    /// A topic is not there, and must not be made.
+    pub(crate) fn not_created(topic: &str, code: Code) -> Self {
+        Self::of(format!("to make the topic {topic}, which does not exist"), Some(topic), code)
+    }
+
+    /// A refusal that is about nothing that some routes could do without.
     pub(crate) fn refused(subject: &str, code: Code) -> Self {
+        Self::of(subject.to_owned(), None, code)
+    }
+
+    /// The lane has nowhere to keep its position without this topic.
+    fn of(subject: String, topic: Option<&str>, code: Code) -> Self {
         Self::Refused(Refusal {
-            subject: subject.to_owned(),
+            subject,
+            topic: topic.filter(|topic| *topic != POSITIONS_TOPIC).map(str::to_owned),
             partition: None,
             offsets: None,
             error: code.to_string(),

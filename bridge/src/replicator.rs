@@ -251,7 +251,7 @@ impl Replicator {
         let result = act(session, &mut context);
         if self.status.counters.transactions > committed {
             self.backoff.reset();
-            self.status.refused = None;
+            (self.status.refused, self.status.refusals) = (None, 0);
             if let Some(measure) = measure {
                 self.pace.committed(now, measure);
             }
@@ -319,7 +319,7 @@ impl Replicator {
         {
             self.pace.lost(transaction.is_divided());
         }
-        self.memory = session.into_memory();
+        self.memory = session.into_memory(&self.settings);
         self.links.close_all();
         let reason = failure.to_string();
         self.is_cut_off = matches!(failure, Failure::Unreachable(_) | Failure::Ended(_));
@@ -342,7 +342,7 @@ impl Replicator {
                 State::BackingOff { until, reason: reason.clone() }
             }
             Failure::Refused(refusal) | Failure::Unauthenticated(refusal) => {
-                self.status.refused = Some(refusal);
+                self.status.note_refusal(refusal);
                 State::BackingOff { until, reason: reason.clone() }
             }
             Failure::Unreachable(_) | Failure::Ended(_) | Failure::Alarm(_) => {

@@ -17,6 +17,8 @@ pub struct Status {
     pub last_error: Option<String>,
     /// What Kafka refuses: the lane waits until that is put right. `None` once it goes on.
     pub refused: Option<Refusal>,
+    /// How often in a row it has refused that topic, if it is about one.
+    pub refusals: u32,
     /// The cluster's finalized `transaction.version`, as of the last session.
     pub transaction_version: Option<i16>,
     /// What the last transaction was compressed with.
@@ -54,6 +56,8 @@ pub enum State {
 pub struct Refusal {
     /// The topic concerned; for ids and groups their name.
     pub subject: String,
+    /// The topic, if only what goes there is refused.
+    pub topic: Option<String>,
     /// The partition concerned, if it is about records.
     pub partition: Option<i32>,
     /// First and last offset of the local log in the refused batch, if it is about records.
@@ -85,6 +89,16 @@ pub struct Counters {
     pub throttled_ms: u64,
     /// Sessions ended because another one used the identity.
     pub fenced: u64,
+}
+
+impl Status {
+    /// Kafka refuses something, perhaps again.
+    pub(crate) fn note_refusal(&mut self, refusal: Refusal) {
+        let last = self.refused.as_ref().and_then(|last| last.topic.as_ref());
+        let again = refusal.topic.is_some() && last == refusal.topic.as_ref();
+        self.refusals = u32::from(refusal.topic.is_some()) + if again { self.refusals } else { 0 };
+        self.refused = Some(refusal);
+    }
 }
 
 impl fmt::Display for Refusal {

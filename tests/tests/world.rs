@@ -36,6 +36,7 @@ fn keeps_its_promises() {
     tally.print(started.elapsed());
     // A world in which nothing happens proves nothing.
     assert!(tally.records > 0 && tally.acked > 0 && tally.heard > 0 && tally.wills > 0);
+    assert!(tally.detours.iter().all(|count| *count > 0));
     let stands = tally.worlds - tally.states["live"];
     assert!(stands * 4 < tally.worlds, "too many lanes stand still: {tally:?}");
 }
@@ -67,6 +68,7 @@ struct Tally {
     evicted: u64,
     heard: u64,
     wills: u64,
+    detours: [u64; 2],
     ms: u64,
     states: BTreeMap<&'static str, u64>,
     misfortunes: BTreeMap<&'static str, u64>,
@@ -82,6 +84,8 @@ impl Tally {
         self.evicted += outcome.evicted;
         self.heard += outcome.heard;
         self.wills += outcome.wills;
+        let [left, returned] = outcome.detours;
+        self.detours = [self.detours[0] + left, self.detours[1] + returned];
         self.ms += outcome.ms;
         *self.states.entry(outcome.state).or_default() += 1;
         for name in &outcome.misfortunes {
@@ -97,6 +101,8 @@ impl Tally {
         println!("{readings} readings, {acked} acknowledged, {records} records in Kafka");
         println!("{evicted} events made room in full logs, {lost} records are lost by that");
         println!("{heard} messages to subscribers, {wills} wills in the log");
+        let [left, returned] = self.detours;
+        println!("lanes went on without {left} topics, {returned} times some came back");
         println!("lanes at the end: {states:?}\nmisfortunes: {misfortunes:?}");
     }
 }

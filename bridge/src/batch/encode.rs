@@ -27,6 +27,8 @@ pub(super) struct OpenBatch {
     base_timestamp: i64,
     max_timestamp: i64,
     tags: Vec<Tag>,
+    /// Bytes before compression, if it is compressed.
+    raw_bytes: Option<usize>,
     /// What the records in the buffer are compressed with.
     codec: Codec,
 }
@@ -35,6 +37,8 @@ pub(super) struct OpenBatch {
 #[derive(Clone, Debug)]
 pub(crate) struct SealedBatch {
     pub(crate) bytes: Bytes,
+    /// How many they are before compression.
+    pub(crate) raw_bytes: usize,
     /// What each record was made from, in order.
     pub(crate) tags: Vec<Tag>,
 }
@@ -75,6 +79,7 @@ impl OpenBatch {
             base_timestamp: record.timestamp.0,
             max_timestamp: record.timestamp.0,
             tags: Vec::new(),
+            raw_bytes: None,
             codec: Codec::None,
         }
     }
@@ -125,6 +130,7 @@ impl OpenBatch {
         if codec != Codec::None {
             codec.compress(self.records(), &mut smaller);
             if smaller.len() < self.buffer.len() {
+                self.raw_bytes = Some(self.buffer.len());
                 (self.buffer, self.codec) = (smaller, codec);
             }
         }
@@ -133,9 +139,10 @@ impl OpenBatch {
     /// Stamps the batch and computes its CRC.
     pub(super) fn seal(self, producer: Producer, sequence: i32) -> SealedBatch {
         assert!(self.count > 0, "a batch is opened for a record");
-        let Self { buffer, count, base_timestamp, max_timestamp, tags, codec } = self;
+        let raw_bytes = self.raw_bytes.unwrap_or(self.buffer.len());
+        let Self { buffer, count, base_timestamp, max_timestamp, tags, codec, .. } = self;
         let stamp = Stamp { codec, count, base_timestamp, max_timestamp, producer, sequence };
-        SealedBatch { bytes: stamp.finish(buffer), tags }
+        SealedBatch { bytes: stamp.finish(buffer), raw_bytes, tags }
     }
 
     pub(super) fn count(&self) -> i32 {

@@ -131,6 +131,8 @@ pub(crate) struct Origin {
     pub(crate) topics: Vec<(Arc<str>, u32)>,
     /// Those that have refused the time of a record: they get the send time.
     pub(crate) send_time: BTreeSet<String>,
+    /// Those that take only smaller batches than others: bytes before compression.
+    pub(crate) batch_bytes: BTreeMap<String, usize>,
 }
 
 /// All records of one topic and partition, in order.
@@ -224,7 +226,8 @@ impl BatchBuilder {
         if let Some(chain) = known {
             let open = &self.chains[chain].open;
             let bytes = open.bytes_of(record, None);
-            if open.bytes() + bytes <= self.limits.batch_bytes {
+            let most = self.origin.batch_bytes.get(record.topic);
+            if open.bytes() + bytes <= *most.unwrap_or(&self.limits.batch_bytes) {
                 self.room_for(bytes)?;
                 self.chains[chain].open.put(record, None);
                 self.took(bytes);

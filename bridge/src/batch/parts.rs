@@ -57,7 +57,7 @@ impl SealedBatch {
         let stamp = Stamp::read(&self.bytes);
         let sequence = sequence_before(stamp.sequence, count);
         let bytes = Stamp { sequence, ..stamp }.finish(self.bytes.into());
-        Self { bytes, tags: self.tags }
+        Self { bytes, ..self }
     }
 
     /// Whether every record bears this timestamp.
@@ -124,7 +124,7 @@ impl SealedBatch {
         let count = i32::try_from(tags.len()).expect("records are limited");
         let max_timestamp = stamp.base_timestamp.wrapping_add(max_delta);
         let bytes = Stamp { count, max_timestamp, ..*stamp }.finish(buffer);
-        Self { bytes, tags }
+        Self { bytes, raw_bytes: HEADER_BYTES + records.len(), tags }
     }
 }
 

@@ -15,6 +15,7 @@ fn builder(limits: BatchLimits) -> BatchBuilder {
         gateway_hash: gateway_hash("gw"),
         topics: vec![(Arc::from("cold"), 1), (Arc::from("hot"), 6)],
         send_time: std::collections::BTreeSet::new(),
+        batch_bytes: BTreeMap::new(),
     };
     BatchBuilder::new(Arc::new(origin), limits, Codec::None)
 }

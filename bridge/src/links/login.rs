@@ -176,5 +176,11 @@ fn not_taken(mechanism: &str, code: Code, mechanisms: &[String]) -> Failure {
 
 fn unauthenticated(subject: &str, error: String) -> Failure {
     let subject = subject.to_owned();
-    Failure::Unauthenticated(Refusal { subject, partition: None, offsets: None, error })
+    Failure::Unauthenticated(Refusal {
+        subject,
+        topic: None,
+        partition: None,
+        offsets: None,
+        error,
+    })
 }

@@ -25,6 +25,7 @@ impl Links {
         let at = self.all.get(&conn).map_or_else(String::new, |link| link.address.to_string());
         Failure::Refused(Refusal {
             subject: format!("an exactly-once session at {at}"),
+            topic: None,
             partition: None,
             offsets: None,
             error: format!(

@@ -9,6 +9,7 @@
 //! ```
 
 mod coordinator;
+mod lessons;
 mod replies;
 mod start;
 mod topics;
@@ -35,6 +36,7 @@ use crate::transaction::{Order, Size, Transaction};
 use crate::wire::{Address, Dialect};
 
 pub(crate) use coordinator::Coordinator;
+pub(crate) use lessons::Lessons;
 pub(crate) use topics::Topics;
 
 /// How long answers may ask for another try before the session gives up.
@@ -74,8 +76,8 @@ pub(crate) struct Memory {
     pub(crate) names: BTreeSet<String>,
     /// Brokers that can be asked if those of the settings are gone.
     pub(crate) brokers: Vec<Address>,
-    /// Topics that have refused the time of a record.
-    pub(crate) send_time: BTreeSet<String>,
+    /// What topics have taught.
+    pub(crate) lessons: Lessons,
 }
 
 /// What transactions need of a session.
@@ -150,7 +152,10 @@ impl Session {
         self.transaction.as_ref()
     }
 
-    pub(crate) fn into_memory(self) -> Memory {
+    pub(crate) fn into_memory(mut self, settings: &Settings) -> Memory {
+        // Of one that was lost, too: the next one is made the better for it.
+        let lessons = self.transaction.take().map(Transaction::into_lessons).unwrap_or_default();
+        self.parts.topics.learn(&lessons, settings.batch.batch_bytes);
         self.parts.topics.into_memory()
     }
 
@@ -321,7 +326,8 @@ impl Session {
             generation: position.generation,
             gateway_hash: gateway_hash(&settings.gateway),
             topics: self.parts.topics.writable(),
-            send_time: self.parts.topics.send_time.clone(),
+            send_time: self.parts.topics.lessons.send_time.clone(),
+            batch_bytes: self.parts.topics.lessons.batch_bytes().collect(),
         });
     }
 }

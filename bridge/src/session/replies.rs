@@ -98,11 +98,9 @@ impl Session {
             self.parts.producer = Some(producer);
             self.parts.sequences.clear();
         }
-        let refusing = self.transaction.take().map(Transaction::into_restamped).unwrap_or_default();
-        if !refusing.is_empty() {
-            cx.counters.restamped += refusing.iter().map(|(_, count)| *count as u64).sum::<u64>();
-            let topics = refusing.into_iter().map(|(topic, _)| topic.to_string());
-            self.parts.topics.send_time.extend(topics);
+        let lessons = self.transaction.take().map(Transaction::into_lessons).unwrap_or_default();
+        cx.counters.restamped += lessons.iter().map(|it| it.restamped as u64).sum::<u64>();
+        if self.parts.topics.learn(&lessons, cx.settings.batch.batch_bytes) {
             self.renew_origin(cx.settings);
         }
         cx.counters.transactions += 1;

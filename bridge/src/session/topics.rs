@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use tributary_core::time::Instant;
 
-use super::{Context, Memory, PATIENCE_MS};
+use super::{Context, Lessons, Memory, PATIENCE_MS};
 use crate::failure::Failure;
 use crate::limits::{TOPIC_NAME_BYTES_MAX, TOPICS_MAX};
 use crate::links::Ask;
 use crate::output::ConnId;
 use crate::settings::POSITIONS_TOPIC;
 use crate::task::{MOVING, Task};
+use crate::transaction::Lesson;
 use crate::wire::{Address, Api, Class, Cluster, Code, Dialect, ask};
 
 /// After this long, partitions may have been added: as old as Java's `metadata.max.age.ms`.
@@ -29,8 +30,8 @@ const INVALID_TOPIC: Code = Code(17);
 pub(crate) struct Topics {
     /// Topics that are written to.
     names: BTreeSet<String>,
-    /// Topics that have refused the time of a record.
-    pub(crate) send_time: BTreeSet<String>,
+    /// What topics have taught.
+    pub(crate) lessons: Lessons,
     /// Topics that must be there before the lane can go on.
     wanted: Vec<String>,
     cluster: Cluster,
@@ -48,7 +49,7 @@ impl Topics {
     pub(crate) fn new(now: Instant, memory: Memory) -> Self {
         Self {
             names: memory.names,
-            send_time: memory.send_time,
+            lessons: memory.lessons,
             remembered: memory.brokers,
             wanted: vec![POSITIONS_TOPIC.to_owned()],
             cluster: Cluster::default(),
@@ -63,7 +64,7 @@ impl Topics {
         let brokers: Vec<Address> =
             self.cluster.brokers.into_values().take(BROKERS_REMEMBERED).collect();
         let brokers = if brokers.is_empty() { self.remembered } else { brokers };
-        Memory { names: self.names, brokers, send_time: self.send_time }
+        Memory { names: self.names, brokers, lessons: self.lessons }
     }
 
     /// Whether every topic that was wanted is known.
@@ -79,11 +80,16 @@ impl Topics {
         }
         if self.names.len() >= TOPICS_MAX {
             self.names.clear();
-            self.send_time.clear();
+            self.lessons = Lessons::default();
         }
         self.wanted.push(name);
         self.metadata.restart();
         Ok(())
+    }
+
+    /// Takes note of what a transaction has taught. Whether that changes anything for the next.
+    pub(crate) fn learn(&mut self, lessons: &[Lesson], batch_bytes_max: usize) -> bool {
+        lessons.iter().fold(false, |any, lesson| self.lessons.learn(lesson, batch_bytes_max) | any)
     }
 
     /// What is known may be out of date.
@@ -163,7 +169,7 @@ impl Topics {
                 }
                 Some(Err(code)) if *code == UNKNOWN_TOPIC => missing = Some(name.clone()),
                 Some(Err(code)) if code.class() != Class::Leader => {
-                    return Err(Failure::refused(&format!("topic {name}"), *code));
+                    return Err(Failure::refused_topic(&name, *code));
                 }
                 Some(_) | None => {}
             }
@@ -193,7 +199,7 @@ impl Topics {
             return Ok(());
         }
         if code.class().is_refusal() {
-            return Err(not_created(&topic, code));
+            return Err(Failure::not_created(&topic, code));
         }
         // A time-out, for example: whether it was made is seen in the metadata.
         self.try_again(cx)
@@ -238,9 +244,4 @@ impl Topics {
         }
         Ok(())
     }
-}
-
-fn not_created(topic: &str, code: Code) -> Failure {
-    let subject = format!("to make the topic {topic}, which does not exist");
-    Failure::refused(&subject, code)
 }

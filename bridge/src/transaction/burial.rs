@@ -1,9 +1,8 @@
 //! What becomes of records that Kafka will never take: they are kept elsewhere, durably, before the
 //! transaction that leaves them out can end.
 
-use std::sync::Arc;
-
 use super::Transaction;
+use super::chain::{Chain, Lesson};
 use crate::output::Output;
 use crate::position::Position;
 use crate::session::Context;
@@ -47,10 +46,9 @@ impl Transaction {
         self.burial != Burial::Asked
     }
 
-    /// The topics that have refused the time of records, and how many got another.
-    pub(crate) fn into_restamped(self) -> Vec<(Arc<str>, usize)> {
-        let restamped = self.chains.into_iter().filter(|chain| chain.restamped > 0);
-        restamped.map(|chain| (chain.topic, chain.restamped)).collect()
+    /// What it has taught of its topics.
+    pub(crate) fn into_lessons(self) -> Vec<Lesson> {
+        self.chains.into_iter().map(Chain::into_lesson).collect()
     }
 
     /// How many records were left out.

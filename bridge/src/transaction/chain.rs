@@ -26,6 +26,10 @@ pub(super) struct Chain {
     /// What records are stamped with whose own time the topic does not take; and how many were.
     send_time: Option<Timestamp>,
     pub(super) restamped: usize,
+    /// Bytes before compression of the largest batch that was taken, and of the smallest of several
+    /// records that was too large.
+    fits: usize,
+    too_large: Option<usize>,
     /// Batches from the front that Kafka has.
     good: usize,
     /// Batches from the front that Kafka has or that are on their way.
@@ -45,6 +49,18 @@ pub(super) struct Chain {
     /// Not to be sent before.
     pause: Option<Instant>,
     tries: u32,
+}
+
+/// What a transaction has taught of a topic.
+#[derive(Debug)]
+pub(crate) struct Lesson {
+    pub(crate) topic: Arc<str>,
+    /// How many records got the send time because the topic does not take their own.
+    pub(crate) restamped: usize,
+    /// Bytes before compression of the largest batch that was taken.
+    pub(crate) fits: usize,
+    /// The same of the smallest batch of several records that was too large, if one was.
+    pub(crate) too_large: Option<usize>,
 }
 
 /// What an answer to a batch means for its chain.
@@ -67,6 +83,8 @@ impl Chain {
             batches,
             send_time,
             restamped: 0,
+            fits: 0,
+            too_large: None,
             good: 0,
             sent: 0,
             open: 0,
@@ -132,6 +150,7 @@ impl Chain {
             // Taken although one before it was not: order is lost.
             Class::Good if index != self.good => return Verdict::Final,
             Class::Good => {
+                self.fits = self.fits.max(self.batches[index].raw_bytes);
                 self.good += 1;
                 self.wary = self.wary.saturating_sub(1);
                 self.doubted = false;
@@ -202,6 +221,10 @@ impl Chain {
             return self.leave_out(&blamed, refusal);
         }
         if batch.len() > 1 {
+            if refusal.code == Code::TOO_LARGE {
+                let bytes = batch.raw_bytes;
+                self.too_large = Some(self.too_large.map_or(bytes, |known| known.min(bytes)));
+            }
             let (first, second) = batch.halves();
             self.batches.splice(self.good..=self.good, [first, second]);
             self.wary = self.wary.max(1) + 1;
@@ -210,6 +233,12 @@ impl Chain {
         } else {
             self.leave_out(&[0], refusal);
         }
+    }
+
+    /// What was learned of the topic.
+    pub(super) fn into_lesson(self) -> Lesson {
+        let Self { topic, restamped, fits, too_large, .. } = self;
+        Lesson { topic, restamped, fits, too_large }
     }
 
     fn leave_out(&mut self, places: &[usize], refusal: &read::Produced) {

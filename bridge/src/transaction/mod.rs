@@ -23,6 +23,7 @@ use crate::wire::{Address, Api, Class, Code, Dialect, Reply, ask, read};
 
 use burial::Burial;
 use chain::Chain;
+pub(crate) use chain::Lesson;
 pub(crate) use pace::{Measure, Pace};
 
 /// What a transaction is to do.
@@ -177,8 +178,7 @@ impl Transaction {
         match ask {
             Ask::AddPartitions => {
                 let (code, topic) = read::partitions_added(reply).map_err(malformed)?;
-                let subject = topic.map(|topic| format!("topic {topic}"));
-                let moved = settle(cx, &mut self.add_partitions, (api, code, subject))?;
+                let moved = settle(cx, &mut self.add_partitions, (api, code, topic))?;
                 follow(moved, parts, Api::AddPartitionsToTxn);
             }
             Ask::AddOffsets => {
@@ -334,7 +334,7 @@ fn due(
 fn settle(
     cx: &mut Context<'_>,
     task: &mut Task,
-    (api, code, subject): (Api, Code, Option<String>),
+    (api, code, topic): (Api, Code, Option<String>),
 ) -> Result<Moved, Failure> {
     let (pause, moved) = match code.class() {
         Class::Good => {
@@ -346,8 +346,9 @@ fn settle(
         Class::Moved => (MOVING, Moved::Coordinator),
         Class::Leader => (MOVING, Moved::Leader),
         class if class.is_refusal() => {
-            return Err(match subject {
-                Some(subject) => Failure::refused(&subject, code),
+            return Err(match topic {
+                Some(topic) if code.is_of_topic() => Failure::refused_topic(&topic, code),
+                Some(topic) => Failure::refused(&format!("topic {topic}"), code),
                 None => Failure::refused_identity(&cx.links.ids.identity, code),
             });
         }

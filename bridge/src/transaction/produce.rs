@@ -104,6 +104,7 @@ impl Transaction {
                 let words = words.map(|words| format!(": {words}"));
                 Err(Failure::Refused(Refusal {
                     subject: format!("topic {}", chain.topic),
+                    topic: code.is_of_topic().then(|| chain.topic.to_string()),
                     partition: Some(chain.partition),
                     offsets: Some(chain.batch(batch).offsets()),
                     error: format!("{code}{}", words.unwrap_or_default()),

@@ -46,6 +46,15 @@ impl Code {
     /// What was received is not what the checksum says.
     pub(crate) const CORRUPT: Self = Self(2);
 
+    /// Of a batch: it is larger than its topic takes.
+    pub(crate) const TOO_LARGE: Self = Self(10);
+
+    /// Whether a topic is refused, rather than what we are or all that we send: its name, the right
+    /// to it, its policy.
+    pub(crate) const fn is_of_topic(self) -> bool {
+        matches!(self.0, 17 | 29 | 44)
+    }
+
     pub(crate) const fn class(self) -> Class {
         match self.0 {
             0 => Class::Good,

@@ -275,4 +275,9 @@ fn routes(text: &mut String, routes: &[RouteStatus]) {
         );
         debug_assert!(written.is_ok(), "strings grow");
     }
+    for route in routes {
+        if let Some(why) = &route.blocked {
+            line(text, "blocked", &format!("{}, in lane {}: {why}", route.name, route.lane));
+        }
+    }
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use file::File;
 pub use file::{CertificateName, ClientIds, Compression, PartitionBy, Start, WhenFull};
-pub use lane::{LANES, Lane};
+pub use lane::{CONFIGURED, LANES, Lane};
 pub use listeners::{CONNECTIONS_MAX, Listener, ListenerTls};
 use problem::{Problem, Problems, from_toml};
 pub use routes::Route;

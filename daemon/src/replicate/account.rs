@@ -63,6 +63,18 @@ impl Account {
         &mut found.expect("the account is laid out as the table is").1
     }
 
+    /// With what a lane begins that takes routes from this one's: it knows what this one knows, and
+    /// has counted what it counted before.
+    #[must_use]
+    pub fn of_aside(&self, mut counted: Self) -> Self {
+        for (id, _) in &self.counts {
+            if !counted.knows(*id) {
+                counted.counts.push((*id, Counts::default()));
+            }
+        }
+        Self { backfill: self.backfill, ..counted }
+    }
+
     /// Reads what [`fmt::Display`] wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use core::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tributary_core::Offset;
 use tributary_core::log::ControlKind;
 
+use super::aside::Detour;
 use super::feed::Present;
 use super::lane::{Beginning, Effect, Lane};
 use super::report::Report;
@@ -47,26 +48,33 @@ pub struct Context {
     pub letters: Arc<Mutex<FileLetters>>,
     /// The time.
     pub clocks: Arc<Mutex<Clocks>>,
+    /// Where it asks for other routing tables.
+    pub detours: mpsc::Sender<DetourAsked>,
     /// Where the lane tells how it stands.
     pub report: Arc<Mutex<Report>>,
     /// Becomes true when the lane is to end.
     pub stop: watch::Receiver<bool>,
 }
 
+/// A routing table that a lane asks for; and who waits for it.
+pub type DetourAsked = (Detour, oneshot::Sender<()>);
+
 /// Runs a lane until it is told to stop, or has nothing left to do. Needs a tokio runtime with I/O and time.
 pub async fn run(context: Context) {
     let Context { beginning, access, hint, traffic, table, log, .. } = context;
-    let Context { ingest, letters, clocks, report, mut stop, .. } = context;
+    let Context { ingest, letters, clocks, detours, report, mut stop, .. } = context;
     let name = beginning.lane;
     lock(&traffic).reset(name);
     let mut lane = Lane::new(now(), beginning, log.clone());
     let (mut links, mut events) = Links::new(&access);
     let network = Watch::new();
     let mut claim: Option<oneshot::Receiver<Offset>> = None;
+    let mut detour: Option<oneshot::Receiver<()>> = None;
     let mut durable = ingest.follow();
     loop {
         durable.mark_unchanged();
         let view = lock(&traffic).view(now(), wall(), name);
+        lane.follow(&lock(&table));
         lane.work(now(), &present(&log, &clocks, view));
         let mut goes_on = false;
         while let Some(effect) = lane.poll_effect() {
@@ -77,6 +85,12 @@ pub async fn run(context: Context) {
                 Effect::Disconnect { conn } => links.disconnect(conn),
                 Effect::WriteHint(body) => {
                     claim = Some(ingest.write_control(ControlKind::Hint, move |_, _| body));
+                }
+                Effect::Detour(wish) => {
+                    let (answer, answered) = oneshot::channel();
+                    // Each lane asks for one at a time, and there is room for all of them.
+                    detours.try_send((wish, answer)).unwrap_or_default();
+                    detour = Some(answered);
                 }
                 Effect::Bury(burial) => {
                     let done = lock(&letters).bury(moment(), name, &burial);
@@ -112,6 +126,10 @@ pub async fn run(context: Context) {
                 lane.handle_claimed(now(), written);
                 lock(&hint).clone_from(lane.hint());
             }
+            () = answered(&mut detour) => {
+                detour = None;
+                lane.handle_detour();
+            }
             () = network.returned() => lane.handle_link_returned(now()),
             Ok(()) = durable.changed() => {}
             Ok(()) = stop.changed() => lane.handle_stop(now()),
@@ -140,6 +158,14 @@ fn hand_over(event: Option<LinkEvent>, lane: &mut Lane<SegmentReader>) {
         Some(LinkEvent::Bytes(conn, bytes)) => lane.handle_bytes(now(), conn, &bytes),
         Some(LinkEvent::Closed(conn, why)) => lane.handle_closed(now(), conn, &why),
         None => unreachable!("the links keep a sender"),
+    }
+}
+
+/// Resolves when the routing table that was asked for is in force, or will not be.
+async fn answered(detour: &mut Option<oneshot::Receiver<()>>) {
+    match detour {
+        None => core::future::pending().await,
+        Some(answered) => answered.await.unwrap_or_default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! From the log to Kafka: which events leave, as what records, and how far each lane has come.
 
 pub mod account;
+pub mod aside;
 pub mod costs;
 pub mod drive;
 mod envelope;

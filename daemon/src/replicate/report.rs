@@ -22,6 +22,8 @@ pub struct Report {
     pub stuck: Option<String>,
     /// What Kafka refuses.
     pub refused: Option<String>,
+    /// The topic, if only what goes there is refused.
+    pub refused_topic: Option<String>,
     /// The cluster's finalized `transaction.version`.
     pub transaction_version: Option<i16>,
     /// What the last transaction was compressed with.
@@ -100,6 +102,7 @@ impl Report {
         let unreachable = status.last_error.as_ref().filter(|_| status.state == State::Offline);
         self.reason = self.reason.take().or_else(|| unreachable.cloned()).or(self.stuck.clone());
         self.refused = status.refused.as_ref().map(ToString::to_string);
+        self.refused_topic = status.refused.as_ref().and_then(|refused| refused.topic.clone());
         self.transaction_version = status.transaction_version;
         self.codec = status.codec;
         self.counters = Counters {

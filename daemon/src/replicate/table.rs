@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use tributary_bridge::Partitioner;
 use tributary_core::Offset;
 
+use super::aside::Aside;
 use super::table_formats;
-use crate::config::{LANES, Lane, PartitionBy, Route, Shape, Start};
+use crate::config::{CONFIGURED, Lane, PartitionBy, Route, Shape, Start};
 
 /// How many removed routes are remembered, so that one that comes back repeats nothing.
 const RETIRED_MAX: usize = 256;
@@ -27,9 +28,12 @@ pub struct Table {
     /// The compiled conditions and keys, one pair per route.
     pub programs: Vec<u8>,
     /// Which lanes have ever had a route: their hints must be in the log.
-    pub begun: [bool; LANES],
+    pub begun: [bool; CONFIGURED],
     /// Since which offset a lane has had no route.
-    pub emptied: [Option<u64>; LANES],
+    pub emptied: [Option<u64>; CONFIGURED],
+    /// Topics that Kafka refuses, and the lanes that ship what goes there.
+    #[serde(skip)]
+    pub asides: Vec<Aside>,
 }
 
 /// One route in force.
@@ -103,8 +107,9 @@ impl Table {
             routes: Vec::new(),
             retired: Vec::new(),
             programs: Vec::new(),
-            begun: [false; LANES],
-            emptied: [None; LANES],
+            begun: [false; CONFIGURED],
+            emptied: [None; CONFIGURED],
+            asides: Vec::new(),
         }
     }
 
@@ -160,7 +165,7 @@ impl Table {
                 Entry { id, begin, since: at.0, moved, rule: rule.clone() }
             });
         }
-        for lane in Lane::ALL {
+        for lane in Lane::configured().iter().copied() {
             let has_routes = next.has_routes(lane);
             next.begun[lane.index()] |= has_routes;
             let emptied = &mut next.emptied[lane.index()];
@@ -171,6 +176,7 @@ impl Table {
             };
         }
         next.retire(self, at);
+        next.carry_asides(self, at);
         next
     }
 
@@ -183,6 +189,10 @@ impl Table {
     /// Whether a lane that has come to `settled` has anything left to do.
     #[must_use]
     pub fn needs(&self, lane: Lane, settled: Offset) -> bool {
+        if lane.is_aside() {
+            let mut asides = self.asides.iter().filter(|aside| aside.lane == lane);
+            return asides.any(|aside| aside.until.is_none_or(|until| settled.0 < until));
+        }
         self.has_routes(lane) || self.emptied[lane.index()].is_some_and(|at| settled.0 < at)
     }
 
@@ -211,10 +221,22 @@ impl Table {
         self.routes.iter().filter(move |entry| entry.rule.lane == lane).filter(due)
     }
 
-    /// From where routes enter this lane at `at`.
-    pub fn entering(&self, lane: Lane, at: Offset) -> impl Iterator<Item = Moved> {
-        let entries = self.routes.iter().filter(move |entry| entry.rule.lane == lane);
-        entries.filter_map(|entry| entry.moved).filter(move |moved| moved.at == at.0)
+    /// From where routes enter this lane at `at`; what was aside there meanwhile comes first, too.
+    #[must_use]
+    pub fn entering(&self, lane: Lane, at: Offset, asides: &[Aside]) -> Vec<Moved> {
+        let mut all = Vec::new();
+        for entry in self.routes.iter().filter(|it| it.rule.lane == lane && !lane.is_aside()) {
+            let Some(moved) = entry.moved.filter(|moved| moved.at == at.0) else { continue };
+            let (topic, from) = (&entry.rule.topic, moved.from);
+            let between = asides.iter().filter(|it| (&it.topic, it.home) == (topic, from));
+            all.extend(between.filter(|it| it.from < moved.left).map(|it| Moved {
+                from: it.lane,
+                left: it.until.map_or(moved.left, |until| until.min(moved.left)),
+                ..moved
+            }));
+            all.push(moved);
+        }
+        all
     }
 }
 
@@ -330,8 +352,8 @@ mod tests {
         let second = first.succeed(&want, Offset(70), Offset(10));
         assert_eq!(second.routes[1].moved, Some(Moved { at: 70, from: Lane::Normal, left: 70 }));
         assert_eq!((second.routes[1].id, second.routes[1].begin), (first.routes[1].id, 10));
-        assert_eq!(second.entering(Lane::Bulk, Offset(70)).count(), 1);
-        assert_eq!(second.entering(Lane::Bulk, Offset(71)).count(), 0);
+        assert_eq!(second.entering(Lane::Bulk, Offset(70), &[]).len(), 1);
+        assert_eq!(second.entering(Lane::Bulk, Offset(71), &[]).len(), 0);
         assert_eq!(second.begun, [false, true, true]);
         want.routes[0].0.lane = Lane::Bulk;
         let third = second.succeed(&want, Offset(90), Offset(10));

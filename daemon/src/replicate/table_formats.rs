@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::aside::Aside;
 use super::table::{Entry, Retired, Rule, Table, Unreadable};
 use crate::config::{Lane, Shape};
 
@@ -12,6 +13,8 @@ const FIRST: u8 = 1;
 const LANED: u8 = 2;
 /// The same, and behind it the shapes of the routes' records, in their order.
 const SHAPED: u8 = 3;
+/// And behind them the topics that are other lanes'.
+const DIVERTED: u8 = 4;
 
 /// Reads the body of a control record.
 pub(super) fn decode(body: &[u8]) -> Result<Table, Unreadable> {
@@ -19,15 +22,19 @@ pub(super) fn decode(body: &[u8]) -> Result<Table, Unreadable> {
     let read = match *format {
         FIRST => postcard::from_bytes(body).map(table_of),
         LANED => postcard::from_bytes(rest),
-        SHAPED => return decode_shaped(rest),
+        SHAPED => return decode_shaped(rest, false),
+        DIVERTED => return decode_shaped(rest, true),
         _ => return Err(Unreadable),
     };
     read.map_err(|_| Unreadable)
 }
 
-fn decode_shaped(bytes: &[u8]) -> Result<Table, Unreadable> {
-    let (mut table, shapes): (Table, Vec<Shape>) =
-        postcard::from_bytes(bytes).map_err(|_| Unreadable)?;
+fn decode_shaped(bytes: &[u8], is_diverted: bool) -> Result<Table, Unreadable> {
+    let ((mut table, shapes), rest): ((Table, Vec<Shape>), &[u8]) =
+        postcard::take_from_bytes(bytes).map_err(|_| Unreadable)?;
+    if is_diverted {
+        table.asides = postcard::from_bytes::<Vec<Aside>>(rest).map_err(|_| Unreadable)?;
+    }
     if shapes.len() != table.routes.len() {
         return Err(Unreadable);
     }
@@ -41,6 +48,9 @@ fn decode_shaped(bytes: &[u8]) -> Result<Table, Unreadable> {
 pub(super) fn encode(table: &Table) -> Vec<u8> {
     let shapes: Vec<Shape> = table.routes.iter().map(|entry| entry.rule.shape).collect();
     let encoded = match first(table) {
+        _ if !table.asides.is_empty() => {
+            postcard::to_allocvec(&(DIVERTED, table, shapes, &table.asides))
+        }
         _ if shapes.iter().any(|shape| *shape != Shape::default()) => {
             postcard::to_allocvec(&(SHAPED, table, shapes))
         }

@@ -130,13 +130,19 @@ impl Traffic {
         let bytes =
             self.limits.bandwidth.map(|rate| (rate * TRANSACTION_S).max(TRANSACTION_BYTES_MIN));
         View {
-            settled: self.news.map(|news| news.settled),
+            settled: self.settled(),
             yields: above.iter().any(|news| news.is_saturated),
             not_before: Some(Instant(self.paid_us.div_ceil(1_000))).filter(|at| *at > now),
             is_spent,
             spent: self.spent,
             transaction_bytes_max: bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
         }
+    }
+
+    /// How far each lane is.
+    #[must_use]
+    pub fn settled(&self) -> [Offset; LANES] {
+        self.news.map(|news| news.settled)
     }
 
     /// What was sent this month, all lanes together.

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tributary_bridge::{Codec, Compression, Settings};
 use tributary_core::Offset;
 
@@ -14,9 +14,10 @@ use super::hint::LaneHint;
 use super::routing::Hints;
 use super::server::{join, spawn_async};
 use crate::config::upstream::Access;
-use crate::config::{self, Lane};
+use crate::config::{self, LANES, Lane};
+use crate::replicate::aside::Standing;
 use crate::replicate::costs;
-use crate::replicate::drive::{self, Context};
+use crate::replicate::drive::{self, Context, DetourAsked};
 use crate::replicate::lane::Beginning;
 use crate::replicate::traffic::{Limits, Traffic};
 use crate::sync::lock;
@@ -30,6 +31,8 @@ pub(super) struct Lanes {
     upstream: Mutex<Option<config::Upstream>>,
     running: Mutex<BTreeMap<Lane, Running>>,
     traffic: Mutex<Arc<Mutex<Traffic>>>,
+    /// Where lanes ask for other routing tables.
+    detours: mpsc::Sender<DetourAsked>,
 }
 
 /// A lane at work.
@@ -40,15 +43,23 @@ struct Running {
 }
 
 impl Lanes {
-    pub(super) fn new(hints: Hints, generation: u32, generations: Vec<(u32, Offset)>) -> Self {
-        Self {
+    /// And where they ask for other routing tables.
+    pub(super) fn new(
+        hints: Hints,
+        generation: u32,
+        generations: Vec<(u32, Offset)>,
+    ) -> (Self, mpsc::Receiver<DetourAsked>) {
+        let (detours, asked) = mpsc::channel(LANES);
+        let lanes = Self {
+            detours,
             hints,
             generation,
             generations,
             upstream: Mutex::default(),
             running: Mutex::default(),
             traffic: Mutex::default(),
-        }
+        };
+        (lanes, asked)
     }
 
     /// Starts the lanes that the table in force needs; others under another upstream.
@@ -81,6 +92,20 @@ impl Lanes {
             });
         }
         Ok(())
+    }
+
+    /// Starts the lanes that another table needs, under the same upstream.
+    pub(super) async fn follow_table(&self, daemon: &Daemon) -> io::Result<()> {
+        let upstream = lock(&self.upstream).clone();
+        self.follow(upstream.as_ref(), daemon).await
+    }
+
+    /// How the lanes stand.
+    pub(super) async fn standing(&self) -> Standing {
+        self.bury().await;
+        let running = lock(&self.running);
+        let settled = lock(&lock(&self.traffic)).settled();
+        Standing { settled, at_work: Lane::ALL.map(|lane| running.contains_key(&lane)) }
     }
 
     /// Ends every lane in order: its transaction ends, its claim is taken back.
@@ -159,6 +184,7 @@ impl Lanes {
             letters: Arc::clone(&daemon.letters),
             clocks: Arc::clone(&daemon.clocks),
             report: Arc::clone(&answers.report),
+            detours: self.detours.clone(),
             stop: stopped,
         };
         let name = format!("lane-{}", lane.name());

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use core::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tributary_mqtt::Settings as MqttSettings;
 
 use super::answers::{Constants, Daemon};
@@ -37,6 +37,7 @@ use crate::io::mqtt::{FileCommitter, Inside};
 use crate::io::segments::Place;
 use crate::io::signals::{Asked, Signals, raise_open_files};
 use crate::io::{clock, control, mqtt, threads};
+use crate::replicate::drive::DetourAsked;
 use crate::replicate::table::Wanted;
 use crate::sync::lock;
 
@@ -83,6 +84,7 @@ struct Server {
     doors: Doors,
     daemon: Arc<Daemon>,
     lanes: Lanes,
+    detours: mpsc::Receiver<DetourAsked>,
     shared: Arc<Shared>,
     fold: Mutex<Option<JoinHandle<()>>>,
     fold_stop: watch::Sender<bool>,
@@ -157,11 +159,13 @@ impl Server {
         let fold_stop = watch::Sender::new(false);
         let fold = folding.run(shared.ingest.follow(), fold_stop.subscribe());
         let fold = Mutex::new(Some(spawn_async("sessions", fold)?));
+        let (lanes, detours) = Lanes::new(hints, generation, generations);
         let server = Self {
             path,
             doors,
             daemon,
-            lanes: Lanes::new(hints, generation, generations),
+            lanes,
+            detours,
             shared,
             fold,
             fold_stop,
@@ -203,20 +207,41 @@ impl Server {
 
     /// Has the routing table follow the configuration, from the next event on.
     async fn put_table(&self, wanted: Wanted) -> Result<(), Failure> {
+        self.routing().put(wanted).await
+    }
+
+    fn routing(&self) -> Routing<'_> {
         let Daemon { ingest, table, .. } = &*self.daemon;
         let Lanes { hints, generation, .. } = &self.lanes;
-        let routing = Routing { ingest, table, hints, generation: *generation };
-        routing.put(wanted).await
+        Routing { ingest, table, hints, generation: *generation }
+    }
+
+    /// Puts a table into force that a lane asks for.
+    async fn detour(&self, (detour, answer): DetourAsked) {
+        let standing = self.lanes.standing().await;
+        // A log that cannot be written is told of where it fails.
+        if matches!(self.routing().detour(detour, &standing).await, Ok(true))
+            && let Err(error) = self.lanes.follow_table(&self.daemon).await
+        {
+            tracing::error!(%error, "a lane cannot be started");
+        }
+        answer.send(()).unwrap_or_default();
     }
 
     /// Waits for signals; ends everything in order.
-    async fn serve(self) -> Result<(), Failure> {
+    async fn serve(mut self) -> Result<(), Failure> {
         let mut signals = Signals::listen()?;
         for listener in &self.daemon.constants.listeners {
             tracing::info!(listener, "listening for MQTT");
         }
-        while signals.next().await == Asked::Reload {
-            self.reload().await;
+        loop {
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Reload => self.reload().await,
+                    Asked::Stop => break,
+                },
+                Some(asked) = self.detours.recv() => self.detour(asked).await,
+            }
         }
         tracing::info!("stopping");
         self.stop.send_replace(true);

@@ -274,6 +274,9 @@ pub struct RouteStatus {
     pub topic: String,
     /// The lane that ships it.
     pub lane: String,
+    /// Why Kafka takes nothing of it.
+    #[serde(default)]
+    pub blocked: Option<String>,
     /// The first offset that it may select.
     pub begin: u64,
     /// Events since then.
@@ -309,6 +312,7 @@ pub fn routes(table: &Table, reports: &Reports, durable: u64) -> Vec<RouteStatus
             condition: entry.rule.condition.clone(),
             topic: entry.rule.topic.clone(),
             lane: entry.rule.lane.name().to_owned(),
+            blocked: blocked(entry, reports),
             begin: entry.begin,
             ingested,
             delivered: counts.delivered,
@@ -319,7 +323,13 @@ pub fn routes(table: &Table, reports: &Reports, durable: u64) -> Vec<RouteStatus
             pending: ingested.saturating_sub(judged),
         }
     };
-    table.routes.iter().map(route).collect()
+    table.at_present().routes.iter().map(route).collect()
+}
+
+/// Why Kafka takes nothing of a route.
+fn blocked(entry: &Entry, reports: &Reports) -> Option<String> {
+    let report = reports.get(&entry.rule.lane)?;
+    report.refused.clone().filter(|_| report.refused_topic.as_ref() == Some(&entry.rule.topic))
 }
 
 /// What all lanes that the route was in have counted.

@@ -15,6 +15,7 @@ use tributary_core::Offset;
 use tributary_core::crc::crc32c;
 use tributary_core::log::{Item, Reader};
 
+use super::World;
 use super::gateway::NAME;
 use super::process::{Process, Track, lock};
 
@@ -37,6 +38,14 @@ impl AddAssign for Account {
         self.delivered += other.delivered;
         self.dead_lettered += other.dead_lettered;
         self.lost += other.lost;
+    }
+}
+
+impl World {
+    /// Topics that lanes went on without, and that came back, with those of a process.
+    pub(super) fn detours_with(&self, process: &Process) -> [u64; 2] {
+        let [left, returned] = self.detours;
+        [left + process.detoured[0], returned + process.detoured[1]]
     }
 }
 

@@ -38,6 +38,7 @@ impl World {
         // Decided transactions get their markers; open ones stay open.
         self.cluster.handle_timeout(Instant(self.now + MARKERS_MS));
         let (mut states, mut account, mut evicted) = (Vec::new(), Account::default(), 0);
+        let mut detours = self.detours;
         for gateway in &self.gateways {
             let moment = gateway.moment(self.now);
             let process = gateway.process.as_ref().context("a gateway is down at the end")?;
@@ -58,6 +59,7 @@ impl World {
             }
             account += process.account(moment);
             evicted += process.oldest();
+            detours = self.detours_with(process);
         }
         let stands = states.iter().any(|state| *state != "live");
         let completeness = match self.completeness {
@@ -96,6 +98,7 @@ impl World {
             evicted,
             heard,
             wills,
+            detours,
             ms,
             state,
             misfortunes,

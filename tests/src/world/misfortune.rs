@@ -1,7 +1,7 @@
 //! What may happen on a bad day.
 
 use fastrand::Rng;
-use tributary_cluster::{BrokerId, FaultRates, Kafka, TransactionVersion};
+use tributary_cluster::{BrokerId, FaultRates, Kafka, Permission, TransactionVersion};
 
 use super::gateway::Gateway;
 use super::ledger::{Completeness, Ledger};
@@ -32,6 +32,8 @@ pub(super) enum Misfortune {
     BrokerStarts,
     LeaderMoves,
     CoordinatorMoves,
+    /// Kafka lets nobody write to a topic, or see it, for so long.
+    TopicRefused(Refused, u64),
     /// The operator wants other routes.
     Reconfigure,
     DeviceBreaks,
@@ -51,6 +53,28 @@ pub(super) enum Misfortune {
     Clone,
 }
 
+/// What of a topic is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    topic: &'static str,
+    is_hidden: bool,
+}
+
+impl Refused {
+    fn draw(rng: &mut Rng) -> Self {
+        Self { topic: ["hot", "cold", "all"][rng.usize(..3)], is_hidden: rng.bool() }
+    }
+
+    pub(super) fn permission(self) -> Permission {
+        let topic = self.topic.to_owned();
+        if self.is_hidden {
+            Permission::DescribeTopic(topic)
+        } else {
+            Permission::WriteTopic(topic)
+        }
+    }
+}
+
 /// The misfortunes of a day.
 pub(super) struct Day {
     pub(super) misfortunes: Vec<Misfortune>,
@@ -65,6 +89,8 @@ impl Day {
             0 => misfortunes.push(Misfortune::DiskLies),
             1 => misfortunes.extend([Misfortune::Remember, Misfortune::RollBack]),
             2 => misfortunes.push(Misfortune::Clone),
+            // Long enough for a lane to go on without it.
+            3..=7 => misfortunes.push(Misfortune::TopicRefused(Refused::draw(rng), 90_000)),
             _ => {}
         }
         Self { misfortunes }
@@ -73,7 +99,7 @@ impl Day {
 
 impl Misfortune {
     fn draw(rng: &mut Rng) -> Self {
-        match rng.u8(..19) {
+        match rng.u8(..21) {
             0..=2 => Self::Kill(rng.u64(20..3_000)),
             3 => Self::PowerCut,
             4 | 5 => Self::PowerCutAt(rng.u64(..20)),
@@ -88,6 +114,7 @@ impl Misfortune {
             14 | 15 => Self::Reconfigure,
             16 => Self::DeviceBreaks,
             17 => [Self::KafkaForgets, Self::OffForWeeks][rng.usize(..2)],
+            18 | 19 => Self::TopicRefused(Refused::draw(rng), rng.u64(100..90_000)),
             _ => Self::Upgrade,
         }
     }
@@ -107,6 +134,7 @@ impl Misfortune {
             Self::LeaderMoves => "leader moves",
             Self::CoordinatorMoves => "coordinator moves",
             Self::Reconfigure => "reconfigure",
+            Self::TopicRefused(..) => "topic refused",
             Self::DeviceBreaks => "device breaks",
             Self::KafkaForgets => "kafka forgets",
             Self::OffForWeeks => "off for weeks",
@@ -147,6 +175,10 @@ impl World {
             Misfortune::LeaderMoves => self.move_leaders(),
             Misfortune::CoordinatorMoves => self.move_coordinator(),
             Misfortune::Reconfigure => self.reconfigure(),
+            Misfortune::TopicRefused(refused, ms) => {
+                self.cluster.deny(refused.permission());
+                self.soon(ms, Happening::Permit(refused));
+            }
             Misfortune::DeviceBreaks => {
                 let wire = self.rng.usize(..self.wires.len().max(1));
                 if let Some(wire) = self.wires.keys().nth(wire).copied() {

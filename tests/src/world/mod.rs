@@ -37,7 +37,7 @@ use audience::Audience;
 use device::Device;
 use gateway::{File, Gateway, WALL_AT_ORIGIN};
 use ledger::{Completeness, Ledger, NARROW, narrow_bytes};
-use misfortune::{Day, Misfortune};
+use misfortune::{Day, Misfortune, Refused};
 use network::{Line, Network};
 use plant::Wire;
 use subscriber::Subscriber;
@@ -75,6 +75,8 @@ pub struct Outcome {
     pub heard: u64,
     /// Wills that came to stand in the log.
     pub wills: u64,
+    /// Topics that a lane went on without, and that came back.
+    pub detours: [u64; 2],
     /// Virtual milliseconds.
     pub ms: u64,
     /// The state in which the first gateway's lane ended.
@@ -116,6 +118,8 @@ enum Happening {
     ToLane(Line, Vec<u8>),
     /// One side of a lane's connection notices that the other is gone.
     Ended(Line, bool),
+    /// What of a topic was refused is not any more.
+    Permit(Refused),
     /// The next misfortune.
     Befall(Misfortune),
     /// All is well from now on.
@@ -143,6 +147,8 @@ struct World {
     files: Vec<File>,
     /// Events that sessions have missed, of gateways that failed.
     missed: u64,
+    /// Topics that lanes went on without, and that came back, of processes that are gone.
+    detours: [u64; 2],
     wires: BTreeMap<u64, Wire>,
     ledger: Ledger,
     completeness: Completeness,
@@ -223,6 +229,7 @@ impl World {
             wills_read: Offset(0),
             files: vec![None],
             missed: 0,
+            detours: [0; 2],
             wires: BTreeMap::new(),
             ledger,
             completeness: Completeness::All,
@@ -304,6 +311,7 @@ impl World {
             Happening::ToBroker(line, bytes) => self.reach_broker(line, &bytes),
             Happening::ToLane(line, bytes) => self.reach_lane(line, &bytes),
             Happening::Ended(line, at_lane) => self.ended(line, at_lane),
+            Happening::Permit(refused) => self.cluster.allow(&refused.permission()),
             Happening::Befall(misfortune) => self.befall(misfortune),
             Happening::Heal => self.heal(),
         }

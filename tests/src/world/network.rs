@@ -87,7 +87,9 @@ impl World {
                     }
                 }
                 Effect::Authenticate { .. } => unreachable!("the cluster asks for no login"),
-                Effect::WriteHint(_) | Effect::Bury(_) => unreachable!("it was dealt with"),
+                Effect::WriteHint(_) | Effect::Bury(_) | Effect::Detour(_) => {
+                    unreachable!("it was dealt with")
+                }
             }
         }
         self.commit_soon(gateway);

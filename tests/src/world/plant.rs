@@ -232,6 +232,7 @@ impl World {
             self.wills.fail(self.now, doubtful);
             self.missed += process.missed();
         }
+        self.detours = self.detours_with(&process);
         drop(process);
         let wires = self.wires.iter().filter(|(_, wire)| wire.gateway == gateway);
         let wires: Vec<u64> = wires.map(|(id, _)| *id).collect();

@@ -2,7 +2,7 @@
 //!
 //! What the daemon does on threads happens here in calls, so that any of them can be the last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use core::pin::Pin;
@@ -10,6 +10,7 @@ use core::task::{Context, Poll, Waker};
 
 use tokio::sync::oneshot;
 use tributary::config::{Lane as Name, Route};
+use tributary::replicate::aside::{Detour, Standing};
 use tributary::replicate::feed::Present;
 use tributary::replicate::lane::{Beginning, Effect, Lane};
 use tributary::replicate::table::{Table, Wanted};
@@ -37,7 +38,7 @@ use super::gateway::{File, NAME};
 use super::letters;
 use crate::disk::{Disk, DiskReader};
 
-type Putting = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+type Putting = Pin<Box<dyn Future<Output = Result<bool, Failure>>>>;
 
 /// The daemon while it runs.
 pub(super) struct Process {
@@ -50,6 +51,13 @@ pub(super) struct Process {
     traffic: Traffic,
     pub(super) table: Arc<Mutex<Table>>,
     putting: Option<Putting>,
+    /// The lane that asked for what is put into force; `None`: the operator did.
+    asker: Option<Name>,
+    detours: VecDeque<(Name, Detour)>,
+    /// Which of the two is asked for.
+    detour_kind: usize,
+    /// Topics that a lane went on without, and that came back.
+    pub(super) detoured: [u64; 2],
     /// What is asked for next: one reload ends before another begins.
     wanted: Option<Wanted>,
     generation: u32,
@@ -120,6 +128,10 @@ impl Process {
             traffic: Traffic::new(Limits::default(), Spent::default(), settled),
             table: Arc::new(Mutex::new(table)),
             putting: None,
+            asker: None,
+            detours: VecDeque::new(),
+            detoured: [0; 2],
+            detour_kind: 0,
             wanted: None,
             generation,
             generations,
@@ -141,13 +153,29 @@ impl Process {
         if self.putting.is_some() {
             return;
         }
-        let Some(wanted) = self.wanted.take() else { return };
+        let Some(wanted) = self.wanted.take() else { return self.begin_detour() };
         let ingest = Arc::clone(&self.shared.ingest);
         let (table, hints) = (Arc::clone(&self.table), self.hints.clone());
         let generation = self.generation;
         self.putting = Some(Box::pin(async move {
             let (ingest, table, hints) = (&*ingest, &*table, &hints);
-            Routing { ingest, table, hints, generation }.put(wanted).await
+            Routing { ingest, table, hints, generation }.put(wanted).await.map(|()| true)
+        }));
+    }
+
+    /// Goes on with a table that a lane asked for.
+    fn begin_detour(&mut self) {
+        let Some((name, detour)) = self.detours.pop_front() else { return };
+        self.asker = Some(name);
+        self.detour_kind = usize::from(matches!(detour, Detour::Return(_)));
+        let ingest = Arc::clone(&self.shared.ingest);
+        let (table, hints) = (Arc::clone(&self.table), self.hints.clone());
+        let generation = self.generation;
+        let at_work = Name::ALL.map(|lane| self.lanes.contains_key(&lane));
+        let standing = Standing { settled: self.traffic.settled(), at_work };
+        self.putting = Some(Box::pin(async move {
+            let (ingest, table, hints) = (&*ingest, &*table, &hints);
+            Routing { ingest, table, hints, generation }.detour(detour, &standing).await
         }));
     }
 
@@ -173,8 +201,16 @@ impl Process {
         if put.is_ok() {
             self.begin_lanes(instant);
         }
+        let asker = self.asker.take();
+        if asker.is_some() && matches!(put, Ok(true)) {
+            self.detoured[self.detour_kind] += 1;
+        }
+        if let Some(track) = asker.and_then(|asker| self.lanes.get_mut(&asker)) {
+            track.lane.handle_detour();
+        }
         self.begin_putting();
-        put.is_ok() && self.putting.is_none()
+        let is_last = self.wanted.is_none() && (self.putting.is_none() || self.asker.is_some());
+        put.is_ok() && asker.is_none() && is_last
     }
 
     /// Begins the lanes that the table in force needs.
@@ -213,7 +249,7 @@ impl Process {
 
     /// Whether routes that were asked for are not in force yet.
     pub(super) fn is_putting(&self) -> bool {
-        self.putting.is_some()
+        self.putting.is_some() || !self.detours.is_empty()
     }
 
     /// Commits all that waits.
@@ -253,11 +289,14 @@ impl Process {
         for name in Name::ALL {
             let present = self.present(moment, name);
             let Some(Track { lane, claim }) = self.lanes.get_mut(&name) else { continue };
+            lane.follow(&lock(&self.table));
             lane.work(moment.now, &present);
             while let Some(effect) = lane.poll_effect() {
                 if let Effect::WriteHint(body) = effect {
                     let ingest = &self.shared.ingest;
                     *claim = Some(ingest.write_control(ControlKind::Hint, move |_, _| body));
+                } else if let Effect::Detour(detour) = effect {
+                    self.detours.push_back((name, detour));
                 } else if let Effect::Bury(burial) = effect {
                     let done = self.letters.bury(moment, name, &burial);
                     lane.handle_buried(moment.now, done);
@@ -275,6 +314,7 @@ impl Process {
             self.lanes.remove(&name);
             self.traffic.reset(name);
         }
+        self.begin_putting();
         effects
     }
 

@@ -114,6 +114,8 @@ mod tests {
     fn lost(lane: Lane, account: &str, gone: Range<u64>, table: &Table) -> [u64; 2] {
         let mut fold = Fold {
             lane,
+            asides: Vec::new(),
+            edge: None,
             waits_for: None,
             turns: false,
             judge: None,

@@ -20,6 +20,7 @@ use tributary_core::record::Event;
 use tributary_core::time::Timestamp;
 
 use super::account::Account;
+use super::aside::{self, Aside};
 use super::judge::Judge;
 use super::mapping::{EventTime, Origin, Texts};
 use super::table::{Entry, Moved, Table};
@@ -76,6 +77,10 @@ pub struct Feed<M> {
 /// Where the fold stands.
 struct Fold {
     lane: Lane,
+    /// Topics that are other lanes', as the log's end tells.
+    asides: Vec<Aside>,
+    /// Where that changes next.
+    edge: Option<Offset>,
     /// Other lanes that must come so far before this one goes on.
     waits_for: Option<Vec<Moved>>,
     /// Another table begins here: the records before it go first, so that those of one transaction
@@ -109,7 +114,7 @@ impl<M: ReadMedia> Feed<M> {
         (origin, lane): (Origin, Lane),
         generation: u32,
         log: M,
-        position: &Position,
+        (position, asides): (&Position, &[Aside]),
     ) -> Self {
         Self {
             origin,
@@ -119,6 +124,8 @@ impl<M: ReadMedia> Feed<M> {
             buffer: vec![0; CHUNK_BYTES],
             fold: Fold {
                 lane,
+                asides: asides.to_vec(),
+                edge: None,
                 waits_for: None,
                 turns: false,
                 judge: None,
@@ -130,6 +137,12 @@ impl<M: ReadMedia> Feed<M> {
                 texts: Texts::default(),
             },
         }
+    }
+
+    /// Other topics are other lanes' from now on.
+    pub(super) fn follow(&mut self, asides: &[Aside]) {
+        self.fold.asides = asides.to_vec();
+        self.fold.edge = aside::edge(asides, self.fold.at);
     }
 
     /// Where the fold stands, as a position to commit.
@@ -237,7 +250,11 @@ impl Fold {
         if control.kind != ControlKind::Routes || self.reading_back || control.at > self.at {
             return Step::On;
         }
-        let judge = Table::decode(control.body).ok().and_then(|table| Judge::new(table).ok());
+        let table = Table::decode(control.body).ok().map(|mut table| {
+            table.divert(&self.asides, self.at.0);
+            table
+        });
+        let judge = table.and_then(|table| Judge::new(table).ok());
         let Some(judge) = judge else {
             return Step::Stop(Filled::Stopped(format!(
                 "the routing table at offset {} was written by another version",
@@ -250,8 +267,8 @@ impl Fold {
             return Step::Stop(Filled::Paused);
         }
         let before = |moved: &Moved| present.traffic.is_before(moved);
-        let behind: Vec<Moved> =
-            judge.table().entering(self.lane, control.at).filter(before).collect();
+        let entering = judge.table().entering(self.lane, control.at, &self.asides);
+        let behind: Vec<Moved> = entering.into_iter().filter(before).collect();
         if control.at == self.at && !behind.is_empty() {
             self.waits_for = Some(behind);
             return Step::Stop(Filled::Waits);
@@ -269,6 +286,7 @@ impl Fold {
         // counted under the one in force must not go with it.
         self.counted = control.at == self.at;
         self.judge = Some(judge);
+        self.edge = aside::edge(&self.asides, self.at);
         match self.account.backfill {
             Some(offset) if control.at == self.at => {
                 self.reading_back = true;
@@ -327,6 +345,11 @@ impl Fold {
         (offset, stamp, event): (Offset, Timestamp, &Event<'_>),
         batch: &mut BatchBuilder,
     ) -> Step {
+        if self.edge.is_some_and(|edge| edge <= self.at) {
+            // The table comes again, with the routes in other lanes.
+            (self.edge, self.turns) = (None, true);
+            return Step::Stop(Filled::Paused);
+        }
         self.settle_gone();
         self.lay_out();
         let Some(judge) = &mut self.judge else {

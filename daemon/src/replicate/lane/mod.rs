@@ -3,13 +3,15 @@
 //! A value: events and time go in, effects come out. Invariant: the replicator learns of a claim
 //! only once it is durable in the log.
 
+mod aside;
 mod burial;
 mod claims;
+mod effect;
 
 use std::collections::VecDeque;
 
 use tributary_bridge::{
-    BatchBuilder, Bytes, ConnId, Credentials, Output, Position, Replicator, Settings, State,
+    BatchBuilder, ConnId, Credentials, Output, Position, Replicator, Settings, State,
 };
 use tributary_core::Offset;
 use tributary_core::log::ReadMedia;
@@ -22,8 +24,10 @@ use super::table::Table;
 use super::traffic::{News, View};
 use crate::config::Lane as Name;
 use crate::runtime::hint::LaneHint;
+use aside::Detours;
 pub use burial::Burial;
 use burial::Mourning;
+pub use effect::Effect;
 
 /// How long the first event waits for company before a transaction begins.
 const LINGER_MS: u64 = 20;
@@ -55,43 +59,6 @@ pub struct Beginning {
     pub hint: Option<LaneHint>,
 }
 
-/// What a lane wants done.
-#[derive(Debug)]
-pub enum Effect {
-    /// Open a connection.
-    Connect {
-        /// Its name from now on.
-        conn: ConnId,
-        /// Where to.
-        host: String,
-        /// Where to.
-        port: u16,
-    },
-    /// Send bytes.
-    Send {
-        /// On this connection.
-        conn: ConnId,
-        /// All of these.
-        bytes: Bytes,
-    },
-    /// Say who we are on a connection, and call [`Lane::handle_credentials`].
-    Authenticate {
-        /// This one.
-        conn: ConnId,
-        /// Whether what was used before was refused.
-        fresh: bool,
-    },
-    /// Close a connection.
-    Disconnect {
-        /// This one; nothing more is to be told of it.
-        conn: ConnId,
-    },
-    /// Write this body as a hint into the log, and call [`Lane::handle_claimed`].
-    WriteHint(Vec<u8>),
-    /// Make these dead letters durable, and call [`Lane::handle_buried`].
-    Bury(Burial),
-}
-
 /// One lane at work, over a log that it reads.
 pub struct Lane<M> {
     beginning: Beginning,
@@ -110,6 +77,7 @@ pub struct Lane<M> {
     claim: Option<LaneHint>,
     /// Dead letters that are being written.
     mourning: Option<Mourning>,
+    detours: Detours,
     idle_since: Instant,
     /// When the last transaction began, and whether it could not hold all that there was.
     began: Option<Instant>,
@@ -144,6 +112,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
             outstanding: false,
             claim: None,
             mourning: None,
+            detours: Detours::default(),
             idle_since: now,
             began: None,
             saturated: false,
@@ -217,6 +186,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
             }
         }
         self.release_claim(now, present);
+        self.ask_to_return(present);
     }
 
     /// The next thing to do.
@@ -321,13 +291,15 @@ impl<M: ReadMedia + Clone> Lane<M> {
         tracing::info!(lane = name, offset = position.offset.0, "replication goes on");
         let from = self.reached(&position, present).unwrap_or_else(|| position.clone());
         let whose = (Origin::new(&settings.gateway, settings.log_id), *lane);
-        self.feed = Some(Feed::new(whose, *generation, self.log.clone(), &from));
+        let from = (&from, &*self.detours.asides);
+        self.feed = Some(Feed::new(whose, *generation, self.log.clone(), from));
         self.committed = position;
         self.outstanding = false;
         self.mourning = None;
         self.batch = None;
         self.waiting_since = None;
         self.saturated = false;
+        self.ask_to_leave();
     }
 
     /// Whether a transaction may begin, as far as the link and the other lanes are concerned; else
@@ -358,7 +330,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
         self.look_at = None;
         let (Some(feed), Some(_)) = (&self.feed, &self.batch) else { return false };
         let behind = present.end.offset.0.saturating_sub(feed.next_offset().0);
-        if behind == 0 || self.stopping.is_some() {
+        if behind == 0 || self.stopping.is_some() || self.detours.is_awaited() {
             self.saturated = false;
             return false;
         }
