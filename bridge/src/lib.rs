@@ -38,7 +38,7 @@ pub use bytes::Bytes;
 pub use checkup::{Checkup, Finding};
 pub use output::{ConnId, Output, Undeliverable};
 pub use position::{Hint, Position};
-pub use reconcile::{Halt, Local, reconcile};
+pub use reconcile::{Halt, Local, Said, reconcile};
 pub use replicator::Replicator;
 pub use sasl::{Credentials, Hash, SaslError};
 pub use secrecy;

@@ -20,6 +20,9 @@ pub struct Local {
     /// The lane's hint, as it is durable. A lane that begins now has one too, with `high` equal to
     /// `low`.
     pub hint: Option<Hint>,
+    /// What an operator has overruled, after a halt: as long as Kafka still says it, the lane goes on
+    /// at the hint's `low`.
+    pub overruled: Option<Said>,
     /// Whether the log has never held an event.
     pub log_is_empty: bool,
     /// The oldest offset that the log still holds.
@@ -27,6 +30,10 @@ pub struct Local {
     /// The offset after the newest durable event.
     pub end: Offset,
 }
+
+/// What Kafka has said of a lane's position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said(pub Option<(Offset, String)>);
 
 /// Why a lane stands still until an operator decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +73,9 @@ pub enum Halt {
 ///
 /// The lane must halt; see [`Halt`].
 pub fn reconcile(kafka: Option<(Offset, &str)>, local: &Local) -> Result<Position, Halt> {
+    if let Some(decided) = local.decided(kafka) {
+        return decided;
+    }
     match kafka {
         Some((offset, metadata)) => known_to_kafka(offset, metadata, local),
         None => unknown_to_kafka(local),
@@ -79,14 +89,13 @@ fn known_to_kafka(offset: Offset, metadata: &str, local: &Local) -> Result<Posit
     let Some(hint) = &local.hint else {
         return local.resume(position);
     };
-    let in_doubt =
-        || Halt::InDoubt { kafka: Some(offset), hint: Some((hint.low.offset, hint.high)) };
     // Kafka went back behind what it had acknowledged. Compared as positions of this opening: a
     // session that resumed has restated an older opening's position as its own in the hint, and may
     // have ended before it committed anything.
     let (reached, low) = (local.restated(&position), local.restated(&hint.low));
     if reached < low {
-        return Err(in_doubt());
+        let hint = Some((hint.low.offset, hint.high));
+        return Err(Halt::InDoubt { kafka: Some(reached), hint });
     }
     // A claim of a generation may have gone with that generation's tail.
     if offset > hint.high && !local.tail_is_lost(&position) {
@@ -109,6 +118,14 @@ fn unknown_to_kafka(local: &Local) -> Result<Position, Halt> {
 }
 
 impl Local {
+    /// Where to resume because an operator has decided so.
+    pub(crate) fn decided(&self, kafka: Option<(Offset, &str)>) -> Option<Result<Position, Halt>> {
+        let Said(overruled) = self.overruled.as_ref()?;
+        let said = overruled.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str()));
+        let hint = self.hint.as_ref().filter(|_| said == kafka)?;
+        Some(self.resume(hint.low.clone()))
+    }
+
     /// The age rank of an opening: higher is younger; `None` if this log never had it.
     fn rank(&self, generation: u32) -> Option<usize> {
         if generation == self.generation {

@@ -200,6 +200,14 @@ impl Replicator {
         });
     }
 
+    /// After a halt an operator has decided: [`Local::overruled`] tells, and a session begins.
+    pub fn handle_decided(&mut self, now: Instant) {
+        if matches!(self.status.state, State::Halted(_)) {
+            self.next_session = Some(now);
+        }
+        self.advance(now);
+    }
+
     /// Whether no transaction is outstanding.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -319,6 +327,7 @@ impl Replicator {
         {
             self.pace.lost(transaction.is_divided());
         }
+        self.status.said = session.said();
         self.memory = session.into_memory(&self.settings);
         self.links.close_all();
         let reason = failure.to_string();

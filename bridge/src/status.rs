@@ -6,7 +6,7 @@ use tributary_core::Offset;
 use tributary_core::time::Instant;
 
 use crate::batch::Codec;
-use crate::reconcile::Halt;
+use crate::reconcile::{Halt, Said};
 
 /// A replicator's condition and its counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Status {
     pub transaction_version: Option<i16>,
     /// What the last transaction was compressed with.
     pub codec: Codec,
+    /// What Kafka had said of the position when the replicator halted.
+    pub said: Said,
     /// What was done since the replicator was made.
     pub counters: Counters,
 }

@@ -1,7 +1,7 @@
 //! The reconcile table: Kafka's answer against the local log's knowledge, row by row, and over
 //! every small case.
 
-use tributary_bridge::{Halt, Hint, Local, Position, reconcile};
+use tributary_bridge::{Halt, Hint, Local, Position, Said, reconcile};
 use tributary_core::Offset;
 
 /// The log had three openings: 1 from 0, 2 from 100, 3 (the current) from 200; it ends at 300.
@@ -21,6 +21,7 @@ fn local(hint: Option<(u32, u64, u64)>) -> Local {
             low: position(generation, low),
             high: Offset(high),
         }),
+        overruled: None,
         log_is_empty: false,
         oldest: Offset(0),
         end: Offset(300),
@@ -75,7 +76,7 @@ fn the_table() {
             "went back to an older opening",
             Some((OLDER, 230)),
             Some((CURRENT, 220, 280)),
-            in_doubt(Some(230), Some((220, 280))),
+            in_doubt(Some(200), Some((220, 280))),
         ),
         ("beyond every claim", Some((CURRENT, 281)), Some((CURRENT, 240, 280)), ahead(281, 280)),
         ("beyond the log", Some((CURRENT, 301)), Some((CURRENT, 240, 364)), ahead(301, 300)),
@@ -126,6 +127,21 @@ fn a_log_without_events_begins_where_it_begins() {
     fresh.log_is_empty = true;
     fresh.oldest = Offset(7);
     assert_eq!(ask(None, &fresh), Ok(7));
+}
+
+#[test]
+fn a_decision_holds_as_long_as_kafka_says_what_it_said() {
+    let mut decided = local(Some((CURRENT, 260, 260)));
+    decided.overruled = Some(Said(None));
+    assert_eq!(ask(None, &decided), Ok(260));
+    // Kafka has the position that was decided, then. What else it says nobody has seen.
+    assert_eq!(ask(Some((CURRENT, 260)), &decided), Ok(260));
+    assert_eq!(ask(Some((CURRENT, 250)), &decided), in_doubt(Some(250), Some((260, 260))));
+    decided.overruled = Some(Said(Some((Offset(250), "another".to_owned()))));
+    for (offset, expected) in [(250, Some(260)), (251, None)] {
+        let found = reconcile(Some((Offset(offset), "another")), &decided);
+        assert_eq!(found.ok().map(|position| position.offset.0), expected);
+    }
 }
 
 #[test]

@@ -262,7 +262,7 @@ pub fn check_account(status: &Value) -> Result<()> {
     let durable = status["log"]["durable"].as_u64().context("durable")?;
     for route in status["routes"].as_array().context("routes")? {
         let number = |name: &str| route[name].as_u64().with_context(|| format!("{name}: {route}"));
-        let parts = ["delivered", "filtered", "dead_lettered", "lost", "pending"];
+        let parts = ["delivered", "filtered", "dead_lettered", "skipped", "lost", "pending"];
         let sum = parts.into_iter().map(number).sum::<Result<u64>>()?;
         ensure!(number("ingested")? == sum, "does not add up: {route}");
         ensure!(number("begin")? + sum == durable, "not all that is durable, {durable}: {route}");

@@ -100,6 +100,7 @@ impl Scene {
                     generation: 1,
                     generations: vec![(1, Offset(0))],
                     hint: Some(Hint { low, high: Offset(0) }),
+                    overruled: None,
                     log_is_empty: false,
                     oldest: Offset(0),
                     end: Offset(u64::from(u32::MAX)),

@@ -186,6 +186,7 @@ impl Scene {
                     generation: self.generation(),
                     generations: self.disk.generations.clone(),
                     hint: Some(self.disk.hint.clone()),
+                    overruled: None,
                     log_is_empty: false,
                     oldest: Offset(0),
                     end: Offset(EVENTS),

@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::links::{Links, Role};
 use crate::output::Output;
 use crate::position::Position;
-use crate::reconcile::{Local, reconcile};
+use crate::reconcile::{Local, Said, reconcile};
 use crate::settings::{BatchLimits, Settings};
 use crate::status::Counters;
 use crate::task::Task;
@@ -152,6 +152,14 @@ impl Session {
         self.transaction.as_ref()
     }
 
+    /// What Kafka has said of the position, while the local log is asked.
+    pub(crate) fn said(&self) -> Said {
+        match &self.stage {
+            Stage::Reconciling(kafka) => Said(kafka.clone()),
+            _ => Said::default(),
+        }
+    }
+
     pub(crate) fn into_memory(mut self, settings: &Settings) -> Memory {
         // Of one that was lost, too: the next one is made the better for it.
         let lessons = self.transaction.take().map(Transaction::into_lessons).unwrap_or_default();
@@ -201,8 +209,9 @@ impl Session {
         };
         let kafka = kafka.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str()));
         let position = reconcile(kafka, local).map_err(Failure::Halt)?;
+        let is_overruled = local.decided(kafka).is_some();
         self.parts.claimed = local.hint.as_ref().map(|hint| hint.high);
-        if kafka.is_none() {
+        if kafka.is_none() || is_overruled {
             // Kafka gets the position before it gets a record: were it silent again after a first
             // transaction that was interrupted, nothing could tell whether that was committed.
             self.transaction = Some(Transaction::of_position(cx, position.clone()));

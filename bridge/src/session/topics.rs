@@ -97,6 +97,17 @@ impl Topics {
         self.metadata.restart();
     }
 
+    /// A partition is led by somebody else: by this one, or whom the next look-up names.
+    pub(crate) fn follow(&mut self, place: (&str, i32), leader: Option<(i32, Address)>) {
+        let Some((id, address)) = leader else { return self.refresh() };
+        let leaders = self.cluster.topics.get_mut(place.0).and_then(|known| known.as_mut().ok());
+        let place = usize::try_from(place.1).ok();
+        if let Some(known) = leaders.zip(place).and_then(|(all, at)| all.get_mut(at)) {
+            *known = id;
+            self.cluster.brokers.insert(id, address);
+        }
+    }
+
     /// As [`Self::refresh`], if it is long since it was asked for.
     pub(crate) fn refresh_if_old(&mut self, now: Instant) {
         if now.ms_since(self.asked_at) >= FRESH_MS {

@@ -91,7 +91,9 @@ impl Transaction {
             }
             Verdict::Moved => {
                 cx.counters.retries += again;
-                parts.topics.refresh();
+                if code.class() == Class::Leader {
+                    parts.topics.follow((&chain.topic, chain.partition), answer.leader.clone());
+                }
                 Ok(())
             }
             Verdict::Final if code == Code::GOOD => {

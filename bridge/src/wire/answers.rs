@@ -33,6 +33,8 @@ pub(crate) struct Produced {
     pub(crate) message: Option<String>,
     /// The places of records that are to blame, where the broker tells (KIP-467).
     pub(crate) blamed: Vec<usize>,
+    /// Who leads the partition, if another broker does (KIP-951).
+    pub(crate) leader: Option<(i32, Address)>,
 }
 
 /// What was asked for, and 35 where the broker knows only older requests (KIP-511).
@@ -228,12 +230,19 @@ pub(crate) fn ended(reply: Reply) -> Result<Outcome<Option<Producer>>, Malformed
 
 pub(crate) fn produced(reply: Reply) -> Result<Vec<Produced>, Malformed> {
     let answer: m::ProduceResponse = decode(reply)?;
+    let endpoints: BTreeMap<i32, Address> = answer
+        .node_endpoints
+        .iter()
+        .filter_map(|node| Some((node.node_id.0, Address::advertised(&node.host, node.port)?)))
+        .collect();
     let mut found = Vec::new();
     for topic in answer.responses {
         for partition in topic.partition_responses {
             let places = partition.record_errors.iter().map(|error| error.batch_index);
             let blamed = places.filter_map(|place| usize::try_from(place).ok()).collect();
             let first = partition.record_errors.into_iter().next();
+            let leader = partition.current_leader.leader_id.0;
+            let leader = endpoints.get(&leader).map(|address| (leader, address.clone()));
             let of_record = first.and_then(|error| error.batch_index_error_message);
             found.push(Produced {
                 topic: topic.name.0.to_string(),
@@ -241,6 +250,7 @@ pub(crate) fn produced(reply: Reply) -> Result<Vec<Produced>, Malformed> {
                 code: Code(partition.error_code),
                 message: of_record.or(partition.error_message).map(|text| text.to_string()),
                 blamed,
+                leader,
             });
         }
     }

@@ -1,6 +1,6 @@
 //! What ends a session, how long the next one waits, and where it resumes.
 
-use tributary_bridge::{Halt, Output, State};
+use tributary_bridge::{Halt, Hint, Output, Position, Said, State};
 use tributary_core::Offset;
 
 use crate::broker::{Fault, World};
@@ -298,6 +298,24 @@ fn a_position_of_somebody_else_halts() {
         assert!(halt.to_string().starts_with(words), "{halt}");
         assert_eq!((world.conns.len(), world.replicator.poll_timeout()), (0, None));
     }
+}
+
+#[test]
+fn a_halted_lane_goes_on_where_it_was_decided_and_kafka_is_told_first() {
+    let mut world = World::new(2);
+    world.broker.committed = Some((5, "something else".to_owned()));
+    world.settle();
+    let said = world.replicator.status().said.clone();
+    assert_eq!(said, Said(Some((Offset(5), "something else".to_owned()))));
+    world.local.overruled = Some(said);
+    let low = Position { offset: Offset(9), ..world.local.hint.clone().expect("one").low };
+    world.local.hint = Some(Hint { low, high: Offset(9) });
+    world.replicator.handle_decided(world.now);
+    world.settle();
+    assert_eq!(world.resumed(), Some(9));
+    assert_eq!(world.broker.committed.clone().map(|(offset, _)| offset), Some(9));
+    world.ship_new("hot", 9..11);
+    assert_eq!(world.committed(), Some(11));
 }
 
 #[test]

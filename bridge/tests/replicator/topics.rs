@@ -126,6 +126,20 @@ fn a_batch_follows_its_leader_with_the_same_bytes() {
 }
 
 #[test]
+fn a_leader_that_an_answer_names_need_not_be_looked_for() {
+    let mut world = World::live(2);
+    world.broker.leader = Some(2);
+    world.fault(PRODUCE, [Fault::Code(6)]);
+    world.ship("hot", 0..3);
+    world.pass_ms(1000);
+    assert_eq!(world.committed(), Some(3));
+    let seen: Vec<_> = world.broker.seen.iter().map(|seen| (seen.port, &*seen.text)).collect();
+    let ports = seen.iter().filter(|(_, text)| text.starts_with("Produce")).map(|(port, _)| *port);
+    assert_eq!(ports.collect::<Vec<_>>(), [1, 2]);
+    assert!(!seen.iter().any(|(_, text)| text.starts_with("Metadata")), "{seen:?}");
+}
+
+#[test]
 fn a_partition_without_a_leader_is_waited_for() {
     let mut world = World::new(2);
     world.broker.topics.insert("hot".to_owned(), vec![0]);

@@ -276,6 +276,10 @@ fn routes(text: &mut String, routes: &[RouteStatus]) {
         debug_assert!(written.is_ok(), "strings grow");
     }
     for route in routes {
+        if route.skipped > 0 {
+            let words = format!("{} events of {}, by an operator", route.skipped, route.name);
+            line(text, "passed", &words);
+        }
         if let Some(why) = &route.blocked {
             line(text, "blocked", &format!("{}, in lane {}: {why}", route.name, route.lane));
         }

@@ -1,14 +1,15 @@
 //! `tributary upstream`: is the cluster there, does it let us work, and what is to be done if not.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use tributary_bridge::Finding;
 
 use super::{BAD_CONFIG, FAILED, FileArg, PlaceArgs, block_on, unreachable_daemon};
 use crate::config::{Config, Upstream};
-use crate::io::control::{self, Request};
+use crate::io::control::{self, Decide, Request};
 use crate::runtime::checkup::{self, Wanted};
 
 /// What is done with the upstream.
@@ -35,6 +36,15 @@ pub(super) enum UpstreamCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Let a lane that has halted go on where nothing is lost, and some may come twice
+    ///
+    /// For lanes in the states `in doubt` and `identity`. Says what it will do to which events, and
+    /// asks before it does it.
+    Adopt(DecideArgs),
+    /// Let a lane that has halted go on where nothing comes twice, and some may be missing
+    ///
+    /// As `adopt`, at the other end of what nobody knows. What is passed over is counted as skipped.
+    Skip(DecideArgs),
     /// Show how replication stands, of the running daemon
     Status {
         #[command(flatten)]
@@ -42,10 +52,31 @@ pub(super) enum UpstreamCommand {
     },
 }
 
+/// What is decided for a lane.
+#[derive(Debug, Args)]
+pub(super) struct DecideArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// The lane [default: the one that has halted]
+    #[arg(long, value_name = "LANE")]
+    lane: Option<String>,
+    /// Go on exactly here, between what is sure and what is possible
+    #[arg(long, value_name = "OFFSET")]
+    at: Option<u64>,
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
+    /// Answer as JSON, for scripts; without --yes only tells what would be done
+    #[arg(long)]
+    json: bool,
+}
+
 pub(super) fn run(command: &UpstreamCommand) -> Result<(), ExitCode> {
     match command {
         UpstreamCommand::Check { file, json } => look(file, *json, false),
         UpstreamCommand::Setup { file, json } => look(file, *json, true),
+        UpstreamCommand::Adopt(args) => decide(args, false),
+        UpstreamCommand::Skip(args) => decide(args, true),
         UpstreamCommand::Status { place } => status(place),
     }
 }
@@ -110,6 +141,51 @@ fn show(finding: &Finding, json: bool) {
     for command in mend {
         println!("  {command}");
     }
+}
+
+fn decide(args: &DecideArgs, skip: bool) -> Result<(), ExitCode> {
+    let DecideArgs { place, lane, at, yes, json } = args;
+    let dir = place.dir()?;
+    let decide = Decide { lane: lane.clone(), skip, at: *at, confirmed: false };
+    let plan = ask_to_decide(&dir, decide.clone())?;
+    let is_asked = !yes && !json;
+    if is_asked {
+        println!("{}\n{}", plan["halt"].as_str().unwrap_or_default(), said(&plan));
+        println!("Type yes to do that:");
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        if read.is_err() || answer.trim() != "yes" {
+            eprintln!("nothing was done");
+            return Err(ExitCode::from(FAILED));
+        }
+    }
+    // Exactly what was told, whatever has happened since.
+    let confirmed = Decide { at: plan["at"].as_u64(), confirmed: true, ..decide };
+    let done = if is_asked || *yes { ask_to_decide(&dir, confirmed)? } else { plan };
+    if *json {
+        println!("{done}")
+    } else {
+        println!("done: {}", said(&done))
+    }
+    Ok(())
+}
+
+fn said(plan: &serde_json::Value) -> &str {
+    plan["words"].as_str().unwrap_or_default()
+}
+
+fn ask_to_decide(dir: &Path, decide: Decide) -> Result<serde_json::Value, ExitCode> {
+    let mut plan = serde_json::Value::Null;
+    let asked = block_on(control::ask(dir, &Request::Decide(decide), |line| {
+        plan = serde_json::from_str(line).unwrap_or_default();
+        false
+    }))?;
+    asked.map_err(|error| unreachable_daemon(dir, &error))?;
+    if let Some(why) = plan["error"].as_str() {
+        eprintln!("error: {why}");
+        return Err(ExitCode::from(FAILED));
+    }
+    Ok(plan)
 }
 
 fn status(place: &PlaceArgs) -> Result<(), ExitCode> {

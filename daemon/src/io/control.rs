@@ -63,6 +63,21 @@ pub enum Request {
         /// Its name.
         cursor: String,
     },
+    /// Decides where a lane goes on that has halted: one line.
+    Decide(Decide),
+}
+
+/// A decision of an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decide {
+    /// The lane; none: the one that has halted.
+    pub lane: Option<String>,
+    /// Whether nothing may come twice, rather than be missing.
+    pub skip: bool,
+    /// The offset at which it goes on; none: as far back, or ahead, as is possible.
+    pub at: Option<u64>,
+    /// Whether it is done, rather than only told what would be.
+    pub confirmed: bool,
 }
 
 /// What a reader with a cursor answers: it has dealt with all below.
@@ -83,6 +98,8 @@ pub trait Answers: Send + Sync + 'static {
     fn log_end(&self, stream: &str) -> impl Future<Output = String> + Send;
     /// One line, without its end.
     fn forget(&self, cursor: &str) -> impl Future<Output = String> + Send;
+    /// One line, without its end.
+    fn decide(&self, decide: Decide) -> impl Future<Output = String> + Send;
     /// Begins to read with a cursor.
     fn read_with(
         &self,
@@ -257,6 +274,7 @@ async fn answer<A: Answers>(stream: UnixStream, answers: &A) -> io::Result<()> {
         Ok(Request::Status) => answers.status().await,
         Ok(Request::LogEnd { stream }) => answers.log_end(&stream).await,
         Ok(Request::Forget { cursor }) => answers.forget(&cursor).await,
+        Ok(Request::Decide(decide)) => answers.decide(decide).await,
         Ok(request @ Request::Tail { .. }) => return tail(request, (reader, lines), answers).await,
         Err(error) => error_line(&format!("not a question: {error}")),
     };

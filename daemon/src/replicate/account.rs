@@ -22,6 +22,8 @@ pub struct Counts {
     pub undecided: u64,
     /// Records that Kafka will never take, kept as dead letters.
     pub dead_lettered: u64,
+    /// Offsets that an operator has passed over.
+    pub skipped: u64,
 }
 
 /// The counts of all routes in force at one position, and how far a look back has come.
@@ -75,6 +77,13 @@ impl Account {
         Self { backfill: self.backfill, ..counted }
     }
 
+    /// An operator passes over so many offsets of each route.
+    pub fn skip(&mut self, offsets: u64) {
+        for (_, counts) in &mut self.counts {
+            counts.skipped += offsets;
+        }
+    }
+
     /// Reads what [`fmt::Display`] wrote.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -89,8 +98,8 @@ impl Account {
             let id = u32::try_from(number()?).ok()?;
             let (delivered, lost, undecided) = (number()?, number()?, number()?);
             // Told only where there are any.
-            let dead_lettered = number().unwrap_or(0);
-            let counts = Counts { delivered, lost, undecided, dead_lettered };
+            let (dead_lettered, skipped) = (number().unwrap_or(0), number().unwrap_or(0));
+            let counts = Counts { delivered, lost, undecided, dead_lettered, skipped };
             account.counts.push((id, counts));
         }
         Some(account)
@@ -98,17 +107,20 @@ impl Account {
 }
 
 /// `b=<backfill>;` and `<id>.<delivered>.<lost>.<undecided>;` for each route, all in hexadecimal;
-/// with a fifth number where there are dead letters.
+/// with a fifth number where there are dead letters, and a sixth where an operator has passed over any.
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(offset) = self.backfill {
             write!(f, "b={:x};", offset.0)?;
         }
         for (id, counts) in &self.counts {
-            let Counts { delivered, lost, undecided, dead_lettered } = counts;
+            let Counts { delivered, lost, undecided, dead_lettered, skipped } = counts;
             write!(f, "{id:x}.{delivered:x}.{lost:x}.{undecided:x}")?;
-            if *dead_lettered > 0 {
+            if *dead_lettered + *skipped > 0 {
                 write!(f, ".{dead_lettered:x}")?;
+            }
+            if *skipped > 0 {
+                write!(f, ".{skipped:x}")?;
             }
             f.write_char(';')?;
         }
@@ -124,12 +136,13 @@ mod tests {
     fn survives_kafka() {
         let account = Account {
             counts: vec![
-                (1, Counts { delivered: 70_000, lost: 0, undecided: 3, dead_lettered: 0 }),
-                (17, Counts { delivered: 0, lost: 12, undecided: 0, dead_lettered: 20 }),
+                (1, Counts { delivered: 70_000, undecided: 3, ..Counts::default() }),
+                (17, Counts { lost: 12, dead_lettered: 20, ..Counts::default() }),
+                (18, Counts { skipped: 10, ..Counts::default() }),
             ],
             backfill: Some(Offset(99)),
         };
-        assert_eq!(account.to_string(), "b=63;1.11170.0.3;11.0.c.0.14;");
+        assert_eq!(account.to_string(), "b=63;1.11170.0.3;11.0.c.0.14;12.0.0.0.0.a;");
         assert_eq!(Account::parse(&account.to_string()), Some(account));
         assert_eq!(Account::parse(""), Some(Account::default()));
         assert_eq!(Account::parse("1.2"), None);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use core::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tributary_core::Offset;
 use tributary_core::log::ControlKind;
 
@@ -52,6 +52,8 @@ pub struct Context {
     pub detours: mpsc::Sender<DetourAsked>,
     /// Where the lane tells how it stands.
     pub report: Arc<Mutex<Report>>,
+    /// Told when an operator has decided where the lane goes on: the hint says.
+    pub decided: Arc<Notify>,
     /// Becomes true when the lane is to end.
     pub stop: watch::Receiver<bool>,
 }
@@ -62,7 +64,7 @@ pub type DetourAsked = (Detour, oneshot::Sender<()>);
 /// Runs a lane until it is told to stop, or has nothing left to do. Needs a tokio runtime with I/O and time.
 pub async fn run(context: Context) {
     let Context { beginning, access, hint, traffic, table, log, .. } = context;
-    let Context { ingest, letters, clocks, detours, report, mut stop, .. } = context;
+    let Context { ingest, letters, clocks, detours, report, decided, mut stop, .. } = context;
     let name = beginning.lane;
     lock(&traffic).reset(name);
     let mut lane = Lane::new(now(), beginning, log.clone());
@@ -129,6 +131,10 @@ pub async fn run(context: Context) {
             () = answered(&mut detour) => {
                 detour = None;
                 lane.handle_detour();
+            }
+            () = decided.notified() => {
+                let hint = lock(&hint).clone();
+                lane.handle_decided(now(), hint);
             }
             () = network.returned() => lane.handle_link_returned(now()),
             Ok(()) = durable.changed() => {}

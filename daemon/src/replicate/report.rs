@@ -1,7 +1,7 @@
 //! How a lane stands, for people: kept for `status`, and a line in the log for each change.
 
 use serde::{Deserialize, Serialize};
-use tributary_bridge::{Codec, Position, Replicator, State, Status};
+use tributary_bridge::{Codec, Halt, Position, Replicator, Said, State, Status};
 use tributary_core::Offset;
 use tributary_core::log::ReadMedia;
 use tributary_core::time::Instant;
@@ -24,6 +24,8 @@ pub struct Report {
     pub refused: Option<String>,
     /// The topic, if only what goes there is refused.
     pub refused_topic: Option<String>,
+    /// Why the lane stands still until an operator decides, and what Kafka had said.
+    pub halted: Option<(Halt, Said)>,
     /// The cluster's finalized `transaction.version`.
     pub transaction_version: Option<i16>,
     /// What the last transaction was compressed with.
@@ -103,6 +105,10 @@ impl Report {
         self.reason = self.reason.take().or_else(|| unreachable.cloned()).or(self.stuck.clone());
         self.refused = status.refused.as_ref().map(ToString::to_string);
         self.refused_topic = status.refused.as_ref().and_then(|refused| refused.topic.clone());
+        self.halted = match &status.state {
+            State::Halted(halt) => Some((halt.clone(), status.said.clone())),
+            _ => None,
+        };
         self.transaction_version = status.transaction_version;
         self.codec = status.codec;
         self.counters = Counters {
@@ -144,7 +150,13 @@ fn words(state: &State, now: Instant) -> (&'static str, Option<String>) {
             let seconds = until.ms_since(now).div_ceil(1_000);
             ("backing off", Some(format!("{reason}; next attempt in {seconds} s")))
         }
-        State::Halted(halt) => (halt.name(), Some(halt.to_string())),
+        State::Halted(halt @ Halt::HangingTransaction { .. }) => {
+            (halt.name(), Some(halt.to_string()))
+        }
+        State::Halted(halt) => {
+            let decide = "`tributary upstream adopt` or `skip` decides where it goes on";
+            (halt.name(), Some(format!("{halt}; {decide}")))
+        }
     }
 }
 

@@ -221,7 +221,8 @@ mod tests {
         let mut traffic = Traffic::default();
         traffic.tell(Instant(0), WALL, Lane::Normal, News { is_saturated: true, ..sent(1) });
         let yields = |traffic: &Traffic, lane| traffic.view(Instant(0), WALL, lane).yields;
-        assert_eq!(Lane::ALL.map(|lane| yields(&traffic, lane)), [false, false, true]);
+        let three = [Lane::High, Lane::Normal, Lane::Bulk];
+        assert_eq!(three.map(|lane| yields(&traffic, lane)), [false, false, true]);
         traffic.reset(Lane::Normal);
         assert!(!yields(&traffic, Lane::Bulk));
     }

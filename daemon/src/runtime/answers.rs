@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::Notify;
 use tributary_core::Offset;
 use tributary_core::log::{Item, Reader};
 use tributary_core::time::Instant;
@@ -25,7 +26,7 @@ use super::writer::Facts;
 use crate::config::Lane;
 use crate::door::{Counters, Door};
 use crate::io::clock::moment;
-use crate::io::control::{self, Answers, Lines, Request};
+use crate::io::control::{self, Answers, Decide, Lines, Request};
 use crate::io::crc::crc32c;
 use crate::io::segments::{DEAD_LETTER, INPUT, Place, SegmentReader};
 use crate::log_tools::LogEnd;
@@ -64,6 +65,8 @@ pub(super) struct LaneAnswers {
     pub(super) lane: Lane,
     pub(super) identity: String,
     pub(super) report: Arc<Mutex<Report>>,
+    /// Wakes it when an operator has decided where it goes on.
+    pub(super) decided: Arc<Notify>,
 }
 
 /// All that is asked for answers.
@@ -268,6 +271,14 @@ impl Answers for Daemon {
             Err(why) => serde_json::json!({ "error": why }),
         };
         answer.to_string()
+    }
+
+    async fn decide(&self, decide: Decide) -> String {
+        let answer = match Daemon::decide(self, &decide).await {
+            Ok(plan) => serde_json::to_string(&plan),
+            Err(why) => serde_json::to_string(&serde_json::json!({ "error": why })),
+        };
+        answer.unwrap_or_else(|_| unreachable!("plain values"))
     }
 
     async fn read_with(&self, cursor: &str, from: Option<u64>) -> Result<Reading, String> {

@@ -23,6 +23,15 @@ pub struct LaneHint {
     pub reached: Option<Reached>,
     /// What the lane has sent this month.
     pub spent: Spent,
+    /// What Kafka had said when an operator decided that the lane goes on at `low`.
+    pub overruled: Option<Overruled>,
+}
+
+/// What Kafka had said of a position when an operator decided otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overruled {
+    /// Its offset and metadata, if there was any.
+    pub kafka: Option<(u64, String)>,
 }
 
 /// How far a lane had judged when a hint was written.
@@ -64,9 +73,10 @@ impl LaneHint {
         };
         let mut bytes = self.hint.high.min(durable).0.to_le_bytes().to_vec();
         let tail = Tail { reached: self.reached.clone(), spent: self.spent };
-        let tail = Some(tail).filter(|tail| *tail != Tail::default());
-        let tail = tail.map(|tail| postcard::to_allocvec(&tail));
-        for part in [Some(postcard::to_allocvec(&body)), tail].into_iter().flatten() {
+        let is_plain = tail == Tail::default() && self.overruled.is_none();
+        let tail = (!is_plain).then(|| postcard::to_allocvec(&tail));
+        let overruled = self.overruled.as_ref().map(postcard::to_allocvec);
+        for part in [Some(postcard::to_allocvec(&body)), tail, overruled].into_iter().flatten() {
             bytes.extend(part.unwrap_or_else(|_| unreachable!("it encodes")));
         }
         bytes
@@ -77,8 +87,14 @@ impl LaneHint {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (_, rest) = bytes.split_first_chunk::<8>()?;
         let (body, rest): (Body, &[u8]) = postcard::take_from_bytes(rest).ok()?;
-        let tail =
-            if rest.is_empty() { Tail::default() } else { postcard::from_bytes(rest).ok()? };
+        let (tail, rest): (Tail, &[u8]) = match rest {
+            [] => (Tail::default(), rest),
+            _ => postcard::take_from_bytes(rest).ok()?,
+        };
+        let overruled = match rest {
+            [] => None,
+            _ => Some(postcard::from_bytes(rest).ok()?),
+        };
         let low = Position {
             offset: Offset(body.low),
             generation: body.generation,
@@ -86,7 +102,7 @@ impl LaneHint {
         };
         let hint = Hint { low, high: Offset(body.high) };
         let Tail { reached, spent } = tail;
-        Some(Self { lane: body.lane, hint, reached, spent })
+        Some(Self { lane: body.lane, hint, reached, spent, overruled })
     }
 
     /// A lane that begins at `low` with nothing in doubt.
@@ -94,7 +110,13 @@ impl LaneHint {
     pub fn beginning(lane: &str, low: Position) -> Self {
         let high = low.offset;
         let hint = Hint { low, high };
-        Self { lane: lane.to_owned(), hint, reached: None, spent: Spent::default() }
+        Self {
+            lane: lane.to_owned(),
+            hint,
+            reached: None,
+            spent: Spent::default(),
+            overruled: None,
+        }
     }
 
     /// All below is in Kafka, or was not selected, as far as the log knows.
@@ -117,7 +139,11 @@ mod tests {
             hint: Hint { low, high: Offset(0x0102) },
             reached: Some(Reached { offset: 0x0101, account: "1.2.4.4;".to_owned() }),
             spent: Spent { month: 682, bytes: 1 << 40 },
+            overruled: None,
         };
+        let kafka = Some((9, "v1,00000007,".to_owned()));
+        let decided = LaneHint { overruled: Some(Overruled { kafka }), ..hint.clone() };
+        assert_eq!(LaneHint::decode(&decided.encode(Offset(0x0103))), Some(decided));
         for (durable, claim) in [(0x0103, [2, 1, 0]), (0x0101, [1, 1, 0])] {
             let bytes = hint.encode(Offset(durable));
             assert_eq!(bytes[..3], claim);

@@ -171,7 +171,8 @@ impl Lanes {
     ) -> io::Result<Running> {
         let (stop, stopped) = watch::channel(false);
         let identity = settings.identity();
-        let answers = LaneAnswers { lane, identity, report: Arc::default() };
+        let decided = Arc::default();
+        let answers = LaneAnswers { lane, identity, report: Arc::default(), decided };
         let (generation, generations) = (self.generation, self.generations.clone());
         let context = Context {
             beginning: Beginning { lane, settings, generation, generations, hint },
@@ -184,6 +185,7 @@ impl Lanes {
             letters: Arc::clone(&daemon.letters),
             clocks: Arc::clone(&daemon.clocks),
             report: Arc::clone(&answers.report),
+            decided: Arc::clone(&answers.decided),
             detours: self.detours.clone(),
             stop: stopped,
         };

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod committer;
 pub mod cursors;
 pub mod dead_letters;
+mod decisions;
 mod delivering;
 pub mod dialogue;
 mod doors;

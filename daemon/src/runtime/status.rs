@@ -292,6 +292,9 @@ pub struct RouteStatus {
     /// Of these, those that Kafka will never take: kept as dead letters.
     #[serde(default)]
     pub dead_lettered: u64,
+    /// Of these, those that an operator has passed over.
+    #[serde(default)]
+    pub skipped: u64,
     /// Of these, still to be judged or delivered.
     pub pending: u64,
 }
@@ -316,10 +319,13 @@ pub fn routes(table: &Table, reports: &Reports, durable: u64) -> Vec<RouteStatus
             begin: entry.begin,
             ingested,
             delivered: counts.delivered,
-            filtered: judged.saturating_sub(counts.delivered + counts.lost + counts.dead_lettered),
+            filtered: judged.saturating_sub(
+                counts.delivered + counts.lost + counts.dead_lettered + counts.skipped,
+            ),
             undecided: counts.undecided,
             lost: counts.lost,
             dead_lettered: counts.dead_lettered,
+            skipped: counts.skipped,
             pending: ingested.saturating_sub(judged),
         }
     };
@@ -340,6 +346,7 @@ fn sum(reports: &Reports, route: u32) -> Counts {
         lost: sum.lost + counts.lost,
         undecided: sum.undecided + counts.undecided,
         dead_lettered: sum.dead_lettered + counts.dead_lettered,
+        skipped: sum.skipped + counts.skipped,
     })
 }
 

@@ -178,6 +178,7 @@ fn local(end: Offset) -> Local {
         generation: GENERATION,
         generations: vec![(GENERATION, Offset(0))],
         hint: Some(Hint { low: start, high: end }),
+        overruled: None,
         log_is_empty: false,
         oldest: Offset(0),
         end: end.plus(1),

@@ -48,6 +48,7 @@ impl Broker {
             silent: BTreeSet::new(),
             lifetime_ms: 0,
             blamed: &[],
+            leader: None,
             throttle_ms: 0,
         }
     }
@@ -192,7 +193,12 @@ impl Broker {
                     .expect(WHY);
                 String::new()
             }
-            ApiKey::Produce => produce((bytes, version), code, self.blamed, out),
+            ApiKey::Produce => produce(
+                (bytes, version),
+                (code, self.leader.filter(|_| code == 6)),
+                self.blamed,
+                out,
+            ),
             ApiKey::TxnOffsetCommit => {
                 let request = read::<TxnOffsetCommitRequest>(bytes, version);
                 assert_eq!((request.generation_id, &*request.member_id), (-1, ""));

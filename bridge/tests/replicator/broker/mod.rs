@@ -68,6 +68,8 @@ pub(crate) struct Broker {
     pub(crate) lifetime_ms: i64,
     /// The places that the answer under way blames.
     pub(crate) blamed: &'static [i32],
+    /// Whom an answer names that a broker does not lead a partition (KIP-951).
+    pub(crate) leader: Option<u16>,
     /// What answers about metadata say.
     pub(crate) throttle_ms: i32,
 }
@@ -122,6 +124,7 @@ impl World {
                 generation: GENERATION,
                 generations: vec![(GENERATION, Offset(0))],
                 hint: Some(Hint { low: start, high: Offset(0) }),
+                overruled: None,
                 log_is_empty: false,
                 oldest: Offset(0),
                 end: Offset(1_000_000),

@@ -12,7 +12,7 @@ const WHY: &str = "an answer of this version";
 
 pub(super) fn produce(
     (bytes, version): (&mut Bytes, i16),
-    code: i16,
+    (code, leader): (i16, Option<u16>),
     blamed: &[i32],
     out: &mut BytesMut,
 ) -> String {
@@ -42,12 +42,14 @@ pub(super) fn produce(
                 records.len()
             )
             .expect("a string");
-            partitions.push(
-                PartitionProduceResponse::default()
-                    .with_index(data.index)
-                    .with_error_code(code)
-                    .with_record_errors(errors.clone()),
-            );
+            let mut answer = PartitionProduceResponse::default()
+                .with_index(data.index)
+                .with_error_code(code)
+                .with_record_errors(errors.clone());
+            if let Some(port) = leader {
+                answer.current_leader.leader_id = BrokerId(port.into());
+            }
+            partitions.push(answer);
         }
         topics.push(
             TopicProduceResponse::default()
@@ -55,6 +57,12 @@ pub(super) fn produce(
                 .with_partition_responses(partitions),
         );
     }
-    ProduceResponse::default().with_responses(topics).encode(out, version).expect(WHY);
+    let node = |port: u16| {
+        let node = NodeEndpoint::default().with_node_id(BrokerId(port.into()));
+        node.with_host(StrBytes::from_static_str("kafka")).with_port(port.into())
+    };
+    let nodes = leader.map(node).into_iter().collect();
+    let answer = ProduceResponse::default().with_responses(topics).with_node_endpoints(nodes);
+    answer.encode(out, version).expect(WHY);
     note
 }

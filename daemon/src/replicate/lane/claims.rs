@@ -19,6 +19,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
             generation: self.beginning.generation,
             generations: self.beginning.generations.clone(),
             hint: self.beginning.hint.as_ref().map(|lane| lane.hint.clone()),
+            overruled: self.overruled(),
             log_is_empty: present.end.offset == Offset(0),
             oldest: present.oldest,
             end: present.end.offset,
@@ -68,7 +69,8 @@ impl<M: ReadMedia + Clone> Lane<M> {
     ) {
         let hint = Hint { low: self.committed.clone(), high };
         let lane = self.beginning.settings.lane.clone();
-        let hint = LaneHint { lane, hint, reached, spent: present.traffic.spent };
+        let spent = present.traffic.spent;
+        let hint = LaneHint { lane, hint, reached, spent, overruled: None };
         let body = hint.encode(present.end.offset);
         self.claim = Some(hint);
         self.effects.push_back(Effect::WriteHint(body));

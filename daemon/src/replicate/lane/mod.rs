@@ -6,6 +6,7 @@
 mod aside;
 mod burial;
 mod claims;
+mod decided;
 mod effect;
 
 use std::collections::VecDeque;

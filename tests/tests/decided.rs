@@ -1,0 +1,124 @@
+//! Lanes that have halted, by processes and sockets: an operator is told what a decision comes to, and
+//! only what was confirmed is done; the lane goes on, once, over a restart, and the account tells.
+
+use core::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tributary_cluster::{Cluster, Served, Settings, TopicSettings};
+use tributary_tests::daemon::{Daemon, check_account};
+use tributary_tests::device::Device;
+use tributary_tests::wait;
+
+const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
+const HALT_MAX: Duration = Duration::from_secs(20);
+
+struct Scene {
+    served: Served,
+    daemon: Daemon,
+    count: usize,
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let mut cluster = Cluster::new(Settings::default());
+        cluster.create_topic("all", TopicSettings::default()).ok().context("a new topic")?;
+        let served = Served::start(cluster)?;
+        let sections = format!(
+            "[upstream]\nbrokers = [\"{}\"]\n[[route]]\nfrom = \"#\"\ntopic = \"all\"\n",
+            served.addresses()[0]
+        );
+        let daemon = Daemon::start(TRIBUTARY, &sections)?;
+        Ok(Self { served, daemon, count: 0 })
+    }
+
+    fn publish(&mut self, count: usize) -> Result<()> {
+        let readings = (self.count..self.count + count).map(|n| n.to_string()).collect();
+        self.count += count;
+        Device::publish(self.daemon.port(), "plant/1/telemetry", readings)
+    }
+
+    fn delivered(&self) -> Result<Vec<usize>> {
+        let records = self.served.with(|cluster| cluster.read_committed("all", 0));
+        let value = |value: Option<bytes::Bytes>| -> Result<usize> {
+            Ok(core::str::from_utf8(&value.context("a value")?)?.parse()?)
+        };
+        records.into_iter().map(|record| value(record.value)).collect()
+    }
+
+    /// Killed before it has taken its claim back, and Kafka forgets.
+    fn halt(&mut self) -> Result<()> {
+        self.publish(30)?;
+        let status = self.daemon.drain()?;
+        let identity = status["upstream"]["identity"].as_str().context("an identity")?;
+        self.daemon.kill()?;
+        self.served.with(|cluster| cluster.forget_group(identity));
+        self.daemon.restart()?;
+        let mut last = Value::Null;
+        let halted = wait::until("the halt", HALT_MAX, || {
+            last = self.daemon.status()?["upstream"].clone();
+            Ok((last["state"] == "in doubt").then_some(()))
+        });
+        halted.with_context(|| format!("{last:#}"))?;
+        let why = last["reason"].as_str().unwrap_or_default();
+        ensure!(why.contains("`tributary upstream adopt` or `skip`"), "{why}");
+        Ok(())
+    }
+
+    fn decide(&self, args: &[&str]) -> Result<Value> {
+        let args = [&["upstream"], args, &["--json"]].concat();
+        Ok(serde_json::from_str(&self.daemon.command(&args)?)?)
+    }
+
+    /// Goes on, over a restart too, and tells what was skipped.
+    fn goes_on(&mut self) -> Result<u64> {
+        self.publish(20)?;
+        self.daemon.drain()?;
+        self.daemon.stop()?;
+        self.daemon.restart()?;
+        self.publish(20)?;
+        let status = self.daemon.drain()?;
+        check_account(&status)?;
+        status["routes"][0]["skipped"].as_u64().context("a number")
+    }
+}
+
+#[test]
+fn what_is_passed_over_does_not_come_twice_and_is_counted() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.publish(50)?;
+    scene.daemon.drain()?;
+    scene.halt()?;
+    let plan = scene.decide(&["skip"])?;
+    let (from, to) = (plan["from"].as_u64().context("from")?, plan["to"].as_u64().context("to")?);
+    ensure!(from < to && to == 80 && plan["at"] == to && plan["done"] == false, "{plan}");
+    ensure!(scene.daemon.status()?["upstream"]["state"] == "in doubt", "it was only asked");
+    let beyond = scene.daemon.try_command(&["upstream", "skip", "--yes", "--at", "81"])?;
+    ensure!(!beyond.status.success(), "{beyond:?}");
+    let done = scene.decide(&["skip", "--yes"])?;
+    ensure!(done["done"] == true && done["at"] == to, "{done}");
+    let skipped = scene.goes_on()?;
+    ensure!(skipped == to - from, "{skipped} instead of {from} to {to}");
+    let found = scene.delivered()?;
+    ensure!(found.iter().copied().eq(0..scene.count), "{found:?}");
+    let idle = scene.daemon.try_command(&["upstream", "adopt", "--yes"])?;
+    let words = String::from_utf8_lossy(&idle.stderr).into_owned();
+    ensure!(!idle.status.success() && words.contains("no lane has halted"), "{words}");
+    Ok(())
+}
+
+#[test]
+fn what_is_adopted_loses_nothing_and_may_come_twice() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.publish(50)?;
+    scene.daemon.drain()?;
+    scene.halt()?;
+    let done = scene.decide(&["adopt", "--yes"])?;
+    let from = usize::try_from(done["at"].as_u64().context("an offset")?)?;
+    ensure!(done["at"] == done["from"] && from < 80, "{done}");
+    ensure!(scene.goes_on()? == 0, "something was passed over");
+    let found = scene.delivered()?;
+    let wanted = (0..80).chain(from..scene.count);
+    ensure!(found.iter().copied().eq(wanted), "from {from}: {found:?}");
+    Ok(())
+}
