@@ -13,7 +13,7 @@ use tributary_tests::wait;
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 /// Three refusals, and the back-off behind each.
-const LEFT_MAX: Duration = Duration::from_secs(60);
+const LEFT_MAX: Duration = Duration::from_mins(1);
 /// The back-off of what was refused for long.
 const PERMITTED_MAX: Duration = Duration::from_secs(90);
 const ROUTES: &str = "[[route]]\nfrom = \"plant/+/telemetry\"\ntopic = \"free\"\n\
@@ -32,7 +32,8 @@ fn served(topics: &[&str]) -> Result<(Served, String)> {
 /// Publishes the readings from `first` on, so many.
 fn publish(daemon: &Daemon, first: usize, count: usize) -> Result<()> {
     let readings = (first..first + count).map(|n| n.to_string()).collect();
-    Device::publish(daemon.port(), "plant/1/telemetry", readings)
+    Device::publish(daemon.port(), "plant/1/telemetry", readings)?;
+    Ok(())
 }
 
 fn delivered(served: &Served, topic: &str) -> Result<Vec<usize>> {

@@ -35,7 +35,8 @@ impl Scene {
     fn publish(&mut self, count: usize) -> Result<()> {
         let readings = (self.count..self.count + count).map(|n| n.to_string()).collect();
         self.count += count;
-        Device::publish(self.daemon.port(), "plant/1/telemetry", readings)
+        Device::publish(self.daemon.port(), "plant/1/telemetry", readings)?;
+        Ok(())
     }
 
     fn delivered(&self) -> Result<Vec<usize>> {
@@ -66,7 +67,7 @@ impl Scene {
     }
 
     fn decide(&self, args: &[&str]) -> Result<Value> {
-        let args = [&["upstream"], args, &["--json"]].concat();
+        let args = [&["upstream"][..], args, &["--json"]].concat();
         Ok(serde_json::from_str(&self.daemon.command(&args)?)?)
     }
 

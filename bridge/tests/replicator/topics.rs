@@ -49,7 +49,7 @@ fn a_topic_without_the_right_to_see_it_is_named() {
     for (refusals, most_ms) in [(2, 8_000), (3, 16_000), (4, 32_000), (5, 60_000), (6, 60_000)] {
         world.pass_ms(60_000);
         world.fault(METADATA, [Fault::Code(29)]);
-        world.ship_new("secret", 0..1);
+        world.ship("secret", 0..1);
         assert_eq!(world.replicator.status().refusals, refusals);
         assert!((most_ms / 2..=most_ms).contains(&world.back_off_ms()), "{}", world.back_off_ms());
     }

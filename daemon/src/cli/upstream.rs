@@ -162,11 +162,8 @@ fn decide(args: &DecideArgs, skip: bool) -> Result<(), ExitCode> {
     // Exactly what was told, whatever has happened since.
     let confirmed = Decide { at: plan["at"].as_u64(), confirmed: true, ..decide };
     let done = if is_asked || *yes { ask_to_decide(&dir, confirmed)? } else { plan };
-    if *json {
-        println!("{done}")
-    } else {
-        println!("done: {}", said(&done))
-    }
+    let text = if *json { done.to_string() } else { format!("done: {}", said(&done)) };
+    println!("{text}");
     Ok(())
 }
 

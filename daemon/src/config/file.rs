@@ -116,6 +116,7 @@ pub(super) struct UpstreamSection {
     pub(super) proxy: Option<Spanned<OneOr<String, ProxySection>>>,
     pub(super) bandwidth: Option<Rate>,
     pub(super) monthly: Option<Spanned<Size>>,
+    pub(super) gaps: Option<Spanned<String>>,
 }
 
 /// What records are compressed with.

@@ -128,7 +128,7 @@ fn check_one<'a>(
 }
 
 /// Kafka's own rule for topic names.
-fn check_topic(topic: &Spanned<String>, problems: &mut Vec<Problem>) {
+pub(super) fn check_topic(topic: &Spanned<String>, problems: &mut Vec<Problem>) {
     let text = topic.get_ref();
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let legal = !text.is_empty() && text.len() <= 249 && text.chars().all(valid);

@@ -10,6 +10,7 @@ use tributary_bridge::Hash;
 use super::file::{Compression, OneOr, ProxySection, SaslSection, TlsSection, UpstreamSection};
 use super::problem::Problem;
 use super::reach::{check_client, host_and_port, one_secret};
+use super::routes::check_topic;
 use super::units::Size;
 
 /// The smallest budget of a month, in bytes.
@@ -26,6 +27,8 @@ pub struct Upstream {
     pub bandwidth: Option<u64>,
     /// Bytes a month that all lanes together may send.
     pub monthly: Option<u64>,
+    /// The topic that is told of offsets that are gone before they were shipped.
+    pub gaps: Option<String>,
     /// How it is reached and who we are.
     pub access: Access,
 }
@@ -152,6 +155,10 @@ pub(super) fn check(section: &UpstreamSection, problems: &mut Vec<Problem>) -> U
         compression: section.compression,
         bandwidth: section.bandwidth.map(|rate| rate.0),
         monthly: section.monthly.as_ref().map(|monthly| check_monthly(monthly, problems)),
+        gaps: section.gaps.as_ref().map(|topic| {
+            check_topic(topic, problems);
+            topic.get_ref().clone()
+        }),
         access: Access {
             tls: section.tls.as_ref().and_then(|tls| check_tls(tls, problems)),
             sasl: section.sasl.as_ref().and_then(|sasl| check_sasl(sasl, problems)),

@@ -58,6 +58,12 @@ pub struct Context {
     pub stop: watch::Receiver<bool>,
 }
 
+/// What was left for the log, or asked for, and is not done yet.
+struct Awaited {
+    claim: Option<oneshot::Receiver<Offset>>,
+    detour: Option<oneshot::Receiver<()>>,
+}
+
 /// A routing table that a lane asks for; and who waits for it.
 pub type DetourAsked = (Detour, oneshot::Sender<()>);
 
@@ -70,8 +76,7 @@ pub async fn run(context: Context) {
     let mut lane = Lane::new(now(), beginning, log.clone());
     let (mut links, mut events) = Links::new(&access);
     let network = Watch::new();
-    let mut claim: Option<oneshot::Receiver<Offset>> = None;
-    let mut detour: Option<oneshot::Receiver<()>> = None;
+    let mut awaited = Awaited { claim: None, detour: None };
     let mut durable = ingest.follow();
     loop {
         durable.mark_unchanged();
@@ -81,41 +86,28 @@ pub async fn run(context: Context) {
         let mut goes_on = false;
         while let Some(effect) = lane.poll_effect() {
             match effect {
-                Effect::Connect { conn, host, port } => links.connect(conn, host, port),
-                Effect::Send { conn, bytes } => links.send(conn, bytes),
-                Effect::Authenticate { conn, fresh } => links.authenticate(conn, fresh),
-                Effect::Disconnect { conn } => links.disconnect(conn),
                 Effect::WriteHint(body) => {
-                    claim = Some(ingest.write_control(ControlKind::Hint, move |_, _| body));
+                    let written = ingest.write_control(ControlKind::Hint, move |_, _| body);
+                    awaited.claim = Some(written);
                 }
                 Effect::Detour(wish) => {
                     let (answer, answered) = oneshot::channel();
                     // Each lane asks for one at a time, and there is room for all of them.
                     detours.try_send((wish, answer)).unwrap_or_default();
-                    detour = Some(answered);
+                    awaited.detour = Some(answered);
                 }
                 Effect::Bury(burial) => {
                     let done = lock(&letters).bury(moment(), name, &burial);
                     lane.handle_buried(now(), done);
                     goes_on = true;
                 }
+                effect => connect(effect, &mut links),
             }
         }
         if goes_on {
             continue;
         }
-        let position = {
-            let mut report = lock(&report);
-            lane.tell(now(), &mut report);
-            report.position()
-        };
-        ingest.positions().set(name.name(), position);
-        lock(&traffic).tell(now(), wall(), name, lane.news());
-        let is_spent = lane.is_spent(&lock(&table));
-        if is_spent {
-            // It needs nothing of the log any more.
-            ingest.positions().remove(name.name());
-        }
+        let is_spent = tell(&lane, name, (&report, &ingest, &traffic, &table));
         if is_spent || lane.is_done(now()) {
             lock(&traffic).reset(name);
             return;
@@ -123,13 +115,13 @@ pub async fn run(context: Context) {
         let pause = Duration::from_millis(lane.poll_timeout(now()).ms_since(now()));
         tokio::select! {
             event = events.recv() => hand_over(event, &mut lane),
-            written = claimed(&mut claim) => {
-                claim = None;
+            written = claimed(&mut awaited.claim) => {
+                awaited.claim = None;
                 lane.handle_claimed(now(), written);
                 lock(&hint).clone_from(lane.hint());
             }
-            () = answered(&mut detour) => {
-                detour = None;
+            () = answered(&mut awaited.detour) => {
+                awaited.detour = None;
                 lane.handle_detour();
             }
             () = decided.notified() => {
@@ -140,6 +132,40 @@ pub async fn run(context: Context) {
             Ok(()) = durable.changed() => {}
             Ok(()) = stop.changed() => lane.handle_stop(now()),
             () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Tells how a lane stands. Whether it has nothing left to do.
+fn tell(
+    lane: &Lane<SegmentReader>,
+    name: crate::config::Lane,
+    (report, ingest, traffic, table): (&Mutex<Report>, &Ingest, &Mutex<Traffic>, &Mutex<Table>),
+) -> bool {
+    let position = {
+        let mut report = lock(report);
+        lane.tell(now(), &mut report);
+        report.position()
+    };
+    ingest.positions().set(name.name(), position);
+    lock(traffic).tell(now(), wall(), name, lane.news());
+    let is_spent = lane.is_spent(&lock(table));
+    if is_spent {
+        // It needs nothing of the log any more.
+        ingest.positions().remove(name.name());
+    }
+    is_spent
+}
+
+/// Does what concerns connections.
+fn connect(effect: Effect, links: &mut Links) {
+    match effect {
+        Effect::Connect { conn, host, port } => links.connect(conn, host, port),
+        Effect::Send { conn, bytes } => links.send(conn, bytes),
+        Effect::Authenticate { conn, fresh } => links.authenticate(conn, fresh),
+        Effect::Disconnect { conn } => links.disconnect(conn),
+        Effect::WriteHint(_) | Effect::Detour(_) | Effect::Bury(_) => {
+            unreachable!("it concerns the log")
         }
     }
 }

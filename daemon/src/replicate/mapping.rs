@@ -61,17 +61,21 @@ impl EventTime {
 /// Where events come from, as records tell it.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
-    gateway: String,
+    pub(super) gateway: String,
     /// The log, as `CloudEvents` names a source.
     source: String,
+    /// The log.
+    pub(super) log_id: u64,
+    /// The topic that is told of gaps.
+    pub(super) gaps: Option<String>,
 }
 
 impl Origin {
     /// A gateway and its log: offsets are unique in a log alone.
     #[must_use]
-    pub(super) fn new(gateway: &str, log_id: u64) -> Self {
+    pub(super) fn new(gateway: &str, log_id: u64, gaps: Option<String>) -> Self {
         let source = format!("urn:tributary:{gateway}:{log_id:016x}");
-        Self { gateway: gateway.to_owned(), source }
+        Self { gateway: gateway.to_owned(), source, log_id, gaps }
     }
 }
 
@@ -233,7 +237,7 @@ mod tests {
         texts.set(Offset(3), EventTime { time: Timestamp(1_500), trusted: false });
         let mut headers = Vec::new();
         let event = event(1_500, &properties);
-        let (origin, rule) = (Origin::new("g", 0xA), rule(Shape::default()));
+        let (origin, rule) = (Origin::new("g", 0xA, None), rule(Shape::default()));
         texts.headers(&origin, &rule, &event, &mut headers);
         let named: Vec<(String, &[u8])> =
             headers.iter().map(|h| (format!("{}{}", h.prefix, h.name), h.value)).collect();
@@ -257,7 +261,7 @@ mod tests {
 
     /// A record's headers, as `name=value`, and its value.
     fn record(shape: Shape) -> (Vec<String>, Vec<u8>) {
-        let (origin, rule) = (Origin::new("g", 0xA), rule(shape));
+        let (origin, rule) = (Origin::new("g", 0xA, None), rule(shape));
         let properties = [0x03, 0, 1, b'x', 0x26, 0, 1, b'k', 0, 1, b'v'];
         let event = Event { payload: b"1", ..event(0, &properties) };
         let mut texts = Texts::default();

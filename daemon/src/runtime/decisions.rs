@@ -15,7 +15,6 @@ use super::answers::{Daemon, LaneAnswers};
 use super::hint::{LaneHint, Overruled};
 use crate::io::control::Decide;
 use crate::replicate::account::Account;
-use crate::replicate::report::Report;
 use crate::sync::lock;
 
 /// What a decision comes to.
@@ -113,23 +112,29 @@ fn plan(
     let spent = before.map(|hint| hint.spent).unwrap_or_default();
     let hint =
         LaneHint { lane: lane.to_owned(), hint, reached: None, spent, overruled: Some(overruled) };
-    let mut words = format!("lane {lane} goes on at offset {at}.");
-    if at > from {
-        words += &format!(
+    let words = words(lane, at, from..=to);
+    let (lane, halt) = (lane.to_owned(), halt.to_string());
+    Ok(Plan { lane, halt, from, to, at, words, done: false, hint: Some(hint) })
+}
+
+fn words(lane: &str, at: u64, between: RangeInclusive<u64>) -> String {
+    let (from, to) = between.into_inner();
+    let passed = (at > from).then(|| {
+        format!(
             " The events from {from} to {} are passed over: what of them is not in Kafka will be \
              missing there.",
             at - 1
-        );
-    }
-    if at < to {
-        words += &format!(
+        )
+    });
+    let sent = (at < to).then(|| {
+        format!(
             " The events from {at} to {} are sent: what of them is in Kafka already will be there \
              twice.",
             to - 1
-        );
-    }
-    let (lane, halt) = (lane.to_owned(), halt.to_string());
-    Ok(Plan { lane, halt, from, to, at, words, done: false, hint: Some(hint) })
+        )
+    });
+    let (passed, sent) = (passed.unwrap_or_default(), sent.unwrap_or_default());
+    format!("lane {lane} goes on at offset {at}.{passed}{sent}")
 }
 
 /// Between which offsets nobody knows, and the account of the lower one.

@@ -155,8 +155,8 @@ impl Lanes {
                     ..Settings::new(gateway, log_id, upstream.brokers.clone())
                 };
                 daemon.ingest.positions().set(lane.name(), settled);
-                let access = upstream.access.clone();
-                let running = self.start_one((lane, hint), (settings, access), daemon)?;
+                let way = (upstream.access.clone(), upstream.gaps.clone());
+                let running = self.start_one((lane, hint), (settings, way), daemon)?;
                 lock(&self.running).insert(lane, running);
             }
         }
@@ -166,7 +166,7 @@ impl Lanes {
     fn start_one(
         &self,
         (lane, hint): (Lane, Option<LaneHint>),
-        (settings, access): (Settings, Access),
+        (settings, (access, gaps)): (Settings, (Access, Option<String>)),
         daemon: &Daemon,
     ) -> io::Result<Running> {
         let (stop, stopped) = watch::channel(false);
@@ -175,7 +175,7 @@ impl Lanes {
         let answers = LaneAnswers { lane, identity, report: Arc::default(), decided };
         let (generation, generations) = (self.generation, self.generations.clone());
         let context = Context {
-            beginning: Beginning { lane, settings, generation, generations, hint },
+            beginning: Beginning { lane, settings, generation, generations, hint, gaps },
             access,
             hint: Arc::clone(&self.hints[lane.index()]),
             traffic: Arc::clone(&lock(&self.traffic)),

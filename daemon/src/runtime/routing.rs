@@ -83,11 +83,11 @@ impl Routing<'_> {
 
     async fn write_table(
         &self,
-        make: impl FnOnce(Offset, Offset) -> Table + Send + 'static,
+        succeed: impl FnOnce(Offset, Offset) -> Table + Send + 'static,
     ) -> Result<(), Failure> {
         let (sender, made) = tokio::sync::oneshot::channel();
         let written = self.ingest.write_control(ControlKind::Routes, move |at, oldest| {
-            let table = make(at, oldest);
+            let table = succeed(at, oldest);
             let body = table.encode();
             sender.send(table).unwrap_or_default();
             body

@@ -8,6 +8,7 @@ use tributary_core::time::Instant;
 use super::account::Account;
 use super::device::Device;
 use super::ledger::{Completeness, Tally};
+use super::process::GAPS;
 use super::{MARKERS_MS, Outcome, World, letters};
 
 impl World {
@@ -81,6 +82,7 @@ impl World {
             // One whose transaction came to nothing may be kept, and its event gone before the next.
             let known = dead_lettered..=dead_lettered + lost;
             ensure!(known.contains(&kept), "accounted for {dead_lettered} of {kept} dead letters");
+            self.check_gaps(account)?;
             ensure!(missing <= lost, "{missing} records are missing, {lost} counted as lost");
         }
         let (readings, acked) = self.ledger.counts();
@@ -103,6 +105,35 @@ impl World {
             state,
             misfortunes,
         })
+    }
+
+    /// What gateways count as lost is told of.
+    fn check_gaps(&self, Account { lost, dead_lettered, .. }: Account) -> Result<()> {
+        let told = self.told_gaps()?;
+        // An event may be gone between its refusal and its burial.
+        let is_told = told == lost || (told < lost && dead_lettered > 0);
+        ensure!(is_told, "{told} of {lost} lost records are told of");
+        Ok(())
+    }
+
+    /// How many records can never come, as the topic of gaps tells: none of them is told twice.
+    fn told_gaps(&self) -> Result<u64> {
+        let mut ranges: Vec<(String, u64, u64)> = Vec::new();
+        for record in self.cluster.read_committed(GAPS, 0) {
+            let value = record.value.context("a value")?;
+            let gap: serde_json::Value = serde_json::from_slice(&value)?;
+            for route in gap["routes"].as_array().context("routes")? {
+                let name = route["route"].as_str().context("a name")?.to_owned();
+                let (first, end) = (route["first"].as_u64(), route["end"].as_u64());
+                ranges.push((name, first.context("first")?, end.context("end")?));
+            }
+        }
+        ranges.sort();
+        for pair in ranges.windows(2) {
+            let is_apart = pair[0].0 != pair[1].0 || pair[0].2 <= pair[1].1;
+            ensure!(is_apart, "told twice: {pair:?}");
+        }
+        Ok(ranges.iter().map(|(_, first, end)| end - first).sum())
     }
 
     /// The promises of the machine itself are broken: what sessions know is not judged.

@@ -38,6 +38,9 @@ use super::gateway::{File, NAME};
 use super::letters;
 use crate::disk::{Disk, DiskReader};
 
+/// The topic that is told of what is gone.
+pub(super) const GAPS: &str = "tributary.gaps";
+
 type Putting = Pin<Box<dyn Future<Output = Result<bool, Failure>>>>;
 
 /// The daemon while it runs.
@@ -243,6 +246,7 @@ impl Process {
             generation: self.generation,
             generations: self.generations.clone(),
             hint,
+            gaps: Some(GAPS.to_owned()),
         };
         Lane::new(instant, beginning, self.reader.clone())
     }

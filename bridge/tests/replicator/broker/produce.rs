@@ -57,11 +57,11 @@ pub(super) fn produce(
                 .with_partition_responses(partitions),
         );
     }
-    let node = |port: u16| {
-        let node = NodeEndpoint::default().with_node_id(BrokerId(port.into()));
-        node.with_host(StrBytes::from_static_str("kafka")).with_port(port.into())
+    let endpoint = |port: u16| {
+        let known = NodeEndpoint::default().with_node_id(BrokerId(port.into()));
+        known.with_host(StrBytes::from_static_str("kafka")).with_port(port.into())
     };
-    let nodes = leader.map(node).into_iter().collect();
+    let nodes = leader.map(endpoint).into_iter().collect();
     let answer = ProduceResponse::default().with_responses(topics).with_node_endpoints(nodes);
     answer.encode(out, version).expect(WHY);
     note

@@ -6,11 +6,18 @@
 
 use core::ops::Range;
 
+use serde::Serialize;
+use tributary_bridge::{BatchBuilder, Partitioner, PushError, Record};
 use tributary_core::Offset;
 
-use super::Fold;
+use super::{Filled, Fold, Present, Step};
 use crate::config::Lane;
+use crate::replicate::account::Account;
+use crate::replicate::mapping::Origin;
 use crate::replicate::table::{Entry, Table};
+
+/// In place of a route's number: the record tells of a gap.
+pub(in crate::replicate) const GAP_ROUTE: u32 = 0;
 
 impl Fold {
     /// Notes a gap; what is gone is counted once the table behind it is known.
@@ -22,13 +29,20 @@ impl Fold {
     }
 
     /// Counts what is gone under the table in force: none comes with what is behind it.
-    pub(super) fn settle_gone(&mut self) {
+    pub(super) fn settle_gone(
+        &mut self,
+        origin: &Origin,
+        present: &Present,
+        batch: &mut BatchBuilder,
+    ) -> Step {
         if self.gone.is_some()
             && let Some(judge) = self.judge.take()
         {
-            self.count_gone(judge.table());
+            let step = self.count_gone(judge.table(), (origin, present), batch);
             self.judge = Some(judge);
+            return step;
         }
+        Step::On
     }
 
     /// Counts what is gone while routes are read back, for those.
@@ -44,20 +58,81 @@ impl Fold {
         }
     }
 
-    /// Counts what is gone for the routes of the table that holds behind it.
-    pub(super) fn count_gone(&mut self, table: &Table) {
-        let Some(gone) = self.gone.take() else { return };
+    /// Counts what is gone for the routes of the table that holds behind it, and tells of it in the
+    /// transaction that passes it.
+    pub(super) fn count_gone(
+        &mut self,
+        table: &Table,
+        (origin, present): (&Origin, &Present),
+        batch: &mut BatchBuilder,
+    ) -> Step {
+        let Some(gone) = self.gone.clone() else { return Step::On };
+        let mut account = self.account.clone();
         // Where a look back stood; its table is gone too, so that it cannot go on.
-        let back = self.account.backfill.take();
-        let met: Vec<bool> = table.routes.iter().map(|it| self.account.knows(it.id)).collect();
-        self.account.adopt(table, self.lane);
+        let back = account.backfill.take();
+        let met: Vec<bool> = table.routes.iter().map(|it| account.knows(it.id)).collect();
+        account.adopt(table, self.lane);
+        let mut told = Vec::new();
         for (entry, met) in table.routes.iter().zip(met) {
-            let range = lost(entry, self.lane, (met, back), &gone);
-            if !range.is_empty() {
-                self.account.of(entry.id).lost += range.end - range.start;
+            let Range { start: first, end } = lost(entry, self.lane, (met, back), &gone);
+            if first < end {
+                account.of(entry.id).lost += end - first;
+                told.push(Told { route: &entry.rule.name, first, end });
             }
         }
+        if !told.is_empty()
+            && let Some(topic) = &origin.gaps
+            && let Err(error) =
+                tell(topic, (origin, self.lane, gone.start), &told, (present, batch))
+        {
+            // It is counted when the record is in a batch.
+            return match error {
+                PushError::TooLarge => self.counted_gone(account),
+                PushError::Full | PushError::UnknownTopic => Step::Stop(Filled::HandIn),
+            };
+        }
+        self.counted_gone(account)
     }
+
+    fn counted_gone(&mut self, account: Account) -> Step {
+        (self.account, self.gone) = (account, None);
+        Step::On
+    }
+}
+
+/// What a route has lost, for who reads the topic of gaps.
+#[derive(Serialize)]
+struct Told<'a> {
+    route: &'a str,
+    first: u64,
+    end: u64,
+}
+
+/// Puts a record of what is gone into the batch.
+fn tell(
+    topic: &str,
+    (origin, lane, first): (&Origin, Lane, Offset),
+    routes: &[Told<'_>],
+    (present, batch): (&Present, &mut BatchBuilder),
+) -> Result<(), PushError> {
+    let value = serde_json::json!({
+        "gateway": origin.gateway,
+        "log": format!("{:016x}", origin.log_id),
+        "lane": lane.name(),
+        "routes": routes,
+    });
+    let value = value.to_string();
+    batch.reserve(core::iter::once(topic), value.len() + origin.gateway.len())?;
+    batch.push(&Record {
+        topic,
+        partition: Partitioner::Gateway,
+        offset: first,
+        route: GAP_ROUTE,
+        timestamp: present.clock.wall,
+        key: Some(origin.gateway.as_bytes()),
+        value: value.as_bytes(),
+        headers: &[],
+    })
 }
 
 /// The offsets that a route has lost in a lane with those that are gone. `met`: the account knows
@@ -89,11 +164,16 @@ fn lost(
 
 #[cfg(test)]
 mod tests {
+    use tributary_bridge::{Replicator, Settings};
+    use tributary_core::log::{Clock, End};
+    use tributary_core::time::Instant;
+
     use super::*;
     use crate::config::{PartitionBy, Route, Shape};
-    use crate::replicate::account::Account;
     use crate::replicate::mapping::Texts;
     use crate::replicate::table::Wanted;
+    use crate::replicate::traffic::View;
+    use crate::runtime::clock::Anchor;
 
     fn wanted(routes: &[(&str, Lane)]) -> Wanted {
         let route = |&(name, lane): &(&str, Lane)| Route {
@@ -108,6 +188,17 @@ mod tests {
             shape: Shape::default(),
         };
         Wanted::compile(&routes.iter().map(route).collect::<Vec<_>>(), true).expect("they compile")
+    }
+
+    fn present() -> Present {
+        let end = End { offset: Offset(0), sequence: 0, segment: 0, at: 0, oldest: Offset(0) };
+        let (clock, anchor) = (Clock::default(), Anchor::default());
+        Present { end, oldest: Offset(0), clock, anchor, traffic: View::default() }
+    }
+
+    fn batch() -> BatchBuilder {
+        let settings = Settings::new("gw", 7, vec![("kafka".to_owned(), 9092)]);
+        Replicator::new(Instant(0), settings, 1).begin_batch()
     }
 
     /// What each of the two first routes has lost in a lane by a gap, and in front of it.
@@ -127,8 +218,11 @@ mod tests {
             texts: Texts::default(),
         };
         fold.note_gone(&(Offset(gone.start)..Offset(gone.end)));
-        fold.count_gone(table);
-        fold.count_gone(table);
+        let origin = Origin::new("gw", 7, None);
+        for _ in 0..2 {
+            let step = fold.count_gone(table, (&origin, &present()), &mut batch());
+            assert!(matches!(step, Step::On));
+        }
         [1, 2].map(|id| fold.account.counts(id).lost)
     }
 

@@ -10,12 +10,16 @@
 
 mod gone;
 mod letters;
+mod present;
+
+pub(super) use gone::GAP_ROUTE;
+pub use present::{Filled, Present};
 
 use core::ops::Range;
 
 use tributary_bridge::{BatchBuilder, Position, PushError, Record};
 use tributary_core::Offset;
-use tributary_core::log::{Chunk, Clock, Control, ControlKind, End, Item, ReadMedia, Reader};
+use tributary_core::log::{Chunk, Control, ControlKind, Item, ReadMedia, Reader};
 use tributary_core::record::Event;
 use tributary_core::time::Timestamp;
 
@@ -24,45 +28,13 @@ use super::aside::{self, Aside};
 use super::judge::Judge;
 use super::mapping::{EventTime, Origin, Texts};
 use super::table::{Entry, Moved, Table};
-use super::traffic::View;
 use crate::config::{Format, Lane};
 use crate::io::crc::crc32c;
-use crate::runtime::clock::Anchor;
 
 /// Bytes that are read from the log at once; the largest frame fits.
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks that are read in one turn, so that answers of brokers do not wait for a long scan.
 const CHUNKS_PER_TURN: usize = 8;
-
-/// What stopped a filling.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Filled {
-    /// The durable end was reached.
-    All,
-    /// A route enters this lane here, and the lane that it leaves has not come so far yet.
-    Waits,
-    /// Enough was read for one turn; there is more.
-    Paused,
-    /// The batch is full, or lacks a topic that the cluster has not told of yet.
-    HandIn,
-    /// The fold cannot go on; why, for people.
-    Stopped(String),
-}
-
-/// What a filling needs to know of the present.
-#[derive(Clone, Copy, Debug)]
-pub struct Present {
-    /// The durable end.
-    pub end: End,
-    /// The oldest offset that is kept.
-    pub oldest: Offset,
-    /// Both clocks.
-    pub clock: Clock,
-    /// For correcting the times of events from before the clock was set.
-    pub anchor: Anchor,
-    /// How the other lanes are.
-    pub traffic: View,
-}
 
 /// The fold of one lane.
 pub struct Feed<M> {
@@ -186,8 +158,10 @@ impl<M: ReadMedia> Feed<M> {
             let chunk = match self.reader.read(&self.log, present.end, &mut self.buffer) {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => {
-                    self.fold.settle_gone();
-                    return Filled::All;
+                    return match self.fold.settle_gone(&self.origin, present, batch) {
+                        Step::Stop(filled) => filled,
+                        _ => Filled::All,
+                    };
                 }
                 Err(error) => {
                     return Filled::Stopped(format!("cannot read the log at {begin}: {error}"));
@@ -221,7 +195,7 @@ impl Fold {
     ) -> Step {
         for item in chunk {
             let step = match item {
-                Item::Control(control) => self.adopt(&control, present, batch),
+                Item::Control(control) => self.adopt(&control, origin, present, batch),
                 Item::Gap { range, .. } => self.lose(&range, batch),
                 Item::Events(frame) => {
                     let clock = frame.clock();
@@ -231,7 +205,7 @@ impl Fold {
                         let time = EventTime::of(&event, clock, present.anchor);
                         let stamp = time.stamp(present.clock.wall);
                         self.texts.set(offset, time);
-                        match self.take(origin, (offset, stamp, &event), batch) {
+                        match self.take(origin, (offset, stamp, &event), (present, batch)) {
                             Step::On => {}
                             other => break other,
                         }
@@ -246,7 +220,13 @@ impl Fold {
     }
 
     /// Goes on under the table of a control record, if it is one and holds here.
-    fn adopt(&mut self, control: &Control<'_>, present: &Present, batch: &BatchBuilder) -> Step {
+    fn adopt(
+        &mut self,
+        control: &Control<'_>,
+        origin: &Origin,
+        present: &Present,
+        batch: &mut BatchBuilder,
+    ) -> Step {
         if control.kind != ControlKind::Routes || self.reading_back || control.at > self.at {
             return Step::On;
         }
@@ -273,7 +253,10 @@ impl Fold {
             self.waits_for = Some(behind);
             return Step::Stop(Filled::Waits);
         }
-        self.count_gone(judge.table());
+        if let Step::Stop(filled) = self.count_gone(judge.table(), (origin, present), batch) {
+            self.turns = true;
+            return Step::Stop(filled);
+        }
         if control.at == self.at && self.account.backfill.is_none() {
             let unmet = |entry: &&Entry| !self.account.knows(entry.id);
             let new = judge.table().backfilled(self.lane, self.at).filter(unmet);
@@ -343,14 +326,16 @@ impl Fold {
         &mut self,
         origin: &Origin,
         (offset, stamp, event): (Offset, Timestamp, &Event<'_>),
-        batch: &mut BatchBuilder,
+        (present, batch): (&Present, &mut BatchBuilder),
     ) -> Step {
         if self.edge.is_some_and(|edge| edge <= self.at) {
             // The table comes again, with the routes in other lanes.
             (self.edge, self.turns) = (None, true);
             return Step::Stop(Filled::Paused);
         }
-        self.settle_gone();
+        if let Step::Stop(filled) = self.settle_gone(origin, present, batch) {
+            return Step::Stop(filled);
+        }
         self.lay_out();
         let Some(judge) = &mut self.judge else {
             return self.pass(offset.plus(1));

@@ -58,7 +58,8 @@ impl<M: ReadMedia + Clone> Lane<M> {
         else {
             return;
         };
-        if self.beginning.lane.is_aside() || self.detours.is_alone {
+        let is_of_gaps = Some(&topic) == self.beginning.gaps.as_ref();
+        if self.beginning.lane.is_aside() || self.detours.is_alone || is_of_gaps {
             return;
         }
         self.detours.asked = Some(Asked::Leave);

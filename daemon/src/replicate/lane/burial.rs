@@ -8,7 +8,7 @@ use tributary_core::log::ReadMedia;
 use tributary_core::time::Instant;
 
 use super::{Effect, Lane};
-use crate::replicate::feed::Present;
+use crate::replicate::feed::{GAP_ROUTE, Present};
 use crate::replicate::letter::Letter;
 
 /// Dead letters to be kept.
@@ -30,6 +30,8 @@ impl<M: ReadMedia + Clone> Lane<M> {
     /// lost.
     pub(super) fn bury(&mut self, refused: &[Undeliverable], present: &Present) {
         let Some(feed) = &mut self.feed else { return };
+        let of_events = refused.iter().filter(|one| one.route != GAP_ROUTE).cloned();
+        let refused: &[Undeliverable] = &of_events.collect::<Vec<_>>();
         let letters = feed.letters(self.beginning.settings.log_id, refused, present);
         let found: BTreeSet<_> = letters.iter().map(|(route, l)| (l.key.0, *route)).collect();
         let (kept, lost): (Vec<_>, Vec<_>) =

@@ -58,6 +58,8 @@ pub struct Beginning {
     pub generations: Vec<(u32, Offset)>,
     /// The lane's hint as it stands in the log; `None` if the log has lost it.
     pub hint: Option<LaneHint>,
+    /// The topic that is told of offsets that are gone.
+    pub gaps: Option<String>,
 }
 
 /// One lane at work, over a log that it reads.
@@ -287,11 +289,12 @@ impl<M: ReadMedia + Clone> Lane<M> {
     }
 
     fn resume(&mut self, position: Position, present: &Present) {
-        let Beginning { settings, generation, lane, .. } = &self.beginning;
+        let Beginning { settings, generation, lane, gaps, .. } = &self.beginning;
         let name = lane.name();
         tracing::info!(lane = name, offset = position.offset.0, "replication goes on");
         let from = self.reached(&position, present).unwrap_or_else(|| position.clone());
-        let whose = (Origin::new(&settings.gateway, settings.log_id), *lane);
+        let origin = Origin::new(&settings.gateway, settings.log_id, gaps.clone());
+        let whose = (origin, *lane);
         let from = (&from, &*self.detours.asides);
         self.feed = Some(Feed::new(whose, *generation, self.log.clone(), from));
         self.committed = position;
