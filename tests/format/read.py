@@ -15,7 +15,7 @@ import struct
 import sys
 
 EVENTS, CONTROL = 0xE1, 0xC0
-NAMES = ["opened", "routes", "anchor", "hint", "cursor", "gap", "sessions", "trimmed"]
+NAMES = ["opened", "routes", "anchor", "hint", "cursor", "gap", "sessions", "trimmed", "replayed"]
 ORIGINS = ["device", "source", "downlink", "rule"]
 OFFSET_MAX = 1 << 62
 HEAD = 48
@@ -401,7 +401,7 @@ def read(segment, after):
 
 def event(cursor, offset, frame):
     flags = cursor.byte()
-    if flags & 3 == 3 or flags >> 6:
+    if flags & 3 == 3 or flags >> 7 or flags & 0x58 > 0x40:
         raise Malformed
     line = {"offset": offset, "time": time(frame.wall + cursor.zigzag())}
     if not frame.flags & 1:
@@ -412,7 +412,7 @@ def event(cursor, offset, frame):
     line.update(topic=topic, client=client, qos=flags & 3)
     if flags & 4:
         line["retain"] = True
-    line["origin"] = ORIGINS[flags >> 3 & 3]
+    line["origin"] = "replay" if flags & 0x40 else ORIGINS[flags >> 3 & 3]
     line.update(read_properties(Cursor(properties)))
     payload = cursor.rest()
     try:

@@ -114,10 +114,12 @@ pub enum ControlKind {
     Sessions = 6,
     /// The oldest offset that is kept (u64, little endian). Kept by the log itself.
     Trimmed = 7,
+    /// In the stream of dead letters: which of them are put back on their way.
+    Replayed = 8,
 }
 
 impl ControlKind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Opened,
         Self::Routes,
         Self::Anchor,
@@ -126,6 +128,7 @@ impl ControlKind {
         Self::Gap,
         Self::Sessions,
         Self::Trimmed,
+        Self::Replayed,
     ];
 
     fn of(code: u8) -> Option<Self> {

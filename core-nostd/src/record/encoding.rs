@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! varint   length of what follows
-//! u8       flags: QoS (bits 0-1), RETAIN (bit 2), origin (bits 3-4), packet id (bit 5), 0 (bits 6-7)
+//! u8       flags: QoS (bits 0-1), RETAIN (bit 2), origin (bits 3-4), packet id (bit 5), replay (bit 6:
+//!          bits 3-4 are 0), 0 (bit 7)
 //! zigzag   arrival time in ms, relative to the frame's wall time
 //! u16      packet identifier of a publish at QoS 2, little endian; only with bit 5
 //! varint   length of the client id,  its bytes (UTF-8)
@@ -93,6 +94,7 @@ pub fn decode<'a>(bytes: &mut &'a [u8], base: Timestamp) -> Option<Event<'a>> {
             1 => Origin::Source,
             2 => Origin::Downlink,
             3 => Origin::Rule,
+            8 => Origin::Replay,
             _ => return None,
         },
     })
@@ -136,6 +138,7 @@ mod tests {
         let exactly_once =
             Event { qos: Qos::ExactlyOnce, packet_id: NonZeroU16::new(0xABCD), ..EVENT };
         for (base, event) in [
+            (Timestamp(0), Event { origin: Origin::Replay, ..EVENT }),
             (Timestamp(1_800_000_000_200), EVENT),
             (Timestamp(0), EVENT),
             (Timestamp(i64::MAX), EVENT),
@@ -158,7 +161,9 @@ mod tests {
         for cut in 0..length {
             assert_eq!(decode(&mut &bytes[..cut], EVENT.time), None, "cut at {cut}");
         }
-        bytes[1] = 0b11;
-        assert_eq!(decode(&mut &bytes[..length], EVENT.time), None);
+        for flags in [0b11, 0b100_1000, 0b1000_0000] {
+            bytes[1] = flags;
+            assert_eq!(decode(&mut &bytes[..length], EVENT.time), None, "{flags:b}");
+        }
     }
 }

@@ -31,6 +31,8 @@ pub enum Origin {
     Downlink = 2,
     /// A rule's output.
     Rule = 3,
+    /// The stream of dead letters: an event of before, on its way to Kafka once more.
+    Replay = 8,
 }
 
 /// One accepted publish. Borrowed from the socket's or the log reader's buffer.

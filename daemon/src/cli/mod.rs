@@ -6,6 +6,7 @@ mod log;
 mod logging;
 mod passwd;
 mod progress;
+mod replay;
 mod status;
 mod tail;
 mod upstream;
@@ -95,6 +96,9 @@ enum Command {
     /// Look at the log's files, of a running daemon or of none: what is in them, and what is lost
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Send once more what Kafka did not take
+    #[command(subcommand)]
+    Replay(replay::ReplayCommand),
     /// Look at the Kafka cluster, make what is missing in it, see how replication stands
     #[command(subcommand)]
     Upstream(upstream::UpstreamCommand),
@@ -164,6 +168,7 @@ pub fn main() -> ExitCode {
         Command::Passwd(command) => passwd::run(&command),
         Command::Status { place, json } => status::run(&place, json),
         Command::Tail(args) => tail::run(&args),
+        Command::Replay(command) => replay::run(&command),
         Command::Upstream(command) => upstream::run(&command),
         Command::Log(command) => log::run(&command),
         #[cfg(feature = "demo")]

@@ -58,6 +58,8 @@ pub enum Request {
         #[serde(default)]
         cursor: Option<String>,
     },
+    /// Puts dead letters back on their way: lines that tell how far that is, and a last one.
+    Replay(Replay),
     /// Forgets a cursor: one line.
     Forget {
         /// Its name.
@@ -80,6 +82,25 @@ pub struct Decide {
     pub confirmed: bool,
 }
 
+/// Which dead letters are put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// Of this route alone.
+    pub route: Option<String>,
+    /// MQTT topic filter; none selects all.
+    pub filter: Option<String>,
+    /// The first offset in their stream.
+    pub from: u64,
+    /// The offset to stop before.
+    pub to: Option<u64>,
+    /// Of events that came in at this time or later, in ms since 1970.
+    pub since: Option<i64>,
+    /// Of events that came in before.
+    pub until: Option<i64>,
+    /// Change nothing, and tell what would be put back.
+    pub dry_run: bool,
+}
+
 /// What a reader with a cursor answers: it has dealt with all below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Read {
@@ -100,6 +121,12 @@ pub trait Answers: Send + Sync + 'static {
     fn forget(&self, cursor: &str) -> impl Future<Output = String> + Send;
     /// One line, without its end.
     fn decide(&self, decide: Decide) -> impl Future<Output = String> + Send;
+    /// Lines, until all is put back or `lines` is closed.
+    fn replay(
+        &self,
+        request: Replay,
+        lines: &mut Lines,
+    ) -> impl Future<Output = io::Result<()>> + Send;
     /// Begins to read with a cursor.
     fn read_with(
         &self,
@@ -275,6 +302,7 @@ async fn answer<A: Answers>(stream: UnixStream, answers: &A) -> io::Result<()> {
         Ok(Request::LogEnd { stream }) => answers.log_end(&stream).await,
         Ok(Request::Forget { cursor }) => answers.forget(&cursor).await,
         Ok(Request::Decide(decide)) => answers.decide(decide).await,
+        Ok(Request::Replay(request)) => return answers.replay(request, &mut lines).await,
         Ok(request @ Request::Tail { .. }) => return tail(request, (reader, lines), answers).await,
         Err(error) => error_line(&format!("not a question: {error}")),
     };

@@ -150,6 +150,7 @@ impl ControlLine {
             ControlKind::Gap => "gap",
             ControlKind::Sessions => "sessions",
             ControlKind::Trimmed => "trimmed",
+            ControlKind::Replayed => "replayed",
         };
         Self { control: name, at: control.at.0, body_hex: hex(control.body) }
     }
@@ -161,6 +162,7 @@ const fn origin(origin: Origin) -> &'static str {
         Origin::Source => "source",
         Origin::Downlink => "downlink",
         Origin::Rule => "rule",
+        Origin::Replay => "replay",
     }
 }
 

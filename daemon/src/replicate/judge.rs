@@ -46,19 +46,29 @@ impl Judge {
         &self.table
     }
 
-    /// Finds the routes among `candidates` that select the event.
-    pub(super) fn judge(&mut self, event: &Event<'_>, candidates: impl Fn(&Entry) -> bool) {
+    /// Finds the routes among `candidates` that select the event; `addressed`: it was selected
+    /// before, and is for the route of this name alone.
+    pub(super) fn judge(
+        &mut self,
+        event: &Event<'_>,
+        addressed: Option<&str>,
+        candidates: impl Fn(&Entry) -> bool,
+    ) {
         let Verdict { selected, undecided, keys } = &mut self.verdict;
         selected.clear();
         undecided.clear();
         keys.clear();
         let mut evaluation = self.programs.evaluate(event, &mut self.scratch);
         for (index, entry) in self.table.routes.iter().enumerate() {
-            let heard = entry.rule.from.as_deref().is_none_or(|f| topic::matches(f, event.topic));
+            let heard = addressed.map_or_else(
+                || entry.rule.from.as_deref().is_none_or(|f| topic::matches(f, event.topic)),
+                |name| entry.rule.name == name,
+            );
             if !heard || !candidates(entry) {
                 continue;
             }
-            match evaluation.test(index) {
+            let truth = addressed.map_or_else(|| evaluation.test(index), |_| Truth::True);
+            match truth {
                 Truth::False => {}
                 Truth::Null(_) => undecided.push(index),
                 Truth::True if entry.rule.key.is_none() => {

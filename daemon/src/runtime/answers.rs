@@ -14,6 +14,7 @@ use super::cursors::{Cursors, Reading};
 use super::dead_letters::FileLetters;
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
+use super::replaying::{self, Replaying};
 use super::routing::Hints;
 use super::scrub::Damage;
 use super::sources::Sources;
@@ -26,7 +27,7 @@ use super::writer::Facts;
 use crate::config::Lane;
 use crate::door::{Counters, Door};
 use crate::io::clock::moment;
-use crate::io::control::{self, Answers, Decide, Lines, Request};
+use crate::io::control::{self, Answers, Decide, Lines, Replay, Request};
 use crate::io::crc::crc32c;
 use crate::io::segments::{DEAD_LETTER, INPUT, Place, SegmentReader};
 use crate::log_tools::LogEnd;
@@ -85,6 +86,8 @@ pub(super) struct Daemon {
     pub(super) table: Arc<Mutex<Table>>,
     /// What the log knows of the lanes.
     pub(super) hints: Hints,
+    /// Held by the replay of dead letters that runs.
+    pub(super) replay: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Daemon {
@@ -279,6 +282,16 @@ impl Answers for Daemon {
             Err(why) => serde_json::to_string(&serde_json::json!({ "error": why })),
         };
         answer.unwrap_or_else(|_| unreachable!("plain values"))
+    }
+
+    async fn replay(&self, request: Replay, lines: &mut Lines) -> io::Result<()> {
+        let replaying = Replaying {
+            letters: Arc::clone(&self.letters),
+            ingest: Arc::clone(&self.ingest),
+            table: Arc::clone(&self.table),
+            log_id: lock(&self.facts).id.0,
+        };
+        replaying::run(replaying, (&self.replay, request), lines).await
     }
 
     async fn read_with(&self, cursor: &str, from: Option<u64>) -> Result<Reading, String> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tributary_core::Offset;
 use tributary_core::log::{Chunk, End, Item, ReadMedia, Reader};
+use tributary_core::record::{Event, Origin};
 
 use super::hub::{Hub, Work};
 use crate::io::crc::crc32c;
@@ -70,7 +71,7 @@ impl Fanout {
                     for item in chunk {
                         if let Item::Events(frame) = item {
                             let age = frame.clock().age;
-                            for (offset, event) in frame {
+                            for (offset, event) in frame.filter(is_for_subscribers) {
                                 self.hub.distribute(offset, &event, age);
                             }
                         }
@@ -128,6 +129,11 @@ impl Fanout {
     }
 }
 
+/// What is put back on its way to Kafka was handed out when it first came in.
+fn is_for_subscribers((_, event): &(Offset, Event<'_>)) -> bool {
+    event.origin != Origin::Replay
+}
+
 /// Hands what was read to somebody who lags behind. Where to go on; `None`: there was no event.
 fn serve(hub: &Hub, work: &Work, chunk: Chunk<'_>) -> Option<Offset> {
     let mut next = None;
@@ -136,7 +142,9 @@ fn serve(hub: &Hub, work: &Work, chunk: Chunk<'_>) -> Option<Offset> {
             Item::Events(frame) => {
                 let age = frame.clock().age;
                 for (offset, event) in frame {
-                    if !hub.catch_up(work, offset, &event, age) {
+                    if is_for_subscribers(&(offset, event))
+                        && !hub.catch_up(work, offset, &event, age)
+                    {
                         return Some(offset);
                     }
                     next = Some(offset.plus(1));

@@ -19,6 +19,7 @@ pub mod ingest;
 pub mod keeper;
 mod lanes;
 pub mod opening;
+mod replaying;
 pub mod retention;
 pub mod routing;
 pub mod scrub;

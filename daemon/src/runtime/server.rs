@@ -17,7 +17,7 @@ use tributary_mqtt::Settings as MqttSettings;
 use super::answers::{Constants, Daemon};
 use super::committer::Committer;
 use super::cursors::Cursors;
-use super::dead_letters::FileLetters;
+use super::dead_letters::{FileLetters, Input};
 use super::dialogue::Shared;
 use super::doors::Doors;
 use super::fanout;
@@ -128,7 +128,9 @@ impl Server {
         let listeners = doors.describe(&sockets);
         let (dir, size) = (&config.log.dir, config.log.bytes_max);
         let letters = FileLetters::of_files(dir, size, clock::moment());
-        let letters = letters.map_err(Failure::Directory)?;
+        let mut letters = letters.map_err(Failure::Directory)?;
+        let input = Input { log_id: id.0, reader: &reader, end: reader.end() };
+        letters.settle(clock::moment(), &input).map_err(Failure::Directory)?;
         let daemon = Arc::new(Daemon {
             constants: constants(config, gateway, place, Arc::clone(&damage), listeners),
             ingest: Arc::clone(&ingest),
@@ -143,6 +145,7 @@ impl Server {
             upstream: Mutex::new(None),
             table: Arc::new(Mutex::new(table)),
             hints: hints.clone(),
+            replay: Arc::default(),
         });
         let committer = Arc::new(Committer::new(writer, Arc::clone(&ingest), delay));
         let log_thread = Arc::clone(&committer);

@@ -16,6 +16,7 @@ pub struct Snapshot {
     anchor: Option<Vec<u8>>,
     hints: BTreeMap<String, Vec<u8>>,
     cursors: BTreeMap<String, Vec<u8>>,
+    replayed: Option<Vec<u8>>,
 }
 
 impl Snapshot {
@@ -24,6 +25,7 @@ impl Snapshot {
         match kind {
             ControlKind::Routes => self.routes = Some(body.to_vec()),
             ControlKind::Anchor => self.anchor = Some(body.to_vec()),
+            ControlKind::Replayed => self.replayed = Some(body.to_vec()),
             ControlKind::Hint => {
                 if let Some(hint) = super::hint::LaneHint::decode(body) {
                     self.hints.insert(hint.lane, body.to_vec());
@@ -56,6 +58,7 @@ impl Snapshot {
         records.extend(self.anchor.as_deref().map(|body| (ControlKind::Anchor, body)));
         records.extend(self.hints.values().map(|body| (ControlKind::Hint, body.as_slice())));
         records.extend(self.cursors.values().map(|body| (ControlKind::Cursor, body.as_slice())));
+        records.extend(self.replayed.as_deref().map(|body| (ControlKind::Replayed, body)));
         records
     }
 
@@ -63,6 +66,12 @@ impl Snapshot {
     #[must_use]
     pub fn routes(&self) -> Option<&[u8]> {
         self.routes.as_deref()
+    }
+
+    /// The body of the last mark of a replay.
+    #[must_use]
+    pub fn replayed(&self) -> Option<&[u8]> {
+        self.replayed.as_deref()
     }
 
     /// All hints, in the order of their lanes.

@@ -8,6 +8,7 @@
 //! for the first time, it goes through the older events for those routes alone (`backfill` in the
 //! account), and only then on. So each route's records stay in log order.
 
+mod addressed;
 mod gone;
 mod letters;
 mod present;
@@ -30,6 +31,7 @@ use super::mapping::{EventTime, Origin, Texts};
 use super::table::{Entry, Moved, Table};
 use crate::config::{Format, Lane};
 use crate::io::crc::crc32c;
+use addressed::Addressed;
 
 /// Bytes that are read from the log at once; the largest frame fits.
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
@@ -201,11 +203,13 @@ impl Fold {
                     let clock = frame.clock();
                     let mut events = frame.into_iter();
                     loop {
-                        let Some((offset, event)) = events.next() else { break Step::On };
-                        let time = EventTime::of(&event, clock, present.anchor);
+                        let Some((offset, mut event)) = events.next() else { break Step::On };
+                        let mut time = EventTime::of(&event, clock, present.anchor);
+                        let Addressed { route, first } = Addressed::of(&mut event, &mut time);
                         let stamp = time.stamp(present.clock.wall);
-                        self.texts.set(offset, time);
-                        match self.take(origin, (offset, stamp, &event), (present, batch)) {
+                        self.texts.set(first.unwrap_or(offset), time);
+                        let due = (offset, stamp, &event);
+                        match self.take(origin, due, route, (present, batch)) {
                             Step::On => {}
                             other => break other,
                         }
@@ -326,6 +330,7 @@ impl Fold {
         &mut self,
         origin: &Origin,
         (offset, stamp, event): (Offset, Timestamp, &Event<'_>),
+        route: Option<&str>,
         (present, batch): (&Present, &mut BatchBuilder),
     ) -> Step {
         if self.edge.is_some_and(|edge| edge <= self.at) {
@@ -341,7 +346,7 @@ impl Fold {
             return self.pass(offset.plus(1));
         };
         let (at, back, lane) = (self.at.0, self.reading_back, self.lane);
-        judge.judge(event, |entry| {
+        judge.judge(event, route, |entry| {
             entry.rule.lane == lane && entry.begin <= offset.0 && (!back || entry.since == at)
         });
         let topics = judge.selected().map(|(_, entry, _)| entry.rule.topic.as_str());

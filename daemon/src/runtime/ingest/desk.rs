@@ -6,6 +6,7 @@ use tokio::sync::{Notify, oneshot};
 use tributary_core::Offset;
 use tributary_core::log::ControlKind;
 use tributary_core::record::{self, Event};
+use tributary_core::time::Timestamp;
 
 use super::{ControlRequest, Ingest, NotTaken, State, WAITING_BYTES_MAX};
 use crate::runtime::sessions::{Batch, Change};
@@ -24,6 +25,14 @@ impl Desk<'_> {
     /// # Errors
     /// When it cannot be taken now; nothing of it is kept.
     pub fn append(&mut self, event: &Event<'_>) -> Result<Offset, NotTaken> {
+        self.append_late(event, event.time)
+    }
+
+    /// The same for an event that came in before `now`, at its time.
+    ///
+    /// # Errors
+    /// When it cannot be taken now; nothing of it is kept.
+    pub fn append_late(&mut self, event: &Event<'_>, now: Timestamp) -> Result<Offset, NotTaken> {
         let state = &mut *self.state;
         if let Some(closed) = state.closed {
             return Err(NotTaken::Closed(closed));
@@ -31,10 +40,10 @@ impl Desk<'_> {
         if state.bytes >= WAITING_BYTES_MAX {
             return Err(NotTaken::Busy);
         }
-        let length = record::encoded_len(event, event.time);
+        let length = record::encoded_len(event, now);
         if state.taken.bodies.back().is_none_or(|body| body.is_full(length)) {
             let mut body = state.spare.pop().unwrap_or_default();
-            body.time = event.time;
+            body.time = now;
             state.taken.bodies.push_back(body);
         }
         let Some(body) = state.taken.bodies.back_mut() else { unreachable!("just pushed") };

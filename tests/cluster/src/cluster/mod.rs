@@ -131,6 +131,18 @@ impl Cluster {
         self.state.create_topic(name, settings)
     }
 
+    /// Changes what a topic takes from now on; its partitions stay.
+    ///
+    /// # Errors
+    /// 3: there is none.
+    pub fn alter_topic(
+        &mut self,
+        name: &str,
+        settings: TopicSettings,
+    ) -> Result<(), ResponseError> {
+        self.state.alter_topic(name, settings)
+    }
+
     /// All brokers, up or not.
     pub fn brokers(&self) -> impl Iterator<Item = BrokerId> + use<> {
         (1..=i32::from(self.state.settings.brokers)).map(BrokerId)

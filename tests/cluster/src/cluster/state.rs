@@ -172,6 +172,12 @@ impl State {
     }
 
     /// Makes a topic, each partition led by the next broker.
+    pub(crate) fn alter_topic(&mut self, name: &str, settings: TopicSettings) -> Result<(), Error> {
+        let topic = self.topics.get_mut(name).ok_or(Error::UnknownTopicOrPartition)?;
+        topic.settings = settings;
+        Ok(())
+    }
+
     pub(crate) fn create_topic(
         &mut self,
         name: &str,

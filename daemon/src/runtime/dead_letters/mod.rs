@@ -1,15 +1,20 @@
 //! The stream of dead letters: a log of its own beside the input, made when there is a first one.
 //!
-//! Invariant: a letter is there once. What a crash has left behind is recognised by what names it, so
-//! a transaction that is made again, and refused again, writes nothing twice.
+//! Invariants: a letter is there once. What a crash has left behind is recognised by what names it, so
+//! a transaction that is made again, and refused again, writes nothing twice. And a letter is put back
+//! into the input once (`replay.rs`).
+
+mod replay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use tributary_core::Offset;
 use tributary_core::log::{
-    AppendError, Clock, CommitError, Frame, Item, Log, Media, ReadMedia, Reader,
+    AppendError, Clock, CommitError, ControlKind, Frame, Item, Log, Media, ReadMedia, Reader,
 };
+
+pub use replay::{Back, Figures, Input, Replay, Wanted};
 
 use super::clock::{Clocks, Moment};
 use super::opening::{Recovered, recover};
@@ -19,6 +24,7 @@ use crate::io::files::entropy;
 use crate::io::segments::{DEAD_LETTER, SEGMENT_BYTES, SegmentFiles, SegmentReader};
 use crate::replicate::lane::Burial;
 use crate::replicate::letter::{Fate, Letter, LetterKey};
+use replay::Mark;
 
 /// The stream's part of the log's `size`.
 const PART: u64 = 16;
@@ -52,6 +58,8 @@ pub struct Extent {
 pub struct DeadLetters<M: Media, R, O> {
     open: O,
     stream: Option<Stream<M, R>>,
+    /// Whether there is one at all.
+    was_open: bool,
     known: BTreeMap<Lane, Known>,
 }
 
@@ -60,6 +68,8 @@ pub struct Stream<M: Media, R> {
     log: Box<Log<M, Box<[u8]>>>,
     reader: R,
     clocks: Clocks,
+    /// The last that was noted of letters that are put back.
+    mark: Mark,
 }
 
 /// The stream in files.
@@ -108,8 +118,9 @@ impl<M: Media, R: ReadMedia> Stream<M, R> {
     /// A stream whose log was recovered.
     #[must_use]
     pub fn new(recovered: Recovered<M>, reader: R) -> Self {
-        let Recovered { log, clocks, .. } = recovered;
-        Self { log, reader, clocks }
+        let Recovered { log, clocks, snapshot, .. } = recovered;
+        let mark = snapshot.replayed().and_then(Mark::decode).unwrap_or_default();
+        Self { log, reader, clocks, mark }
     }
 
     /// What names the letters of a log's events from `since` on.
@@ -131,10 +142,19 @@ impl<M: Media, R: ReadMedia> Stream<M, R> {
     }
 
     fn append(&mut self, frame: &Frame<'_>) -> Result<(), CommitError> {
+        self.put(frame.clock, |log| log.append(frame))
+    }
+
+    /// Appends; starts the next segment when this one is full.
+    fn put(
+        &mut self,
+        clock: Clock,
+        mut append: impl FnMut(&mut Log<M, Box<[u8]>>) -> Result<(), AppendError>,
+    ) -> Result<(), CommitError> {
         loop {
-            match self.log.append(frame) {
+            match append(&mut self.log) {
                 Ok(()) => return Ok(()),
-                Err(AppendError::SegmentFull) => self.roll(frame.clock)?,
+                Err(AppendError::SegmentFull) => self.roll(clock)?,
                 Err(AppendError::ReadOnly) => return Err(CommitError::ReadOnly),
                 Err(error @ AppendError::TooLarge { .. }) => {
                     unreachable!("a letter is smaller than an empty segment: {error}")
@@ -153,9 +173,11 @@ impl<M: Media, R: ReadMedia> Stream<M, R> {
     }
 
     fn roll(&mut self, clock: Clock) -> Result<(), CommitError> {
-        let mut rolled = self.log.roll(&[], clock);
+        let mark = self.mark.encode();
+        let in_force = [(ControlKind::Replayed, mark.as_slice())];
+        let mut rolled = self.log.roll(&in_force, clock);
         while rolled == Err(CommitError::SegmentFailed) {
-            rolled = self.log.roll(&[], clock);
+            rolled = self.log.roll(&in_force, clock);
         }
         if let Some(evicted) = rolled? {
             let (first, count) = (evicted.start.0, evicted.end.0 - evicted.start.0);
@@ -174,7 +196,7 @@ where
     /// A stream that `open` opens when it is needed, and again after it has failed.
     #[must_use]
     pub fn new(open: O) -> Self {
-        Self { open, stream: None, known: BTreeMap::new() }
+        Self { open, stream: None, was_open: false, known: BTreeMap::new() }
     }
 
     /// Makes letters of a lane durable, those that are not there yet.
@@ -206,6 +228,7 @@ where
             Some(stream) => stream,
             None => (self.open)(moment)?,
         };
+        self.was_open = true;
         Ok(self.stream.insert(stream))
     }
 
