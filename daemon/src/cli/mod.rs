@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, FILE_DEFAULT};
+use crate::config::{Config, FILE_DEFAULT, Template};
 use crate::runtime::{self, Failure};
 use logging::LogFormat;
 
@@ -241,6 +241,11 @@ fn check(file: &FileArg) -> Result<(), ExitCode> {
         let condition =
             route.condition.as_ref().map_or(String::new(), |text| format!(" where {text}"));
         println!("  route {}: {from}{condition} -> {}", route.name, route.topic);
+        if let Some(template) = Template::of(&route.topic) {
+            let (topic, name) = template.example(route.from.as_deref().unwrap_or("#"));
+            let (max, other) = (route.topics_max, template.overflow());
+            println!("    at most {max} topics, for example {topic} -> {name}; more go to {other}");
+        }
     }
     for warning in config.warnings() {
         println!("  warning: {warning}");

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use tributary_bridge::Finding;
 
 use super::{BAD_CONFIG, FAILED, FileArg, PlaceArgs, block_on, unreachable_daemon};
-use crate::config::{Config, Upstream};
+use crate::config::{Config, Template, Upstream};
 use crate::io::control::{self, Decide, Request};
 use crate::runtime::checkup::{self, Wanted};
 
@@ -93,7 +93,8 @@ fn look(file: &FileArg, json: bool, create: bool) -> Result<(), ExitCode> {
 }
 
 async fn look_at(config: &Config, upstream: &Upstream, json: bool, create: bool) -> bool {
-    let topics: BTreeSet<String> = config.routes.iter().map(|route| route.topic.clone()).collect();
+    let name = |topic: &String| Template::of(topic).map_or(topic.clone(), |it| it.overflow());
+    let topics: BTreeSet<String> = config.routes.iter().map(|route| name(&route.topic)).collect();
     let gateway = match &config.gateway {
         Some(name) => Some(name.clone()),
         None => told_by_daemon(config).await,

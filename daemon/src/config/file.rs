@@ -186,6 +186,7 @@ pub(super) struct RouteSection {
     #[serde(rename = "where")]
     pub(super) condition: Option<Spanned<String>>,
     pub(super) topic: Spanned<String>,
+    pub(super) topics_max: Option<Spanned<u16>>,
     pub(super) key: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) partition: PartitionBy,

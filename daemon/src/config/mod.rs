@@ -10,6 +10,7 @@ mod reach;
 mod routes;
 mod shape;
 mod sources;
+mod template;
 mod units;
 pub mod upstream;
 
@@ -24,6 +25,7 @@ use problem::{Problem, Problems, from_toml};
 pub use routes::Route;
 pub use shape::{Format, Header, Headers, Shape};
 pub use sources::{Protocol, Source, selected};
+pub use template::Template;
 use toml::Spanned;
 pub use upstream::Upstream;
 

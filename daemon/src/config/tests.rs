@@ -93,6 +93,38 @@ fn a_topic_belongs_to_one_lane() {
 }
 
 #[test]
+fn a_topic_may_name_levels() {
+    let route =
+        |from, topic, more| format!("[[route]]\nfrom = \"{from}\"\ntopic = \"{topic}\"\n{more}\n");
+    let route_of = |source: &str| Config::parse(source).expect("valid").routes[0].clone();
+    assert_eq!(route_of(&route("a/+", "p.{2}", "")).topics_max, 32);
+    assert_eq!(route_of(&route("a/#", "{9}", "topics_max = 7")).topics_max, 7);
+    assert_eq!(route_of(&route("a/+", "p", "")).topics_max, 0);
+    for (source, words, place) in [
+        (route("a/+", "p.{x}.q", ""), "between braces stands the number of a level, from 1", "{x}"),
+        (route("a/+", "p.{2", ""), "a brace alone", "{"),
+        (route("a/+", "p.{3}", ""), "there is no level 3 in what `from` selects", "\"p.{3}\""),
+        (route("a/+", "p {1}", ""), "`p {1}` cannot be a Kafka topic", "\"p {1}\""),
+        (route("a/+", "__{1}", ""), "`__{1}` is reserved", "\"__{1}\""),
+        (route("a", "p", "topics_max = 9"), "`topics_max` is for a topic that names levels", "9"),
+        (route("a", "{1}", "topics_max = 0"), "a route makes 1 to 256 topics", "0"),
+        (
+            route("a", "{1}", "topics_max = 200") + &route("a", "x.{1}", "topics_max = 57"),
+            "the routes may make 257 topics, that is more than 256",
+            "\"x.{1}\"",
+        ),
+        (
+            route("a", "x.{1}", "") + &route("b", "x.y", "lane = \"high\""),
+            "`x.y` in lane \"high\" may be the same topic as `x.{1}` in \"normal\" above",
+            "\"high\"",
+        ),
+    ] {
+        let (message, _, at) = only(&source);
+        assert_eq!((message.as_str(), at.as_str()), (words, place));
+    }
+}
+
+#[test]
 fn records_have_the_shape_that_their_route_says() {
     let route = |shape: &str| format!("[[route]]\nfrom = \"a\"\ntopic = \"t\"\n{shape}\n");
     let shape = |text: &str| Config::parse(&route(text)).expect("valid").routes[0].shape;

@@ -5,11 +5,13 @@
 //! Kafka together, and no crash can make them disagree.
 
 use core::fmt::{self, Write};
+use std::collections::BTreeMap;
 
 use tributary_core::Offset;
 
 use super::table::{Entry, Table};
 use crate::config::Lane;
+use crate::io::crc::crc32c;
 
 /// What happened to the events of one route so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Counts {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     counts: Vec<(u32, Counts)>,
+    /// The topics that a route has made, each by a part of its hash: two with the same count as one.
+    topics: BTreeMap<u32, Vec<u16>>,
     /// Routes that began before their table are read from here up to it, before all goes on.
     pub backfill: Option<Offset>,
 }
@@ -54,6 +58,25 @@ impl Account {
         let stays = |entry: &&Entry| entry.rule.lane == lane || self.knows(entry.id);
         let routes = table.routes.iter().filter(stays);
         self.counts = routes.map(|entry| (entry.id, self.counts(entry.id))).collect();
+        let counts = &self.counts;
+        self.topics.retain(|route, _| counts.iter().any(|(id, _)| id == route));
+    }
+
+    /// Whether a route may make a topic: it has before, or has not made as many as it may.
+    #[must_use]
+    pub fn admits(&self, entry: &Entry, topic: &str) -> bool {
+        let made = self.topics.get(&entry.id).map_or(&[][..], Vec::as_slice);
+        made.contains(&mark(topic)) || made.len() < usize::from(entry.rule.topics_max)
+    }
+
+    /// A route has made a topic, if it may.
+    pub fn note_topic(&mut self, entry: &Entry, topic: &str) {
+        if self.admits(entry, topic) {
+            let made = self.topics.entry(entry.id).or_default();
+            if !made.contains(&mark(topic)) {
+                made.push(mark(topic));
+            }
+        }
     }
 
     /// The counts of a route of the table that was adopted.
@@ -93,6 +116,14 @@ impl Account {
                 account.backfill = Some(Offset(u64::from_str_radix(offset, 16).ok()?));
                 continue;
             }
+            if let Some((route, marks)) = part.strip_prefix("t=").and_then(|it| it.split_once(','))
+            {
+                let digits = marks.as_bytes().chunks(4).map(core::str::from_utf8);
+                let mark = |text: Result<&str, _>| u16::from_str_radix(text.ok()?, 16).ok();
+                let marks: Option<Vec<u16>> = digits.map(mark).collect();
+                account.topics.insert(u32::from_str_radix(route, 16).ok()?, marks?);
+                continue;
+            }
             let mut numbers = part.split('.').map(|number| u64::from_str_radix(number, 16).ok());
             let mut number = || numbers.next().flatten();
             let id = u32::try_from(number()?).ok()?;
@@ -106,8 +137,15 @@ impl Account {
     }
 }
 
+/// A part of the hash of a topic's name.
+fn mark(topic: &str) -> u16 {
+    let [low, high, ..] = crc32c(0, topic.as_bytes()).to_le_bytes();
+    u16::from_le_bytes([low, high])
+}
+
 /// `b=<backfill>;` and `<id>.<delivered>.<lost>.<undecided>;` for each route, all in hexadecimal;
 /// with a fifth number where there are dead letters, and a sixth where an operator has passed over any.
+/// Then `t=<id>,` and four digits for each topic that a route has made, `;`.
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(offset) = self.backfill {
@@ -121,6 +159,13 @@ impl fmt::Display for Account {
             }
             if *skipped > 0 {
                 write!(f, ".{skipped:x}")?;
+            }
+            f.write_char(';')?;
+        }
+        for (id, marks) in &self.topics {
+            write!(f, "t={id:x},")?;
+            for mark in marks {
+                write!(f, "{mark:04x}")?;
             }
             f.write_char(';')?;
         }
@@ -140,11 +185,15 @@ mod tests {
                 (17, Counts { lost: 12, dead_lettered: 20, ..Counts::default() }),
                 (18, Counts { skipped: 10, ..Counts::default() }),
             ],
+            topics: BTreeMap::from([(17, vec![0xA, 0xBEEF])]),
             backfill: Some(Offset(99)),
         };
-        assert_eq!(account.to_string(), "b=63;1.11170.0.3;11.0.c.0.14;12.0.0.0.0.a;");
+        let text = "b=63;1.11170.0.3;11.0.c.0.14;12.0.0.0.0.a;t=11,000abeef;";
+        assert_eq!(account.to_string(), text);
         assert_eq!(Account::parse(&account.to_string()), Some(account));
         assert_eq!(Account::parse(""), Some(Account::default()));
-        assert_eq!(Account::parse("1.2"), None);
+        for wrong in ["1.2", "t=1", "t=1,00zz", "t=x,0001"] {
+            assert_eq!(Account::parse(wrong), None, "{wrong}");
+        }
     }
 }

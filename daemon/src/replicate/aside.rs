@@ -108,12 +108,14 @@ impl Table {
         present
     }
 
-    /// Whether a lane has anything to ship besides what goes to `topic`.
+    /// Whether a lane has anything to ship besides what goes to `topic`, and that can leave it: what is
+    /// made of levels of MQTT topics cannot.
     #[must_use]
     pub fn has_others(&self, topic: &str, home: Lane) -> bool {
         let taken = |rule: &Rule| self.asides.iter().any(|it| it.until.is_none() && it.takes(rule));
-        let mut rules = self.routes.iter().map(|entry| &entry.rule);
-        rules.any(|rule| rule.lane == home && rule.topic != topic && !taken(rule))
+        let rules = self.routes.iter().map(|entry| &entry.rule);
+        let mut rules = rules.filter(|rule| rule.lane == home && !taken(rule));
+        rules.clone().any(|rule| rule.topic == topic) && rules.any(|rule| rule.topic != topic)
     }
 
     /// A lane that can take what a lane wants to go on without.
@@ -232,6 +234,7 @@ mod tests {
             start: None,
             lane,
             shape: Shape::default(),
+            topics_max: 0,
         };
         let routes: Vec<Route> = routes.iter().map(route).collect();
         let wanted = Wanted::compile(&routes, true).expect("small");

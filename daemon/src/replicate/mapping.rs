@@ -256,6 +256,7 @@ mod tests {
             partition_by_key: false,
             lane: Lane::Normal,
             shape,
+            topics_max: 0,
         }
     }
 

@@ -72,7 +72,7 @@ pub struct Rule {
     pub from: Option<String>,
     /// Condition, as text, for people; the program decides.
     pub condition: Option<String>,
-    /// Kafka topic.
+    /// Kafka topic, perhaps with levels of the MQTT topic in it.
     pub topic: String,
     /// Key expression, as text; `None`: the MQTT topic.
     pub key: Option<String>,
@@ -83,6 +83,9 @@ pub struct Rule {
     /// What its records are like; behind the table in the record.
     #[serde(skip)]
     pub shape: Shape,
+    /// How many topics it makes, if its topic names levels; behind the table, too.
+    #[serde(skip)]
+    pub topics_max: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -298,6 +301,7 @@ impl Rule {
             partition_by_key: route.partition == PartitionBy::Key,
             lane: route.lane,
             shape: route.shape,
+            topics_max: route.topics_max,
         }
     }
 }
@@ -314,6 +318,7 @@ mod tests {
                 from: Some("#".to_owned()),
                 condition: None,
                 topic: (*name).to_owned(),
+                topics_max: 0,
                 key: None,
                 partition: PartitionBy::Gateway,
                 start: *start,

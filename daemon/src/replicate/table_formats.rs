@@ -3,7 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::aside::Aside;
 use super::table::{Entry, Retired, Rule, Table, Unreadable};
 use crate::config::{Lane, Shape};
 
@@ -15,6 +14,8 @@ const LANED: u8 = 2;
 const SHAPED: u8 = 3;
 /// And behind them the topics that are other lanes'.
 const DIVERTED: u8 = 4;
+/// And behind them how many topics each route makes: one may name levels of MQTT topics.
+const TEMPLATED: u8 = 5;
 
 /// Reads the body of a control record.
 pub(super) fn decode(body: &[u8]) -> Result<Table, Unreadable> {
@@ -22,24 +23,29 @@ pub(super) fn decode(body: &[u8]) -> Result<Table, Unreadable> {
     let read = match *format {
         FIRST => postcard::from_bytes(body).map(table_of),
         LANED => postcard::from_bytes(rest),
-        SHAPED => return decode_shaped(rest, false),
-        DIVERTED => return decode_shaped(rest, true),
+        SHAPED | DIVERTED | TEMPLATED => return decode_shaped(rest, *format),
         _ => return Err(Unreadable),
     };
     read.map_err(|_| Unreadable)
 }
 
-fn decode_shaped(bytes: &[u8], is_diverted: bool) -> Result<Table, Unreadable> {
-    let ((mut table, shapes), rest): ((Table, Vec<Shape>), &[u8]) =
+fn decode_shaped(bytes: &[u8], format: u8) -> Result<Table, Unreadable> {
+    let ((mut table, shapes), mut rest): ((Table, Vec<Shape>), &[u8]) =
         postcard::take_from_bytes(bytes).map_err(|_| Unreadable)?;
-    if is_diverted {
-        table.asides = postcard::from_bytes::<Vec<Aside>>(rest).map_err(|_| Unreadable)?;
+    if format >= DIVERTED {
+        (table.asides, rest) = postcard::take_from_bytes(rest).map_err(|_| Unreadable)?;
     }
-    if shapes.len() != table.routes.len() {
+    let mut topics = vec![0; shapes.len()];
+    if format >= TEMPLATED {
+        topics = postcard::from_bytes::<Vec<u16>>(rest).map_err(|_| Unreadable)?;
+    }
+    if shapes.len() != table.routes.len() || topics.len() != shapes.len() {
         return Err(Unreadable);
     }
-    for (entry, shape) in table.routes.iter_mut().zip(shapes) {
+    for (entry, (shape, topics_max)) in table.routes.iter_mut().zip(shapes.into_iter().zip(topics))
+    {
         entry.rule.shape = shape;
+        entry.rule.topics_max = topics_max;
     }
     Ok(table)
 }
@@ -47,7 +53,11 @@ fn decode_shaped(bytes: &[u8], is_diverted: bool) -> Result<Table, Unreadable> {
 /// The body of a control record.
 pub(super) fn encode(table: &Table) -> Vec<u8> {
     let shapes: Vec<Shape> = table.routes.iter().map(|entry| entry.rule.shape).collect();
+    let topics: Vec<u16> = table.routes.iter().map(|entry| entry.rule.topics_max).collect();
     let encoded = match first(table) {
+        _ if topics.iter().any(|max| *max > 0) => {
+            postcard::to_allocvec(&(TEMPLATED, table, shapes, &table.asides, topics))
+        }
         _ if !table.asides.is_empty() => {
             postcard::to_allocvec(&(DIVERTED, table, shapes, &table.asides))
         }
@@ -135,7 +145,9 @@ fn entry(first: FirstEntry) -> Entry {
     let FirstRule { name, from, condition, topic, key, partition_by_key } = first.rule;
     let lane = Lane::Normal;
     let shape = Shape::default();
-    let rule = Rule { name, from, condition, topic, key, partition_by_key, lane, shape };
+    let topics_max = 0;
+    let rule =
+        Rule { name, from, condition, topic, key, partition_by_key, lane, shape, topics_max };
     Entry { id: first.id, begin: first.begin, since: first.since, moved: None, rule }
 }
 
@@ -165,6 +177,19 @@ mod tests {
         laned.routes[0].rule.lane = Lane::Bulk;
         assert_eq!(laned.encode()[0], 2);
         assert_eq!(Table::decode(&laned.encode()).expect("just written"), laned);
+    }
+
+    #[test]
+    fn how_many_topics_a_route_makes_survives_the_log() {
+        let bytes: &[u8] = &[1, 1, 5, 2, 1, 1, 3, 5, 1, b'a', 0, 0, 1, b't', 0, 0, 0, 1, 7];
+        let mut table = Table::decode(bytes).expect("it is whole");
+        table.routes[0].rule.topics_max = 300;
+        let body = table.encode();
+        assert_eq!(body[0], TEMPLATED);
+        assert_eq!(Table::decode(&body).expect("just written"), table);
+        for cut in 0..body.len() {
+            assert!(Table::decode(&body[..cut]).is_err(), "cut at {cut}");
+        }
     }
 
     #[test]

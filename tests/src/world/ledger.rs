@@ -156,6 +156,7 @@ impl Ledger {
             start: None,
             lane: *lane,
             shape: Shape::default(),
+            topics_max: 0,
         };
         wishes.map(route).collect()
     }

@@ -181,6 +181,7 @@ mod tests {
             from: None,
             condition: None,
             topic: name.to_owned(),
+            topics_max: 0,
             key: None,
             partition: PartitionBy::Gateway,
             start: None,

@@ -26,7 +26,7 @@ use tributary_core::time::Timestamp;
 
 use super::account::Account;
 use super::aside::{self, Aside};
-use super::judge::Judge;
+use super::judge::{Judge, Selected};
 use super::mapping::{EventTime, Origin, Texts};
 use super::table::{Entry, Moved, Table};
 use crate::config::{Format, Lane};
@@ -346,11 +346,13 @@ impl Fold {
             return self.pass(offset.plus(1));
         };
         let (at, back, lane) = (self.at.0, self.reading_back, self.lane);
-        judge.judge(event, route, |entry| {
+        let is_candidate = |entry: &Entry| {
             entry.rule.lane == lane && entry.begin <= offset.0 && (!back || entry.since == at)
-        });
-        let topics = judge.selected().map(|(_, entry, _)| entry.rule.topic.as_str());
-        if judge.selected().any(|(_, entry, _)| entry.rule.shape.format == Format::Json) {
+        };
+        let account = &self.account;
+        judge.judge(event, route, is_candidate, |entry, topic| account.admits(entry, topic));
+        let topics = judge.selected().map(|selected| selected.topic);
+        if judge.selected().any(|selected| selected.entry.rule.shape.format == Format::Json) {
             self.texts.envelop(origin, event);
         }
         let bytes = self.texts.record_bytes_max(origin, event);
@@ -362,11 +364,11 @@ impl Fold {
                 PushError::Full | PushError::UnknownTopic => Filled::HandIn,
             });
         }
-        for (_, entry, key) in judge.selected() {
+        for Selected { entry, key, topic, .. } in judge.selected() {
             let mut headers = Vec::new();
             self.texts.headers(origin, &entry.rule, event, &mut headers);
             let record = Record {
-                topic: &entry.rule.topic,
+                topic,
                 partition: entry.partitioner(),
                 offset,
                 route: entry.id,
@@ -377,8 +379,11 @@ impl Fold {
             };
             batch.push(&record).expect("a place was reserved");
         }
-        for (_, entry, _) in judge.selected() {
+        for Selected { entry, topic, is_made, .. } in judge.selected() {
             self.account.of(entry.id).delivered += 1;
+            if is_made {
+                self.account.note_topic(entry, topic);
+            }
         }
         for entry in judge.undecided() {
             self.account.of(entry.id).undecided += 1;
