@@ -13,9 +13,9 @@ use tributary_tests::wait;
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 /// Three refusals, and the back-off behind each.
-const LEFT_MAX: Duration = Duration::from_mins(1);
+const LEFT_MAX: Duration = Duration::from_mins(5);
 /// The back-off of what was refused for long.
-const PERMITTED_MAX: Duration = Duration::from_secs(90);
+const PERMITTED_MAX: Duration = Duration::from_mins(5);
 const ROUTES: &str = "[[route]]\nfrom = \"plant/+/telemetry\"\ntopic = \"free\"\n\
     [[route]]\nfrom = \"plant/+/telemetry\"\ntopic = \"barred\"\n";
 

@@ -24,7 +24,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// The log.
 pub struct Ours {
-    log: Log<SegmentFiles, Box<[u8]>>,
+    log: Box<Log<SegmentFiles, Box<[u8]>>>,
     reader: SegmentReader,
     snapshot: Snapshot,
     clocks: Clocks,
