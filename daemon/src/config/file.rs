@@ -69,6 +69,7 @@ pub(super) struct ListenerSection {
     pub(super) max_connections: Option<Spanned<usize>>,
     pub(super) max_connections_per_address: Option<Spanned<usize>>,
     pub(super) connect_timeout: Option<Spanned<Span>>,
+    pub(super) keep_alive_max: Option<Spanned<Span>>,
 }
 
 #[derive(Debug, Deserialize)]

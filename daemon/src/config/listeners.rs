@@ -1,6 +1,7 @@
 //! The `[[listener]]` sections: where clients connect, and who is let in there.
 
 use core::net::SocketAddr;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT_MIN: Duration = Duration::from_millis(500);
 /// The longest that a connection may hold a place without a word.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_mins(2);
+/// The longest keep-alive in whole seconds, in which clients are told it; MQTT can spell 18 hours.
+const KEEP_ALIVE_S: RangeInclusive<u64> = 1..=18 * 3_600;
 
 /// A checked `[[listener]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub struct Listener {
     pub per_address_max: usize,
     /// From the opening of a connection to the answer to its CONNECT.
     pub connect_timeout: Duration,
+    /// The longest keep-alive of an MQTT 5 client in seconds; 0: as the client likes.
+    pub keep_alive_max_s: u16,
 }
 
 /// The TLS of a listener.
@@ -76,6 +81,7 @@ impl Listener {
             connections_max: CONNECTIONS_MAX,
             per_address_max: usize::MAX,
             connect_timeout: CONNECT_TIMEOUT,
+            keep_alive_max_s: 0,
         }
     }
 
@@ -199,6 +205,7 @@ fn check_one(
             problems,
         ),
         connect_timeout: check_timeout(section.connect_timeout.as_ref(), problems),
+        keep_alive_max_s: check_keep_alive(section.keep_alive_max.as_ref(), problems),
         ..Listener::at(address)
     };
     listener.anonymous = section.anonymous.unwrap_or(listener.is_private() && !listener.verifies());
@@ -268,6 +275,19 @@ fn check_timeout(span: Option<&Spanned<Span>>, problems: &mut Vec<Problem>) -> D
         );
     }
     time
+}
+
+fn check_keep_alive(span: Option<&Spanned<Span>>, problems: &mut Vec<Problem>) -> u16 {
+    let Some(span) = span else { return 0 };
+    let time = span.get_ref().0;
+    let seconds = u16::try_from(time.as_secs()).unwrap_or(0);
+    if time.subsec_nanos() != 0 || !KEEP_ALIVE_S.contains(&u64::from(seconds)) {
+        problems.push(
+            Problem::at(span.span(), "this is no keep-alive that clients could be told")
+                .help("in whole seconds, from \"1s\" to \"18h\"; without it clients choose"),
+        );
+    }
+    seconds
 }
 
 /// Reads what `run` will read, and shows what is wrong at the key that names it.

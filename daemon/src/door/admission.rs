@@ -68,13 +68,15 @@ impl Visit {
         Self { door: None, address, certificate: None }
     }
 
-    /// What holds for its session: the door's time to introduce itself.
+    /// What holds for its session: the door's time to introduce itself, and the longest keep-alive.
     #[must_use]
     pub fn settings(&self, common: &Settings) -> Settings {
         let Some(door) = &self.door else { return *common };
-        let timeout = door.rules().listener.connect_timeout.as_millis();
+        let rules = door.rules();
+        let timeout = rules.listener.connect_timeout.as_millis();
         let connect_timeout_ms = u64::try_from(timeout).unwrap_or(u64::MAX);
-        Settings { connect_timeout_ms, ..*common }
+        let keep_alive_max_s = rules.listener.keep_alive_max_s;
+        Settings { connect_timeout_ms, keep_alive_max_s, ..*common }
     }
 
     /// A proxy says where it really comes from.

@@ -200,3 +200,28 @@ fn silence_is_not_kept_up_for_longer_than_said() -> Result<()> {
     }
     Ok(())
 }
+
+/// [MQTT-3.2.2-22]: who wants to be silent for longer than the listener allows is told so.
+#[test]
+fn a_listener_may_set_the_longest_silence() -> Result<()> {
+    let daemon = Daemon::start(TRIBUTARY, "keep_alive_max = \"2s\"\n")?;
+    let told = |keep_alive_s| {
+        let asked = Connect { keep_alive_s, ..connect_5("told", Properties::NONE) };
+        let (_, welcome) = Wire::enter(daemon.port(), &asked)?;
+        anyhow::Ok(welcome.properties().find_map(|property| match property {
+            Property::ServerKeepAlive(seconds) => Some(seconds),
+            _ => None,
+        }))
+    };
+    ensure!(told(1)?.is_none() && told(2)?.is_none(), "the client's own is short enough");
+    ensure!(told(3)? == Some(2) && told(0)? == Some(2));
+    // It is held to that; a client of 3.1.1, which cannot be told, to its own.
+    let (mut old, _) = Wire::open(daemon.port(), &Connect { keep_alive_s: 0, ..connect("old") })?;
+    let begun = std::time::Instant::now();
+    let asked = Connect { keep_alive_s: 0, ..connect_5("held", Properties::NONE) };
+    let (mut wire, _) = Wire::open(daemon.port(), &asked)?;
+    ensure!(wire.end()? == Some(Reason::KeepAliveTimeout));
+    let took = begun.elapsed().as_millis();
+    ensure!((2_900..6_000).contains(&took), "{took} ms");
+    old.ping()
+}

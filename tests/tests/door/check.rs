@@ -36,6 +36,9 @@ fn check_finds_what_run_would() -> Result<()> {
         ("client_id = \"user\"".to_owned(), "anonymous = false"),
         ("max_connections = 0".to_owned(), "from 1 to"),
         ("connect_timeout = \"1 h\"".to_owned(), "from \"500 ms\""),
+        ("keep_alive_max = \"1500 ms\"".to_owned(), "in whole seconds"),
+        ("keep_alive_max = \"0s\"".to_owned(), "from \"1s\" to \"18h\""),
+        ("keep_alive_max = \"19h\"".to_owned(), "from \"1s\" to \"18h\""),
         ("proxy_protocol = true".to_owned(), "nobody could log in"),
         ("anonymous = false".to_owned(), "nobody could log in"),
     ];
