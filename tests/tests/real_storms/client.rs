@@ -45,6 +45,10 @@ impl Place {
         Self { port, tls: None }
     }
 
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Over TLS, each with a whole handshake.
     pub(crate) fn tls(port: u16, mut config: rustls::ClientConfig) -> Self {
         config.resumption = rustls::client::Resumption::disabled();
@@ -90,10 +94,23 @@ impl Client {
 
     /// Publishes once at QoS 1 and waits for the PUBACK.
     pub(crate) async fn publish(&mut self, topic: &str, payload: &[u8]) -> Result<()> {
-        self.stream.write_all(&publish(topic, payload)).await?;
+        self.end(&publish(topic, payload)).await
+    }
+
+    /// Sends the end of a PUBLISH of [`publish`] and waits for the PUBACK.
+    pub(crate) async fn end(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.write_all(bytes).await?;
         let mut puback = [0; 4];
         self.stream.read_exact(&mut puback).await?;
         ensure!(puback == [0x40, 2, 0, 1], "{puback:?}");
+        Ok(())
+    }
+
+    /// Waits for the daemon to close the connection, without a word to it.
+    pub(crate) async fn closed(mut self) -> Result<()> {
+        let mut rest = Vec::new();
+        // Closed or reset.
+        tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await?.ok();
         Ok(())
     }
 
@@ -120,7 +137,7 @@ pub(crate) fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
 /// than it was given.
 pub(crate) fn runtime(sockets: u64) -> Result<Runtime> {
     let maximum = getrlimit(Resource::Nofile).maximum;
-    let maximum = maximum.map(|maximum| maximum.max(sockets + 100));
+    let maximum = maximum.map(|maximum| maximum.max(sockets + 400));
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
         .with_context(|| format!("{sockets} sockets are needed: `ulimit -Hn` allows fewer"))?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();

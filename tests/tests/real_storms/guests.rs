@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::io::AsyncReadExt;
 use tributary_core::record::Qos;
 use tributary_mqtt::codec::connect::Connect;
@@ -94,6 +94,46 @@ fn who_stops_in_the_middle_of_a_packet_takes_no_more_than_its_share() -> Result<
     check_memory(&daemon, "600 that stop in the middle", 64)?;
     drop(stopped);
     Ok(())
+}
+
+/// Waits until nothing that was sent to or from a port is still in a socket.
+fn wait_until_read(port: u16) -> Result<()> {
+    let port = format!(":{port:04X}");
+    wait::until("empty sockets", PATIENCE, || {
+        let sockets = std::fs::read_to_string("/proc/net/tcp")?;
+        let of_port = sockets.lines().filter(|line| line.contains(&port));
+        Ok(of_port.into_iter().all(|line| line.contains(" 00000000:00000000 ")).then_some(()))
+    })
+}
+
+/// Eighty have begun a large packet and are silent from then on; twenty more come, and go on. Those make room who
+/// have been silent for longest, without another byte from them.
+#[test]
+fn who_is_silent_in_the_middle_of_a_packet_makes_room() -> Result<()> {
+    const SILENT: usize = 80;
+    const COUNT: usize = 100;
+    let runtime = runtime(COUNT as u64)?;
+    let (daemon, place) = start()?;
+    let witness = Witness::start(&daemon)?;
+    let most = vec![b'x'; 200 << 10];
+    runtime.block_on(async {
+        let mut begun = Vec::new();
+        for number in 0..COUNT {
+            let mut client = guest(&place, number).await?;
+            let packet = publish("large", &most);
+            client.send(&packet[..packet.len() - 1]).await?;
+            begun.push(client);
+            if number + 1 == SILENT {
+                wait_until_read(place.port())?;
+            }
+        }
+        for mut client in begun.drain(SILENT..) {
+            client.end(b"x").await.context("one that goes on")?;
+        }
+        begun.swap_remove(0).closed().await
+    })?;
+    witness.end("80 that are silent", Duration::from_secs(3))?;
+    check_memory(&daemon, "80 that are silent", 64)
 }
 
 /// Half a CONNECT, a packet of 256 MB, one byte at a time: each loses its place, and nobody else does.

@@ -87,8 +87,8 @@ impl Connection {
         layers: Option<Box<Layers>>,
     ) -> Self {
         let visit = Visit::new(Arc::clone(&inside.door), address);
-        let portion = Portion::new(Arc::clone(&inside.unread));
         let dialogue = Dialogue::new(Arc::clone(&inside.shared), moment(), visit);
+        let portion = Portion::new(Arc::clone(&inside.unread), dialogue.wake());
         Self {
             stream,
             layers,
@@ -151,6 +151,9 @@ impl Connection {
             self.dialogue.retry(moment(), &mut self.out);
         }
         self.advance()?;
+        if self.portion.is_given_up() {
+            self.give_up();
+        }
         if self.dialogue.is_closed() {
             return Ok(());
         }
@@ -227,12 +230,16 @@ impl Connection {
         self.wants_more = progress.wants_more || progress.used == bytes.len();
         self.unread.extend_from_slice(&bytes[progress.used..]);
         self.inside.committer.handle_left(progress.left);
-        self.portion.set(self.unread.capacity());
-        if progress.wants_more && self.portion.is_too_much() {
-            tracing::info!(address = %self.address, "a large packet is given up: there are too many");
-            self.dialogue.turn_out(&mut self.out);
-        }
+        self.portion.set(self.unread.capacity(), progress.wants_more);
         self.dialogue.handle_wake(moment(), &mut self.out);
+    }
+
+    /// Ends the connection with what it has begun: others need the room.
+    fn give_up(&mut self) {
+        tracing::info!(address = %self.address, "a large packet is given up: there are too many");
+        self.dialogue.turn_out(&mut self.out);
+        self.unread = Vec::new();
+        self.portion.set(0, false);
     }
 
     /// Takes what was read through the layers.

@@ -1,10 +1,16 @@
 //! What all connections together have read and cannot deal with yet: begins of packets, and what waits for us.
 //!
-//! Invariant: above [`UNREAD_BYTES_MAX`] nobody who sends more of a packet holds more than an equal
-//! share of it, so together they hold twice as much at most; and less is read at once.
+//! Invariant: above [`UNREAD_BYTES_MAX`] nobody who has begun a packet holds more than an equal share of
+//! it, whether he sends more or is silent. Who has been silent for longest makes room first, and only as
+//! many do as have to; and less is read at once.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Notify;
+
+use crate::sync::lock;
 
 /// Bytes of all connections together, up to which nobody is looked at.
 pub const UNREAD_BYTES_MAX: usize = 16 << 20;
@@ -13,16 +19,53 @@ pub(super) const READ_BYTES: usize = 64 << 10;
 /// Bytes read at once while there is more than that.
 const READ_BYTES_SCARCE: usize = 4 << 10;
 
-/// The sum of what connections hold.
+/// What connections hold, together.
 #[derive(Debug, Default)]
 pub struct Unread {
     bytes: AtomicUsize,
-    holders: AtomicUsize,
+    holders: Mutex<Holders>,
+}
+
+/// Those who hold anything, in the order in which they have last sent something.
+#[derive(Debug, Default)]
+struct Holders {
+    by_turn: BTreeMap<u64, Holder>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Holder {
+    bytes: usize,
+    /// It is the begin of a packet: what waits for us is not given up.
+    is_begun: bool,
+    wake: Arc<Notify>,
 }
 
 impl Unread {
     fn is_scarce(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) > UNREAD_BYTES_MAX
+    }
+
+    fn remove(&self, holders: &mut Holders, turn: u64) -> Option<Holder> {
+        let holder = holders.by_turn.remove(&turn)?;
+        self.bytes.fetch_sub(holder.bytes, Ordering::Relaxed);
+        Some(holder)
+    }
+
+    /// Takes what is above their share from those who have been silent for longest, until there is room.
+    fn make_room(&self, holders: &mut Holders) {
+        let share = UNREAD_BYTES_MAX / holders.by_turn.len().max(1);
+        let is_too_much = |holder: &Holder| holder.is_begun && holder.bytes > share;
+        let mut from = 0;
+        while self.is_scarce()
+            && let Some((&turn, _)) =
+                holders.by_turn.range(from..).find(|(_, holder)| is_too_much(holder))
+        {
+            from = turn;
+            if let Some(given_up) = self.remove(holders, turn) {
+                given_up.wake.notify_one();
+            }
+        }
     }
 }
 
@@ -30,12 +73,15 @@ impl Unread {
 #[derive(Debug)]
 pub(super) struct Portion {
     all: Arc<Unread>,
-    bytes: usize,
+    wake: Arc<Notify>,
+    /// Its place among those who hold anything.
+    turn: Option<u64>,
 }
 
 impl Portion {
-    pub(super) const fn new(all: Arc<Unread>) -> Self {
-        Self { all, bytes: 0 }
+    /// `wake` is told when it is [given up](Self::is_given_up).
+    pub(super) const fn new(all: Arc<Unread>, wake: Arc<Notify>) -> Self {
+        Self { all, wake, turn: None }
     }
 
     /// How much to read at once.
@@ -43,35 +89,35 @@ impl Portion {
         if self.all.is_scarce() { READ_BYTES_SCARCE } else { READ_BYTES }
     }
 
-    /// The connection holds so many bytes from now on.
-    pub(super) fn set(&mut self, bytes: usize) {
-        if bytes == self.bytes {
+    /// The connection has been heard, and holds so many bytes from now on: the begin of a packet, or
+    /// what waits for us.
+    pub(super) fn set(&mut self, bytes: usize, is_begun: bool) {
+        if bytes == 0 && self.turn.is_none() {
             return;
         }
-        let Unread { bytes: sum, holders } = &*self.all;
-        if self.bytes == 0 {
-            holders.fetch_add(1, Ordering::Relaxed);
-        } else if bytes == 0 {
-            holders.fetch_sub(1, Ordering::Relaxed);
+        let holders = &mut *lock(&self.all.holders);
+        if let Some(turn) = self.turn.take() {
+            self.all.remove(holders, turn);
         }
-        if bytes > self.bytes {
-            sum.fetch_add(bytes - self.bytes, Ordering::Relaxed);
-        } else {
-            sum.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        if bytes > 0 {
+            let (turn, wake) = (holders.next, Arc::clone(&self.wake));
+            holders.next += 1;
+            holders.by_turn.insert(turn, Holder { bytes, is_begun, wake });
+            self.turn = Some(turn);
+            self.all.bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.all.make_room(holders);
         }
-        self.bytes = bytes;
     }
 
-    /// Whether it is more than it may be.
-    pub(super) fn is_too_much(&self) -> bool {
-        let holders = self.all.holders.load(Ordering::Relaxed).max(1);
-        self.all.is_scarce() && self.bytes > UNREAD_BYTES_MAX / holders
+    /// Whether others needed the room: the packet that has begun is given up.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.turn.is_some_and(|turn| !lock(&self.all.holders).by_turn.contains_key(&turn))
     }
 }
 
 impl Drop for Portion {
     fn drop(&mut self) {
-        self.set(0);
+        self.set(0, false);
     }
 }
 
@@ -79,26 +125,53 @@ impl Drop for Portion {
 mod tests {
     use super::*;
 
+    const LARGE: usize = 256 << 10;
+
+    fn portions(all: &Arc<Unread>, count: usize) -> Vec<Portion> {
+        let one = |_| Portion::new(Arc::clone(all), Arc::default());
+        (0..count).map(one).collect()
+    }
+
+    fn given_up(portions: &[Portion]) -> Vec<usize> {
+        let of_one = |(index, portion): (usize, &Portion)| portion.is_given_up().then_some(index);
+        portions.iter().enumerate().filter_map(of_one).collect()
+    }
+
     #[test]
-    fn nobody_holds_more_than_a_share_when_it_is_scarce() {
+    fn who_has_been_silent_for_longest_makes_room_first() {
         let all = Arc::new(Unread::default());
-        let mut large: Vec<Portion> = (0..64).map(|_| Portion::new(Arc::clone(&all))).collect();
+        let mut large = portions(&all, 64);
         for portion in &mut large {
-            portion.set(256 << 10);
-            assert!(!portion.is_too_much() && portion.read_bytes() == READ_BYTES);
+            portion.set(LARGE, true);
+            assert!(portion.read_bytes() == READ_BYTES);
         }
-        let mut small = Portion::new(Arc::clone(&all));
-        small.set(10);
-        assert!(!small.is_too_much() && small.read_bytes() == READ_BYTES_SCARCE);
-        small.set(UNREAD_BYTES_MAX / 65 + 1);
-        assert!(small.is_too_much() && large[0].is_too_much());
-        large.pop();
-        small.set(1);
-        assert!(!small.is_too_much() && !large[0].is_too_much());
+        // One that sends on goes behind the others.
+        large[0].set(LARGE, true);
+        assert_eq!(given_up(&large), [0; 0]);
+        let mut small = portions(&all, 2);
+        small[0].set(10, true);
+        assert_eq!((given_up(&large), given_up(&small)), (vec![1], vec![]));
+        assert_eq!(small[0].read_bytes(), READ_BYTES, "there is room again");
+        // Half of a megabyte more: two have to go.
+        small[1].set(2 * LARGE, true);
+        assert_eq!((given_up(&large), given_up(&small)), (vec![1, 2, 3], vec![]));
+        // Who has gone leaves nothing behind.
         drop((large, small));
-        assert_eq!(
-            (all.bytes.load(Ordering::Relaxed), all.holders.load(Ordering::Relaxed)),
-            (0, 0)
-        );
+        assert_eq!(all.bytes.load(Ordering::Relaxed), 0);
+        assert!(lock(&all.holders).by_turn.is_empty());
+    }
+
+    #[test]
+    fn nobody_who_keeps_to_his_share_makes_room() {
+        let all = Arc::new(Unread::default());
+        let mut waiting = portions(&all, 63);
+        for portion in &mut waiting {
+            portion.set(LARGE, false);
+        }
+        let mut begun = portions(&all, 2);
+        begun[0].set(LARGE / 2, true);
+        begun[1].set(LARGE, true);
+        assert_eq!(begun[0].read_bytes(), READ_BYTES);
+        assert_eq!((given_up(&waiting), given_up(&begun)), (vec![], vec![1]));
     }
 }
