@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Take};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// The socket's name in the data directory.
 const NAME: &str = "tributary.sock";
@@ -32,6 +32,11 @@ const END: &str = r#"{"end":true}"#;
 const TOLD_EVERY: Duration = Duration::from_millis(200);
 /// The longest question.
 const REQUEST_BYTES_MAX: u64 = 64 << 10;
+
+/// Questions at the same time, readers of events among them; more wait.
+const ASKERS_MAX: usize = 64;
+/// How long to wait when the machine has no more sockets to give.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(200);
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -272,23 +277,36 @@ pub async fn serve<A: Answers>(
     answers: Arc<A>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let places = Arc::new(Semaphore::new(ASKERS_MAX));
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &places) => accepted,
             _ = stop.changed() => return,
         };
         let answers = Arc::clone(&answers);
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, place)) => {
                 tokio::spawn(async move {
                     if let Err(error) = answer(stream, &*answers).await {
                         tracing::debug!(%error, "a control connection ended");
                     }
+                    drop(place);
                 });
             }
-            Err(error) => tracing::warn!(%error, "cannot accept a control connection"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a control connection");
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
         }
     }
+}
+
+async fn accept(
+    listener: &UnixListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    Ok((listener.accept().await?.0, place))
 }
 
 async fn answer<A: Answers>(stream: UnixStream, answers: &A) -> io::Result<()> {

@@ -44,11 +44,25 @@ impl Signals {
     }
 }
 
-/// Lets the process have as many sockets as the machine allows.
+/// Files and sockets of the daemon itself: the log, sessions, the control socket, the way to Kafka.
+const OWN_FILES: u64 = 192;
+/// More connections than a machine has ports for.
+const CONNECTIONS_MAX: u64 = 1 << 20;
+
+/// Lets the process have as many files and sockets as the machine allows.
 pub fn raise_open_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
+}
+
+/// How many connections of devices there may be, so that the files of the daemon itself can be
+/// opened at any time: a log that cannot open its next file is as good as a disk that fails.
+#[must_use]
+pub fn connections_max() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let connections = files.saturating_sub(OWN_FILES).max(files / 4).min(CONNECTIONS_MAX);
+    usize::try_from(connections).unwrap_or(usize::MAX)
 }

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use core::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tributary_mqtt::Settings as MqttSettings;
 
 use super::answers::{Constants, Daemon};
@@ -35,7 +35,7 @@ use super::writer::Writer;
 use crate::config::{Config, Lane, Source};
 use crate::io::mqtt::{FileCommitter, Inside};
 use crate::io::segments::Place;
-use crate::io::signals::{Asked, Signals, raise_open_files};
+use crate::io::signals::{Asked, Signals, connections_max, raise_open_files};
 use crate::io::{clock, control, mqtt, threads};
 use crate::replicate::drive::DetourAsked;
 use crate::replicate::table::Wanted;
@@ -184,12 +184,22 @@ impl Server {
         tokio::spawn(control::serve(control, Arc::clone(&self.daemon), self.stop.subscribe()));
         let shared = Arc::clone(&self.shared);
         let unread = Arc::default();
+        let connections_max = connections_max();
+        let sockets = Arc::new(Semaphore::new(connections_max));
+        let wanted = self.doors.all().iter().map(|door| door.rules().listener.connections_max);
+        if wanted.max() > Some(connections_max) {
+            tracing::warn!(
+                connections_max,
+                "the limit of open files allows so many: more wait (`ulimit -Hn`)"
+            );
+        }
         for (listener, door) in listeners.into_iter().zip(self.doors.all()) {
             let inside = Inside {
                 shared: Arc::clone(&shared),
                 committer: Arc::clone(&committer),
                 door: Arc::clone(door),
                 unread: Arc::clone(&unread),
+                sockets: Arc::clone(&sockets),
             };
             tokio::spawn(mqtt::accept(listener, inside, self.stop.subscribe()));
         }

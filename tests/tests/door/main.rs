@@ -3,6 +3,7 @@
 
 mod check;
 mod client;
+mod descriptors;
 mod import;
 mod limits;
 mod passwords;

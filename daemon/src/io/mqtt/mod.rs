@@ -45,6 +45,8 @@ pub struct Inside {
     pub door: Arc<Door>,
     /// What they have read, all together.
     pub unread: Arc<Unread>,
+    /// Sockets that the machine has for them, at all doors.
+    pub sockets: Arc<Semaphore>,
 }
 
 /// A socket that listens for devices.
@@ -64,13 +66,15 @@ pub fn listen(address: SocketAddr) -> io::Result<Listener> {
 /// Accepts connections at a door until told to stop.
 pub async fn accept(listener: Listener, inside: Inside, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(inside.door.rules().listener.connections_max));
+    let mut is_exhausted = false;
     loop {
         let accepted = tokio::select! {
-            accepted = accept_one(&listener, &places) => accepted,
+            accepted = accept_one(&listener, [&places, &inside.sockets]) => accepted,
             _ = stop.changed() => return,
         };
         match accepted {
             Ok((arrival, place)) => {
+                is_exhausted = false;
                 if let Some(mut connection) = admit(arrival, inside.clone()) {
                     tokio::spawn(async move {
                         connection.run().await;
@@ -79,7 +83,9 @@ pub async fn accept(listener: Listener, inside: Inside, mut stop: watch::Receive
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept an MQTT connection");
+                if !core::mem::replace(&mut is_exhausted, true) {
+                    tracing::warn!(%error, "cannot accept MQTT connections for now");
+                }
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }
@@ -108,10 +114,11 @@ fn admit((stream, address): (TcpStream, IpAddr), inside: Inside) -> Option<Conne
 
 async fn accept_one(
     listener: &Listener,
-    places: &Arc<Semaphore>,
-) -> io::Result<((TcpStream, IpAddr), OwnedSemaphorePermit)> {
+    [places, sockets]: [&Arc<Semaphore>; 2],
+) -> io::Result<((TcpStream, IpAddr), [OwnedSemaphorePermit; 2])> {
     let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let socket = Arc::clone(sockets).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, address) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok(((stream, address.ip().to_canonical()), place))
+    Ok(((stream, address.ip().to_canonical()), [place, socket]))
 }

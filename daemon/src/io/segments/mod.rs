@@ -26,6 +26,8 @@ pub use error::SegmentError;
 use note::NoteKeeper;
 pub use place::Place;
 pub use reader::SegmentReader;
+#[cfg(test)]
+use shared::FILES_OPEN_MAX;
 use shared::{Shared, ring_in, sync_directory};
 
 /// The stream of what devices publish.

@@ -1,5 +1,6 @@
 //! What the log, its readers and the one who writes ahead share: files, and the durable end.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Error, ErrorKind};
 use std::os::unix::fs::FileExt;
@@ -19,13 +20,17 @@ const LOG_ID_AT: u32 = 8;
 /// What a file is made of: so much is written at once.
 static FILL: [u8; 64 << 10] = [0; 64 << 10];
 
+/// Files of a stream that are open at the same time: a log may have more than a process may open.
+pub(super) const FILES_OPEN_MAX: usize = 32;
+
 /// What the writer and all readers share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) geometry: Geometry,
     dir: PathBuf,
     stream: &'static str,
-    files: Mutex<Vec<Option<Arc<File>>>>,
+    /// Those that are open; the one that was used last is the last.
+    files: Mutex<VecDeque<(u32, Arc<File>)>>,
     /// Held while a file is made longer. Only files that are not whole are: so zeros never go over
     /// a segment that is in use.
     making: Mutex<()>,
@@ -57,7 +62,7 @@ impl Shared {
             geometry,
             dir: dir.to_owned(),
             stream,
-            files: Mutex::new(vec![None; geometry.segments as usize]),
+            files: Mutex::default(),
             making: Mutex::new(()),
             durable: Mutex::new(durable),
             smaller: Mutex::new(None),
@@ -131,15 +136,26 @@ impl Shared {
     /// A segment's file; `None` if it was not made yet.
     pub(super) fn file(&self, segment: u32) -> Result<Option<Arc<File>>, SegmentError> {
         let mut files = lock(&self.files);
-        let slot = &mut files[segment as usize];
-        if slot.is_none() {
-            match OpenOptions::new().read(true).write(true).open(self.path(segment)) {
-                Ok(file) => *slot = Some(Arc::new(file)),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
+        let known = files.iter().rposition(|(other, _)| *other == segment);
+        let (_, file) = match known.and_then(|index| files.remove(index)) {
+            Some(known) => known,
+            None => match OpenOptions::new().read(true).write(true).open(self.path(segment)) {
+                Ok(file) => (segment, Arc::new(file)),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
                 Err(source) => return Err(self.failed(segment, "open", source)),
-            }
+            },
+        };
+        files.push_back((segment, Arc::clone(&file)));
+        if files.len() > FILES_OPEN_MAX {
+            files.pop_front();
         }
-        Ok(slot.clone())
+        Ok(Some(file))
+    }
+
+    /// How many files are open.
+    #[cfg(test)]
+    pub(super) fn open_files(&self) -> usize {
+        lock(&self.files).len()
     }
 
     /// A segment's file, which was made.

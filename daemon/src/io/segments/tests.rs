@@ -283,3 +283,22 @@ fn readers_on_other_threads_keep_up_while_segments_are_recycled() {
         }
     });
 }
+
+#[test]
+fn of_a_large_log_a_few_files_are_open() {
+    let dir = directory();
+    let segments = u32::try_from(FILES_OPEN_MAX).unwrap() + 8;
+    let bytes_max = u64::from(segments * SEGMENT_BYTES);
+    let files = SegmentFiles::open(dir.path(), bytes_max, true).unwrap();
+    for segment in 0..segments {
+        fs::write(dir.path().join(format!("input-{segment:05}.seg")), [7; 9]).unwrap();
+    }
+    for segment in (0..segments).chain(0..segments) {
+        let mut bytes = [0; 10];
+        files.read(segment, 0, &mut bytes).unwrap();
+        assert_eq!(bytes, [7, 7, 7, 7, 7, 7, 7, 7, 7, 0]);
+        // One that is used again and again stays open.
+        files.read(0, 0, &mut bytes).unwrap();
+        assert!(files.shared.open_files() <= FILES_OPEN_MAX);
+    }
+}
