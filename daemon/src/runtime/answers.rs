@@ -222,13 +222,13 @@ impl Daemon {
 
     /// How long ago the first event at or after `offset` came in.
     fn age_ms(&self, offset: Offset) -> Option<u64> {
-        let age = lock(&self.clocks).now(moment()).age;
+        let clocks = *lock(&self.clocks);
         let mut reader = Reader::new(offset, crc32c);
         let mut buffer = vec![0; CHUNK_BYTES];
         while let Ok(Some(chunk)) = reader.read(&self.log, self.log.end(), &mut buffer) {
             for item in chunk {
                 if let Item::Events(frame) = item {
-                    return Some(age.0.saturating_sub(frame.clock().age.0));
+                    return Some(clocks.ms_since(frame.clock().age, moment()));
                 }
             }
         }

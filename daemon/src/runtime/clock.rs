@@ -57,9 +57,26 @@ impl Anchor {
     /// When it was on the wall clock of this anchor, at an age that was read in this run or before.
     #[must_use]
     pub fn wall_at(&self, age: Age) -> Timestamp {
-        let counted = (self.off_from..=self.off_until).contains(&age.0);
-        let age = if counted { age.0.saturating_add(self.off_ms) } else { age.0 };
+        let age = self.counted(age).0;
         Timestamp(self.wall - (self.age.cast_signed() - age.cast_signed()))
+    }
+
+    /// An age that was read in this run or before, by the age clock as it is since time off was
+    /// added: what is of this run is younger than that.
+    fn counted(&self, age: Age) -> Age {
+        // Added at the start, it is in every age of this run.
+        let is_late = self.off_from < self.off_until;
+        let is_from_before = is_late && (self.off_from..=self.off_until).contains(&age.0);
+        if is_from_before { Age(age.0.saturating_add(self.off_ms)) } else { age }
+    }
+
+    /// The other way round: what bears an age below the answer is from before `age`.
+    #[must_use]
+    pub fn as_read(&self, age: Age) -> Age {
+        let read = age.0.saturating_sub(self.off_ms);
+        let is_late = self.off_from < self.off_until;
+        let is_from_before = is_late && age.0 > self.off_from && read <= self.off_until;
+        if is_from_before { Age(read.max(self.off_from)) } else { age }
     }
 
     /// The body of a control record.
@@ -118,6 +135,12 @@ impl Clocks {
         let age = Age((now.0.cast_signed() + self.age_at_boot).max(0).cast_unsigned());
         let known = wall >= self.trusted_min || self.is_set || self.is_steady(now);
         Clock { wall, age, trusted: wall >= WALL_MIN && known }
+    }
+
+    /// How long ago an age was that was read in this run or before.
+    #[must_use]
+    pub fn ms_since(&self, age: Age, moment: Moment) -> u64 {
+        self.now(moment).age.0.saturating_sub(self.anchor.counted(age).0)
     }
 
     /// To be called again and again. A new anchor if the wall clock was set, or the time spent off
@@ -201,6 +224,14 @@ mod tests {
         assert_eq!(anchor.wall_at(at_boot.age), Timestamp(NOON + 3_540_000));
         assert_eq!(anchor.wall_at(Age(999)), Timestamp(NOON - 1));
         assert_eq!(clocks.stepped(moment(60_020, NOON + 3_600_010, true)), None, "added once");
+        for (age, ms) in [(999, HOUR + 1), (1_000, 60_000), (60_000, 1_000), (61_000, 0)] {
+            assert_eq!(clocks.ms_since(Age(age), set), ms, "read as {age}");
+        }
+        assert_eq!(clocks.ms_since(Age(1_000 + HOUR), set), 0, "read now");
+        for (age, read) in [(900, 900), (1_001, 1_000), (HOUR - 60_000, 1_000), (HOUR, 60_000)] {
+            assert_eq!(anchor.as_read(Age(age)), Age(read), "before {age}");
+        }
+        assert_eq!(anchor.as_read(Age(HOUR + 70_000)), Age(HOUR + 70_000));
     }
 
     #[test]

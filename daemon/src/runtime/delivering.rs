@@ -9,14 +9,15 @@ use std::sync::Arc;
 use core::num::NonZeroU16;
 
 use tributary_core::record::Qos;
-use tributary_core::time::Age;
 use tributary_mqtt::Session;
 use tributary_mqtt::session::{Delivered, Message};
 
+use super::clock::Clocks;
 use super::dialogue::{OUT_BYTES_MAX, Turn};
 use super::hub::{Mailbox, Outgoing};
 use super::sessions::Change;
 use crate::door::Guest;
+use crate::sync::lock;
 
 /// What has an identifier and waits for the log.
 #[derive(Default)]
@@ -33,18 +34,18 @@ impl Delivering {
         turn: &mut Turn<'_>,
         out: &mut Vec<u8>,
     ) {
-        let age = turn.shared.age(turn.moment);
+        let clocks = *lock(&turn.shared.clocks);
         let durable = turn.shared.ingest.durable_change();
         while out.len() < OUT_BYTES_MAX
             && let Some((_, id, outgoing)) =
                 self.reserved.pop_front_if(|(change, ..)| *change <= durable)
         {
-            send_as((session, lasting, guest), id, &outgoing, (turn, age), out);
+            send_as((session, lasting, guest), id, &outgoing, (turn, &clocks), out);
         }
         while out.len() < OUT_BYTES_MAX {
             let Some(outgoing) = mailbox.take() else { break };
             if let Some(id) = outgoing.again {
-                send_as((session, lasting, guest), id, &outgoing, (turn, age), out);
+                send_as((session, lasting, guest), id, &outgoing, (turn, &clocks), out);
                 continue;
             }
             let Some(message) = &outgoing.message else { continue };
@@ -60,7 +61,7 @@ impl Delivering {
                 break;
             }
             let (offset, retained) = (message.offset, outgoing.retained);
-            let waited_s = seconds(message.age, age);
+            let waited_s = seconds(clocks.ms_since(message.age, turn.moment));
             let delivered =
                 session.deliver(&Message { event, offset, retained, waited_s }, grant, out);
             match delivered {
@@ -85,7 +86,7 @@ fn send_as(
     (session, lasting, guest): (&mut Session, bool, &mut Guest),
     id: NonZeroU16,
     outgoing: &Outgoing,
-    (turn, age): (&mut Turn<'_>, Age),
+    (turn, clocks): (&mut Turn<'_>, &Clocks),
     out: &mut Vec<u8>,
 ) {
     let delivered = match &outgoing.message {
@@ -95,7 +96,7 @@ fn send_as(
         }
         Some(message) => {
             let (event, offset, retained) = (message.event(), message.offset, outgoing.retained);
-            let waited_s = seconds(message.age, age);
+            let waited_s = seconds(clocks.ms_since(message.age, turn.moment));
             let message = Message { event, offset, retained, waited_s };
             session.deliver_reserved(id, (&message, outgoing.grant()), out)
         }
@@ -109,6 +110,6 @@ fn send_as(
     }
 }
 
-fn seconds(since: Age, until: Age) -> u32 {
-    u32::try_from(until.0.saturating_sub(since.0) / 1_000).unwrap_or(u32::MAX)
+fn seconds(ms: u64) -> u32 {
+    u32::try_from(ms / 1_000).unwrap_or(u32::MAX)
 }

@@ -69,17 +69,22 @@ impl Fanout {
                 Ok(None) => break,
                 Ok(Some(chunk)) => {
                     for item in chunk {
-                        if let Item::Events(frame) = item {
-                            let age = frame.clock().age;
-                            for (offset, event) in frame.filter(is_for_subscribers) {
-                                self.hub.distribute(offset, &event, age);
+                        match item {
+                            Item::Events(frame) => {
+                                let age = frame.clock().age;
+                                for (offset, event) in frame.filter(is_for_subscribers) {
+                                    self.hub.distribute(offset, &event, age);
+                                }
                             }
+                            Item::Gap { range, .. } => self.hub.note_missed_live(&range),
+                            Item::Control(_) => {}
                         }
                     }
                 }
                 Err(error) => {
                     let at = self.live.next_offset();
                     tracing::error!(%at, %error, "subscribers miss events that cannot be read");
+                    self.hub.note_missed_live(&(at..end.offset));
                     self.live.seek(end.offset);
                     break;
                 }
@@ -117,7 +122,9 @@ impl Fanout {
                 Ok(None) => Some(work.from.max(end.offset)),
                 Ok(Some(chunk)) => serve(&self.hub, work, chunk),
                 Err(error) => {
-                    tracing::error!(at = %work.from, %error, "a session misses events");
+                    let at = self.behind.next_offset();
+                    tracing::error!(%at, %error, "a session misses events that cannot be read");
+                    self.hub.note_missed(work, &(at..end.offset));
                     Some(end.offset)
                 }
             };

@@ -307,11 +307,13 @@ impl<M: Media> Writer<M> {
 
     /// Gives up events that are older than allowed; of a log that holds only those that are shipped.
     fn expire(&mut self, moment: Moment) -> Result<(), CommitError> {
-        let clock = lock(&self.clocks).now(moment);
+        let clocks = *lock(&self.clocks);
+        let clock = clocks.now(moment);
         let Some(age) = self.expiry.as_mut().and_then(|expiry| expiry.due(moment.now, clock))
         else {
             return Ok(());
         };
+        let age = clocks.anchor().as_read(age);
         let mut below = self.log.offset_at(age, &mut vec![0; SCAN_BYTES]);
         if let (WhenFull::Hold, Some((_, last))) =
             (self.policy.when_full, self.ingest.positions().last())

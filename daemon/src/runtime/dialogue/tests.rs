@@ -3,18 +3,24 @@
 use core::sync::atomic::Ordering;
 
 use super::*;
+use crate::runtime::fanout::Fanout;
 use crate::runtime::keeper::settle_due;
 use crate::runtime::sessions::{State, read_batch};
-use tributary_core::log::Clock;
+use tributary_core::log::{Clock, End, Geometry, ReadMedia};
+use tributary_core::properties::Properties;
+use tributary_core::record::{Event, Origin, Qos};
 use tributary_core::time::Timestamp;
 
 /// MQTT 5, clean start, client `a`.
 const CONNECT: &[u8] = b"\x10\x0e\0\x04MQTT\x05\x02\0\x3c\0\0\x01a";
 /// QoS 1, topic `t`, packet identifier 7, payload `x`.
 const PUBLISH: &[u8] = b"\x32\x07\0\x01t\0\x07\0x";
+/// To `t`, at QoS 0.
+const SUBSCRIBE: &[u8] = b"\x82\x07\0\x01\0\0\x01t\0";
+const NOON: i64 = 1_800_000_000_000;
 
 fn moment() -> Moment {
-    Moment { now: Instant(1_000), wall: Timestamp(1_800_000_000_000), is_set: true }
+    Moment { now: Instant(1_000), wall: Timestamp(NOON), is_set: true }
 }
 
 /// MQTT 5, client `a`; its session lasts ten seconds, and its will (topic `w`) waits for two.
@@ -98,23 +104,27 @@ fn who_waits_for_nothing_may_stay_when_the_log_fails() {
     assert_eq!((sessions[0].client.as_str(), sessions[0].published), ("a", 1));
 }
 
+/// The machine was off for an hour and does not know it. With the moment that it is so many
+/// milliseconds after the boot.
+fn after_an_hour_off() -> (Arc<Shared>, Arc<Mutex<Clocks>>, impl Fn(u64, i64) -> Moment) {
+    let last = Clock { wall: Timestamp(NOON), age: Age(5_000), trusted: true };
+    let at = |ms: u64, wall: i64| Moment {
+        now: Instant(ms),
+        wall: Timestamp(wall),
+        is_set: wall >= NOON,
+    };
+    let clocks = Arc::new(Mutex::new(Clocks::resume(Some(last), at(0, 0))));
+    (shared(Arc::clone(&clocks)), clocks, at)
+}
+
 #[test]
 fn time_off_that_is_counted_late_ends_no_session_before_its_time() {
     // MQTT 5, client `a`; its session lasts ten seconds.
     const LASTING: &[u8] = b"\x10\x13\0\x04MQTT\x05\0\0\x3c\x05\x11\0\0\0\x0a\0\x01a";
-    let noon = 1_800_000_000_000;
-    let last = Clock { wall: Timestamp(noon), age: Age(5_000), trusted: true };
-    let at = |ms: u64, wall: i64| Moment {
-        now: Instant(ms),
-        wall: Timestamp(wall),
-        is_set: wall >= noon,
-    };
-    // The machine was off for an hour and does not know it.
-    let clocks = Arc::new(Mutex::new(Clocks::resume(Some(last), at(0, 0))));
-    let shared = shared(Arc::clone(&clocks));
+    let (shared, clocks, at) = after_an_hour_off();
     let (mut dialogue, _) = enter(&shared, LASTING, at(1_000, 1_000));
     dialogue.leave(at(2_000, 2_000));
-    let set = |ms: u64| at(ms, noon + 3_600_000 + i64::try_from(ms).expect("it is small"));
+    let set = |ms: u64| at(ms, NOON + 3_600_000 + i64::try_from(ms).expect("it is small"));
     assert!(lock(&clocks).stepped(set(3_000)).is_some());
     for (ms, sessions) in [(3_000, 1), (11_999, 1), (12_000, 0)] {
         assert!(settle_due(&shared, set(ms), &mut shared.ingest.desk()));
@@ -150,4 +160,67 @@ fn what_ended_before_a_client_came_does_not_end_what_it_has_begun() {
         }
     }
     assert!(state.clients.contains_key("a"), "a start would not know it");
+}
+
+#[test]
+fn time_off_that_is_counted_late_ends_no_message_before_its_time() {
+    // Message Expiry Interval: a minute.
+    const MINUTE: &[u8] = &[2, 0, 0, 0, 60];
+    let (shared, clocks, at) = after_an_hour_off();
+    let mut dialogue = Dialogue::new(Arc::clone(&shared), at(1_000, 1_000), Visit::unchecked());
+    let mut out = Vec::new();
+    dialogue.handle_bytes(at(1_000, 1_000), CONNECT, &mut out);
+    dialogue.handle_bytes(at(1_000, 1_000), SUBSCRIBE, &mut out);
+    commit(&shared);
+    dialogue.handle_wake(at(1_000, 1_000), &mut out);
+    let event = Event {
+        topic: "t",
+        payload: b"x",
+        client: "b",
+        time: Timestamp(0),
+        qos: Qos::AtMostOnce,
+        retain: false,
+        origin: Origin::Device,
+        packet_id: None,
+        properties: Properties(MINUTE),
+    };
+    // One from before the time off, and one that came in after it.
+    let now = lock(&clocks).now(at(2_000, 2_000)).age;
+    for age in [Age(4_000), now] {
+        shared.hub.distribute(shared.ingest.durable(), &event, age);
+    }
+    let set = at(3_000, NOON + 3_600_000 + 3_000);
+    assert!(lock(&clocks).stepped(set).is_some());
+    out.clear();
+    dialogue.handle_wake(set, &mut out);
+    assert_eq!(out, b"\x30\x0a\0\x01t\x05\x02\0\0\0\x3bx", "only the one, a second old");
+}
+
+/// A log of which nothing can be read.
+struct Unreadable;
+
+impl ReadMedia for Unreadable {
+    type Error = std::io::Error;
+
+    fn geometry(&self) -> Geometry {
+        Geometry { segments: 4, segment_bytes: 64 << 10, page_bytes: 4096 }
+    }
+
+    fn read(&self, _: u32, _: u32, _: &mut [u8]) -> Result<(), Self::Error> {
+        Err(std::io::ErrorKind::Other.into())
+    }
+}
+
+#[test]
+fn what_is_gone_when_it_is_handed_out_counts_as_missed() {
+    let (shared, mut dialogue) = inside();
+    let mut fanout = Fanout::new(Arc::clone(&shared.hub));
+    dialogue.handle_bytes(moment(), SUBSCRIBE, &mut Vec::new());
+    // Five were evicted, and five are damaged.
+    let (offset, oldest) = (Offset(10), Offset(5));
+    fanout.turn(&Unreadable, End { offset, sequence: 0, segment: 0, at: 4096, oldest });
+    assert_eq!(shared.hub.counters.missed.load(Ordering::Relaxed), 10);
+    assert_eq!(shared.hub.sessions(1)[0].dropped, 10);
+    assert!(!fanout.turn(&Unreadable, End { offset, sequence: 0, segment: 0, at: 4096, oldest }));
+    assert_eq!(shared.hub.sessions(1)[0].dropped, 10, "each once");
 }

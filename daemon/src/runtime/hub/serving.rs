@@ -178,7 +178,7 @@ impl Hub {
 
     /// Events that somebody wanted are not there any more.
     pub fn note_missed(&self, work: &Work, range: &Range<Offset>) {
-        let count = range.end.0 - range.start.0;
+        let count = range.end.0.saturating_sub(range.start.0);
         Self::count(&self.counters.missed, count);
         if let Target::Client(key) = work.target {
             let mut members = self.lock();
@@ -192,6 +192,25 @@ impl Hub {
             }
             members.with_client(key, |client| client.figures.dropped += count);
         }
+    }
+
+    /// Events are not there any more when those who get them as they come are to have them. Which
+    /// of them a subscription would have selected nobody knows: each that held counts them all.
+    pub fn note_missed_live(&self, range: &Range<Offset>) {
+        if range.is_empty() {
+            return;
+        }
+        let mut missed = 0;
+        for client in self.lock().sessions.values_mut().filter(|client| client.is_live()) {
+            let since = client.filters.values().map(|entry| entry.since).min();
+            let first = range.start.max(since.unwrap_or(range.end));
+            let count = range.end.0.saturating_sub(first.0);
+            client.figures.dropped += count;
+            missed += count;
+        }
+        Self::count(&self.counters.missed, missed);
+        let (first, end) = (range.start.0, range.end.0);
+        tracing::warn!(first, end, missed, "events were gone before subscribers had got them");
     }
 }
 
