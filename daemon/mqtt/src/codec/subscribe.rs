@@ -110,13 +110,13 @@ impl<'a> Subscribe<'a> {
     pub(crate) fn encode_answer(
         &self,
         version: Version,
-        reasons: impl Iterator<Item = Reason>,
+        (properties, reasons): (Properties<'_>, &[Reason]),
         out: &mut Vec<u8>,
     ) {
         writer::packet(out, 0x90, |out| {
             writer::packet_id(out, self.packet_id);
-            Properties::NONE.encode(version, out);
-            out.extend(reasons.map(|reason| reason as u8));
+            properties.encode(version, out);
+            out.extend(reasons.iter().map(|reason| *reason as u8));
         });
     }
 }

@@ -6,7 +6,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 
 use tributary_core::limits::{CLIENT_ID_BYTES_MAX, PROPERTIES_BYTES_MAX};
 
-use super::{Kept, Settings, Will};
+use super::{Kept, Settings, Will, reasons};
 use crate::codec::Version;
 use crate::codec::connack::{ConnAck, connack_reason};
 use crate::codec::connect::{Connect, LastWill};
@@ -153,8 +153,10 @@ fn check_will(will: &LastWill<'_>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Appends the CONNACK that turns a client away.
-pub(super) fn encode_refusal(version: Version, reason: Reason, out: &mut Vec<u8>) {
-    let (reason, properties) = (connack_reason(reason), Properties::NONE);
+/// Appends the CONNACK that turns a client away, with what MQTT 5 can be told.
+pub(super) fn encode_refusal(version: Version, reason: Reason, told: &[u8], out: &mut Vec<u8>) {
+    let told = if version == Version::V5 { told } else { &[] };
+    let (reason, properties) =
+        (connack_reason(reason), reasons::properties(Carrier::ConnAck, told));
     ConnAck { session_present: false, reason, properties }.encode(version, out);
 }

@@ -9,7 +9,7 @@ use tributary_core::time::Instant;
 
 use super::connecting::{self, Wishes};
 use super::inbound::Arrival;
-use super::{Close, Effect, Session, Stage, Step, inbound};
+use super::{Close, Effect, Session, Stage, Step, inbound, reasons};
 use crate::codec::connect::{Connect, announced_version};
 use crate::codec::disconnect::Disconnect;
 use crate::codec::malformed::Malformed;
@@ -64,7 +64,7 @@ impl Session {
             self.version = version;
             let is_version = malformed.reason == Reason::UnsupportedProtocolVersion;
             if version == Version::V5 || is_version {
-                connecting::encode_refusal(version, malformed.reason, out);
+                connecting::encode_refusal(version, malformed.reason, &[], out);
             }
         }
         self.break_off(malformed, out)
@@ -121,7 +121,7 @@ impl Session {
                 Effect::Connect(connect)
             }
             Err(Malformed { reason, statement }) => {
-                connecting::encode_refusal(self.version, reason, out);
+                connecting::encode_refusal(self.version, reason, &[], out);
                 self.stage = Stage::Closed;
                 Effect::Close(Close { reason, statement })
             }
@@ -190,6 +190,14 @@ impl Session {
         }
         self.stage = Stage::Closed;
         Ok(Effect::Close(Close { reason: disconnect.reason, statement: "MQTT-3.14.4-3" }))
+    }
+
+    /// Why the first of some filters was not granted, if the client wants to be told and takes as much.
+    pub(super) fn why_denied(&self, answers: &[Reason]) -> Vec<u8> {
+        let denied = answers.iter().find(|reason| reason.is_failure());
+        let told = denied.map(|reason| reasons::of_denial(*reason)).unwrap_or_default();
+        let fits = self.check_answer(answers.len() + told.len()).is_ok();
+        if self.is_told_why && fits { told } else { Vec::new() }
     }
 
     /// A SUBACK or UNSUBACK with `count` reason codes must not be larger than the client takes.

@@ -215,7 +215,7 @@ impl Session {
     pub fn refuse(&mut self, reason: Reason, out: &mut Vec<u8>) {
         assert!(matches!(self.stage, Stage::Deciding(_)), "no CONNECT waits");
         assert!(reason.is_failure(), "a refusal has a reason");
-        connecting::encode_refusal(self.version, reason, out);
+        connecting::encode_refusal(self.version, reason, &reasons::of_turning_away(reason), out);
         self.will = None;
         self.stage = Stage::Closed;
     }
@@ -307,8 +307,11 @@ impl Session {
             let answer = enter(request.filter, wanted).map(|()| wanted);
             handling::suback_code(answer, version)
         });
+        let answers: Vec<Reason> = answers.collect();
         if self.is_connected() {
-            subscribe.encode_answer(version, answers, out);
+            let told = self.why_denied(&answers);
+            let properties = reasons::properties(Carrier::Acknowledgement, &told);
+            subscribe.encode_answer(version, (properties, &answers), out);
         }
     }
 

@@ -18,6 +18,27 @@ pub(super) fn of_refusal(reason: Reason) -> Vec<u8> {
     })
 }
 
+/// Why a client is not let in, encoded for its CONNACK; empty where the reason code says all.
+pub(super) fn of_turning_away(reason: Reason) -> Vec<u8> {
+    encoded(match reason {
+        Reason::NotAuthorized => "who you are, or your will's topic, is not allowed here",
+        Reason::ClientIdNotValid => "the client identifier must be the user's name",
+        Reason::ConnectionRateExceeded => "too many wrong passwords: wait",
+        Reason::ServerBusy => "many are logging in: try again",
+        Reason::QuotaExceeded => "there are as many sessions as there may be",
+        _ => return Vec::new(),
+    })
+}
+
+/// Why a filter was not granted, encoded for the SUBACK; empty where the reason code says all.
+pub(super) fn of_denial(reason: Reason) -> Vec<u8> {
+    encoded(match reason {
+        Reason::NotAuthorized => "nothing that a filter selects may be read",
+        Reason::QuotaExceeded => "there are as many subscriptions as there may be",
+        _ => return Vec::new(),
+    })
+}
+
 /// The rule that a client has broken, encoded for its DISCONNECT.
 pub(super) fn of_breach(statement: &str) -> Vec<u8> {
     encoded(&format!("see {statement} of MQTT 5.0"))
@@ -48,6 +69,11 @@ mod tests {
             [Reason::NotAuthorized, Reason::QuotaExceeded, Reason::ImplementationSpecific];
         for bytes in reasons.map(of_refusal) {
             assert!(bytes.len() > 3 && AROUND + bytes.len() <= CLIENT_PACKET_BYTES_MIN as usize);
+        }
+        let refused =
+            [Reason::ClientIdNotValid, Reason::ConnectionRateExceeded, Reason::ServerBusy];
+        for bytes in reasons.into_iter().chain(refused).map(of_turning_away) {
+            assert!(AROUND + bytes.len() <= CLIENT_PACKET_BYTES_MIN as usize);
         }
         let breach = of_breach("MQTT-3.1.3-8 (3.1.1)");
         assert!(AROUND + breach.len() <= CLIENT_PACKET_BYTES_MIN as usize);

@@ -167,6 +167,11 @@ fn the_driver_may_turn_a_client_away() {
     for (version, reason, answer) in [
         (V5, Reason::BadUserNameOrPassword, &b"\x20\x03\0\x86\0"[..]),
         (V5, Reason::SessionTakenOver, b"\x20\x03\0\x80\0"),
+        (
+            V5,
+            Reason::ConnectionRateExceeded,
+            b"\x20\x24\0\x9f\x21\x1f\0\x1etoo many wrong passwords: wait",
+        ),
         (V311, Reason::BadUserNameOrPassword, b"\x20\x02\0\x04"),
         (V311, Reason::NotAuthorized, b"\x20\x02\0\x05"),
         (V311, Reason::QuotaExceeded, b"\x20\x02\0\x03"),

@@ -69,6 +69,17 @@ impl Connection {
 }
 
 #[test]
+fn who_takes_small_packets_is_not_told_in_words() {
+    let sent =
+        super::properties(&[Property::MaximumPacketSize(NonZeroU32::new(64).expect("not 0"))]);
+    let asked = Connect { properties: checked(Carrier::Connect, &sent), ..connect(V5) };
+    let mut connection = Connection::accepted(&asked);
+    let enter = |_: &str| Err(Reason::NotAuthorized);
+    connection.subscribe(&[("secret", Qos::AtLeastOnce); 20], &[], enter);
+    assert_eq!(connection.sent(), [&b"\x90\x17\x01\x02\0"[..], &[0x87; 20]].concat());
+}
+
+#[test]
 fn what_is_asked_is_granted_or_refused_one_by_one() {
     let requests = [
         ("a/#", Qos::AtMostOnce),
@@ -87,7 +98,7 @@ fn what_is_asked_is_granted_or_refused_one_by_one() {
         (
             V5,
             &[Property::SubscriptionIdentifier(NonZeroU32::MIN)][..],
-            &b"\x90\x09\x01\x02\0\0\x01\x02\x01\x87\x80"[..],
+            &b"\x90\x35\x01\x02\x2c\x1f\0\x29nothing that a filter selects may be read\0\x01\x02\x01\x87\x80"[..],
         ),
         (V311, &[], b"\x90\x08\x01\x02\0\x01\x02\x01\x80\x80"),
     ] {
