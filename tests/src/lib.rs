@@ -23,6 +23,7 @@ pub mod progress;
 pub mod real;
 pub mod refused;
 pub mod scratch;
+pub mod source;
 pub mod tidy;
 pub mod wait;
 pub mod wire;

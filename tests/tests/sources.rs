@@ -2,7 +2,6 @@
 //! durable, not before. The other broker is a Tributary.
 
 use core::time::Duration;
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -13,6 +12,7 @@ use serde_json::Value;
 use tributary_tests::authority::Authority;
 use tributary_tests::daemon::Daemon;
 use tributary_tests::device::Device;
+use tributary_tests::source::{await_all, await_connection, await_source, readings};
 use tributary_tests::{ports, scratch, wait};
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
@@ -28,50 +28,6 @@ fn source(port: u16, more: &str) -> String {
         "[[source]]\nurl = \"mqtt://127.0.0.1:{port}\"\nname = \"hall\"\ntopics = [\"plant/#\"]\n\
          client_id = \"{CLIENT}\"\n{more}"
     )
-}
-
-fn readings(count: usize) -> Vec<String> {
-    (0..count).map(|number| format!("reading {number}")).collect()
-}
-
-/// What `status` says of the only source.
-fn status(daemon: &Daemon) -> Result<Value> {
-    let status = daemon.status()?;
-    let sources = status["sources"].as_array().context("status lists the sources")?;
-    ensure!(sources.len() == 1, "{sources:?}");
-    Ok(sources[0].clone())
-}
-
-/// Waits until `wanted` holds of what `status` says of the source.
-fn await_source(daemon: &Daemon, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-    let mut last = Value::Null;
-    let found = wait::until("the source", ANSWER_MAX, || {
-        last = status(daemon)?;
-        Ok(wanted(&last).then(|| last.clone()))
-    });
-    found.with_context(|| format!("{last:#}\n{}", daemon.log_lines().unwrap_or_default()))
-}
-
-fn await_connection(daemon: &Daemon) -> Result<()> {
-    await_source(daemon, |source| source["connected"] == true).map(drop)
-}
-
-/// The payloads of a topic, in the order of the log, each where it comes first.
-fn firsts(daemon: &Daemon, topic: &str) -> Result<Vec<String>> {
-    let mut seen = BTreeSet::new();
-    let events = daemon.events()?.into_iter().filter(|event| event.topic == topic);
-    Ok(events.map(|event| event.payload).filter(|payload| seen.insert(payload.clone())).collect())
-}
-
-fn await_all(daemon: &Daemon, topic: &str, messages: &[String]) -> Result<()> {
-    let mut found = Vec::new();
-    let all = wait::until("all messages", ANSWER_MAX, || {
-        found = firsts(daemon, topic)?;
-        Ok((found.len() >= messages.len()).then_some(()))
-    });
-    all.with_context(|| format!("{} of {}", found.len(), messages.len()))?;
-    ensure!(found == messages, "not in order: {found:?}");
-    Ok(())
 }
 
 /// Both brokers are killed in turn while a device publishes: what the first has acknowledged to the

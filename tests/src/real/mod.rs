@@ -12,6 +12,7 @@ pub mod expect;
 pub mod fleet;
 pub mod gateway;
 pub mod kafka;
+pub mod mosquitto;
 pub mod proxy;
 pub mod readers;
 pub mod readings;
