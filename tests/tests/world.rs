@@ -5,9 +5,11 @@
 #![expect(clippy::print_stdout, reason = "how many worlds there were is part of the result")]
 
 use std::collections::BTreeMap;
-use std::env;
+use std::sync::Mutex;
 use std::time::Instant;
+use std::{env, thread};
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 use tributary_tests::world::{Outcome, live};
@@ -22,17 +24,10 @@ fn keeps_its_promises() {
         return;
     }
     let started = Instant::now();
-    let mut tally = Tally::default();
-    match number("TRIBUTARY_SECONDS").map(Duration::from_secs) {
-        None => (0..WORLDS).for_each(|seed| tally.count(&outcome(seed))),
-        Some(time) => {
-            let mut seed = fastrand::u64(..) >> 16;
-            while started.elapsed() < time {
-                tally.count(&outcome(seed));
-                seed += 1;
-            }
-        }
-    }
+    let tally = match number("TRIBUTARY_SECONDS").map(Duration::from_secs) {
+        None => live_through(0, |seed| seed < WORLDS),
+        Some(time) => live_through(fastrand::u64(..) >> 16, |_| started.elapsed() < time),
+    };
     tally.print(started.elapsed());
     // A world in which nothing happens proves nothing.
     assert!(tally.records > 0 && tally.acked > 0 && tally.heard > 0 && tally.wills > 0);
@@ -46,6 +41,26 @@ fn repeats_itself() {
     for seed in 0..50 {
         assert_eq!(outcome(seed), outcome(seed));
     }
+}
+
+/// The worlds of all seeds from `first` on, as long as `goes_on`: several at a time.
+fn live_through(first: u64, goes_on: impl Fn(u64) -> bool + Sync) -> Tally {
+    let (next, tally) = (AtomicU64::new(first), Mutex::new(Tally::default()));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !goes_on(seed) {
+                        break;
+                    }
+                    let outcome = outcome(seed);
+                    tally.lock().expect("no world has failed").count(&outcome);
+                }
+            });
+        }
+    });
+    tally.into_inner().expect("no world has failed")
 }
 
 fn number(name: &str) -> Option<u64> {
