@@ -23,6 +23,8 @@ pub const UNDER_TEST: &str = "TRIBUTARY_UNDER_TEST";
 /// What SIGTERM may take.
 pub const STOP_MAX: Duration = Duration::from_secs(5);
 const START_MAX: Duration = Duration::from_secs(20);
+/// For a command that asks the daemon: one that has no files left does not answer.
+const COMMAND_MAX: Duration = Duration::from_mins(2);
 const RELOAD_MAX: Duration = Duration::from_secs(10);
 /// Back-off to a cluster that was away included.
 const DRAIN_MAX: Duration = Duration::from_secs(40);
@@ -244,7 +246,7 @@ impl Daemon {
     pub fn command(&self, args: &[&str]) -> Result<String> {
         let mut command = self.program();
         command.args(args).arg("--config").arg(self.config());
-        process::output(command)
+        process::output_within(command, COMMAND_MAX)
     }
 
     fn log(&self) -> String {

@@ -4,11 +4,16 @@ use core::time::Duration;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::wait;
+
+/// A command that takes longer does not end.
+const ENDS_MAX: Duration = Duration::from_mins(10);
 
 /// A running child.
 #[derive(Debug)]
@@ -123,8 +128,30 @@ impl Drop for Process {
 ///
 /// # Errors
 /// It cannot be started or fails; then with all that it printed.
-pub fn output(mut command: Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}"))?;
+pub fn output(command: Command) -> Result<String> {
+    output_within(command, ENDS_MAX)
+}
+
+/// The same, of one that is to end sooner; else it is killed.
+///
+/// # Errors
+/// It cannot be started or fails; then with all that it printed.
+pub fn output_within(mut command: Command, limit: Duration) -> Result<String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().with_context(|| format!("{command:?}"))?;
+    let id = Pid::from_child(&child);
+    let (ended, ends) = mpsc::channel::<()>();
+    let output = thread::scope(|scope| {
+        scope.spawn(move || {
+            if ends.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                // It may have ended just now.
+                kill_process(id, Signal::KILL).unwrap_or_default();
+            }
+        });
+        let output = child.wait_with_output();
+        drop(ended);
+        output
+    })?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
