@@ -44,16 +44,7 @@ impl World {
             let moment = gateway.moment(self.now);
             let process = gateway.process.as_ref().context("a gateway is down at the end")?;
             for (lane, report) in process.reports(moment) {
-                let in_doubt = |hint: LaneHint| hint.hint.high > hint.hint.low.offset;
-                let allowed = match report.state {
-                    "live" => true,
-                    "in doubt" => {
-                        self.may_be_another
-                            || self.may_doubt && process.hint(lane).is_none_or(in_doubt)
-                    }
-                    "identity" => self.may_be_another,
-                    _ => false,
-                };
+                let allowed = self.may_stand(report.state, || process.hint(lane));
                 let (state, why) = (report.state, &report.reason);
                 ensure!(allowed, "lane {} stands in {state}: {why:?}", lane.name());
                 states.push(report.state);
@@ -134,6 +125,17 @@ impl World {
             ensure!(is_apart, "told twice: {pair:?}");
         }
         Ok(ranges.iter().map(|(_, first, end)| end - first).sum())
+    }
+
+    /// Whether a lane may be in this state at the end.
+    fn may_stand(&self, state: &str, hint: impl FnOnce() -> Option<LaneHint>) -> bool {
+        let in_doubt = |hint: LaneHint| hint.hint.high > hint.hint.low.offset;
+        match state {
+            "live" => true,
+            "in doubt" => self.may_be_another || self.may_doubt && hint().is_none_or(in_doubt),
+            "identity" => self.may_be_another,
+            _ => false,
+        }
     }
 
     /// The promises of the machine itself are broken: what sessions know is not judged.
