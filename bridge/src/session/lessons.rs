@@ -14,6 +14,9 @@ const TRANSACTIONS_TO_GROW: u32 = 32;
 pub(crate) struct Lessons {
     /// Those that have refused the time of a record.
     pub(crate) send_time: BTreeSet<String>,
+    /// Those that took a batch although the one before it was refused, as a partition does that knows
+    /// nothing of the producer: their batches are sent one at a time until some are taken in order.
+    pub(crate) disordered: BTreeSet<String>,
     bounds: BTreeMap<String, Bound>,
 }
 
@@ -35,6 +38,11 @@ impl Lessons {
     /// Takes note of a lesson. Whether that changes anything.
     pub(crate) fn learn(&mut self, lesson: &Lesson, batch_bytes_max: usize) -> bool {
         let topic = &*lesson.topic;
+        if lesson.disordered {
+            self.disordered.insert(topic.to_owned());
+        } else if lesson.fits > 0 {
+            self.disordered.remove(topic);
+        }
         let is_restamped = lesson.restamped > 0 && self.send_time.insert(topic.to_owned());
         let Some(too_large) = lesson.too_large else {
             return self.grow(lesson, batch_bytes_max) || is_restamped;
@@ -70,7 +78,7 @@ mod tests {
     const MOST: usize = 900_000;
 
     fn lesson(fits: usize, too_large: Option<usize>) -> Lesson {
-        Lesson { topic: "hot".into(), restamped: 0, fits, too_large }
+        Lesson { topic: "hot".into(), restamped: 0, fits, too_large, disordered: false }
     }
 
     fn bound(lessons: &Lessons) -> Option<usize> {

@@ -252,7 +252,8 @@ impl Session {
             core::mem::replace(next, sequence_after(*next, count))
         });
         let order = Order { next, claim, chains, size };
-        self.transaction = Some(Transaction::new(cx, order, self.parts.claimed));
+        let transaction = self.transaction.insert(Transaction::new(cx, order, self.parts.claimed));
+        transaction.be_wary(&self.parts.topics.lessons.disordered);
     }
 
     /// What the transaction under way leaves out is durable elsewhere.

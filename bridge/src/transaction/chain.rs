@@ -42,6 +42,8 @@ pub(super) struct Chain {
     refusal: Option<read::Produced>,
     /// Parts of a refused batch, behind those that Kafka has: to be sent one at a time.
     pub(super) wary: usize,
+    /// Whether a batch was taken although one before it was not.
+    disordered: bool,
     /// Whether a lone record was found corrupt once: that may have happened on the way.
     doubted: bool,
     /// Records that were left out.
@@ -61,6 +63,8 @@ pub(crate) struct Lesson {
     pub(crate) fits: usize,
     /// The same of the smallest batch of several records that was too large, if one was.
     pub(crate) too_large: Option<usize>,
+    /// Whether a batch was taken although one before it was not.
+    pub(crate) disordered: bool,
 }
 
 /// What an answer to a batch means for its chain.
@@ -91,6 +95,7 @@ impl Chain {
             trouble: None,
             refusal: None,
             wary: 0,
+            disordered: false,
             doubted: false,
             left_out: Vec::new(),
             pause: None,
@@ -113,6 +118,11 @@ impl Chain {
         let in_peace = self.trouble.is_none() && self.refusal.is_none();
         let may_go = in_peace && alone && self.pause.is_none();
         (may_go && self.sent < self.batches.len()).then_some(self.sent)
+    }
+
+    /// Sends its batches one at a time.
+    pub(super) fn be_wary(&mut self) {
+        self.wary = self.batches.len();
     }
 
     /// Bytes of its batches as they are sent.
@@ -148,7 +158,10 @@ impl Chain {
         let in_trouble = self.trouble.is_some() || self.refusal.is_some();
         match class {
             // Taken although one before it was not: order is lost.
-            Class::Good if index != self.good => return Verdict::Final,
+            Class::Good if index != self.good => {
+                self.disordered = true;
+                return Verdict::Final;
+            }
             Class::Good => {
                 self.fits = self.fits.max(self.batches[index].raw_bytes);
                 self.good += 1;
@@ -237,8 +250,8 @@ impl Chain {
 
     /// What was learned of the topic.
     pub(super) fn into_lesson(self) -> Lesson {
-        let Self { topic, restamped, fits, too_large, .. } = self;
-        Lesson { topic, restamped, fits, too_large }
+        let Self { topic, restamped, fits, too_large, disordered, .. } = self;
+        Lesson { topic, restamped, fits, too_large, disordered }
     }
 
     fn leave_out(&mut self, places: &[usize], refusal: &read::Produced) {

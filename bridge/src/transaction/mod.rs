@@ -9,6 +9,8 @@ mod chain;
 mod pace;
 mod produce;
 
+use std::collections::BTreeSet;
+
 use tributary_core::Offset;
 use tributary_core::time::Instant;
 
@@ -92,6 +94,12 @@ impl Transaction {
         // Kafka refuses to add no partition.
         transaction.add_partitions.done();
         transaction
+    }
+
+    /// Sends the batches of these topics one at a time.
+    pub(crate) fn be_wary(&mut self, topics: &BTreeSet<String>) {
+        let chains = self.chains.iter_mut();
+        chains.filter(|chain| topics.contains(&*chain.topic)).for_each(Chain::be_wary);
     }
 
     pub(crate) fn new(cx: &mut Context<'_>, order: Order, claimed: Option<Offset>) -> Self {

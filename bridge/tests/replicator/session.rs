@@ -228,6 +228,34 @@ fn a_batch_taken_out_of_order_ends_the_session() {
     assert_eq!(world.committed(), Some(8));
 }
 
+/// The partition may know as little of the next session's producer: then it happens again, unless
+/// one batch waits for the other.
+#[test]
+fn a_topic_that_lost_the_order_gets_one_batch_at_a_time_until_some_are_taken() {
+    let mut world = World::with(0, |settings| settings.batch.batch_bytes = 200);
+    let requests = |world: &mut World| {
+        let seen = world.seen();
+        world.forget();
+        seen.iter().filter(|text| text.starts_with("Produce")).count()
+    };
+    world.settle();
+    world.ship("hot", 0..1);
+    world.forget();
+    world.fault(PRODUCE, [51, 0].map(Fault::Code));
+    world.ship("hot", 0..8);
+    assert!(requests(&mut world) >= 2);
+    world.pass_ms(100);
+    world.fault(PRODUCE, [51].map(Fault::Code));
+    world.ship("hot", 0..8);
+    assert_eq!(requests(&mut world), 1, "the others wait for the first");
+    world.tick();
+    assert_eq!(world.committed(), Some(8));
+    world.forget();
+    world.fault(PRODUCE, [Fault::Silence]);
+    world.ship("hot", 8..16);
+    assert!(requests(&mut world) >= 2, "now the partition knows the producer");
+}
+
 #[test]
 fn sequences_begin_anew_under_a_new_epoch_and_go_on_under_the_old_one() {
     let mut world = World::live(2);
