@@ -30,7 +30,7 @@ use crate::tidy::root;
 /// The version of the format that this code writes.
 pub const VERSION: u32 = 1;
 /// The largest body of a frame in an image.
-const BODY_BYTES: usize = 3_000;
+const BODY_BYTES: usize = 8_000;
 /// Where the page size stands in a segment's header.
 const PAGE_BYTES_AT: usize = 48;
 /// Pages and segments of most images.
@@ -40,7 +40,7 @@ const SMALL: Geometry = Geometry { segments: 4, segment_bytes: 16 << 10, page_by
 type Recipe = fn(&mut Scribe) -> Result<()>;
 
 /// The images of this version: name, shape, and what is done.
-pub const IMAGES: [(&str, Geometry, Recipe); 8] = [
+pub const IMAGES: [(&str, Geometry, Recipe); 9] = [
     ("plain", Geometry { segments: 2, segment_bytes: 32 << 10, page_bytes: 4 << 10 }, plain),
     ("wrapped", SMALL, wrapped),
     ("torn", SMALL, torn),
@@ -48,6 +48,7 @@ pub const IMAGES: [(&str, Geometry, Recipe); 8] = [
     ("moved", SMALL, moved),
     ("reboots", SMALL, reboots),
     ("claimed", SMALL, claimed),
+    ("filled", Geometry { segments: 3, segment_bytes: 32 << 10, page_bytes: 1 << 10 }, filled),
     (
         "large-pages",
         Geometry { segments: 2, segment_bytes: 128 << 10, page_bytes: 16 << 10 },
@@ -320,6 +321,20 @@ fn moved(scribe: &mut Scribe) -> Result<()> {
         scribe.commit()?;
     }
     Ok(())
+}
+
+/// Commits that are so large that they fill their last page, and one of them that failed.
+fn filled(scribe: &mut Scribe) -> Result<()> {
+    scribe.open()?;
+    for count in [2, 18, 1, 24, 20] {
+        scribe.events(count)?;
+        scribe.commit()?;
+    }
+    scribe.events(21)?;
+    scribe.disk.fail_after(1);
+    scribe.commit()?;
+    scribe.events(2)?;
+    scribe.commit()
 }
 
 /// Many openings after power cuts, kills, and with damage that each of them noted.

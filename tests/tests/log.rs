@@ -315,7 +315,12 @@ fn a_segment_that_is_missing_or_has_no_header_is_a_gap() {
 
 /// A log on a disk, without a history.
 fn open(disk: &Disk, floor: u64, generation: u32) -> DiskLog {
-    let buffer = vec![0; buffer_bytes(disk_geometry(disk), 12_000)];
+    open_with(12_000, disk, floor, generation)
+}
+
+/// The same with room in memory for bodies of so many bytes.
+fn open_with(body_bytes: usize, disk: &Disk, floor: u64, generation: u32) -> DiskLog {
+    let buffer = vec![0; buffer_bytes(disk_geometry(disk), body_bytes)];
     let recovery = Recovery::run(disk.clone(), buffer, Offset(floor), crc32c, &mut |_| {});
     let entropy = Entropy { log_id: 0xA1, generation, salt: u64::from(generation) << 32 };
     recovery.expect("it opens").begin(entropy, CLOCK, &[]).expect("it can be written")
@@ -383,6 +388,61 @@ fn one_barrier_and_one_page_per_commit() {
     assert!((4_300.0..4_420.0).contains(&bytes), "{bytes} device bytes per commit");
     assert_eq!(log.commit().map(|end| end.offset), Ok(Offset(commits)), "nothing new");
     assert_eq!(log.counters(), after, "and nothing written");
+}
+
+/// Then it is one write, and the next one is, too.
+#[test]
+fn a_large_commit_ends_at_the_end_of_a_page() {
+    let disk = Disk::new(Geometry { segments: 2, segment_bytes: 4 << 20, page_bytes: 4096 }, 1);
+    let mut log = open_with(60_000, &disk, 0, 1);
+    append(&mut log, 3 * 4096);
+    let small = log.commit().expect("the disk is well");
+    assert_ne!(small.at % 4096, 0, "that would cost too much space");
+    for frame_bytes in [5 * 4096, 4 * 4096, 40_000] {
+        append(&mut log, frame_bytes);
+        let before = disk.done().operations;
+        let end = log.commit().expect("the disk is well");
+        assert_eq!((end.at % 4096, disk.done().operations - before), (0, 2), "{frame_bytes}");
+    }
+    drop(log);
+    disk.power_cut(Cut::Lost);
+    let buffer = vec![0; buffer_bytes(disk_geometry(&disk), 60_000)];
+    let recovery = Recovery::run(disk, buffer, Offset(0), crc32c, &mut |_| {}).expect("it opens");
+    let report = recovery.report();
+    assert_eq!((report.next, report.unknown_controls), (Offset(4), 0));
+    let wall = report.last_clock.map(|clock| (clock.wall, clock.trusted));
+    assert_eq!(wall, Some((CLOCK.wall, true)), "that of the last event");
+}
+
+#[test]
+fn full_pages_leave_room_for_the_next_openings() {
+    for pages in 14..26 {
+        for frame_bytes in (500..3_000).step_by(97) {
+            let geometry = Geometry { segments: 2, segment_bytes: pages * 4096, page_bytes: 4096 };
+            let disk = Disk::new(geometry, 1);
+            // Where it is full, memory becomes durable without being asked.
+            let mut log = open_with(18_000, &disk, 0, 1);
+            let body = vec![7; frame_bytes];
+            let frame = Frame { count: 1, clock: CLOCK, body: &body };
+            while log.append(&frame).is_ok() {}
+            log.commit().expect("the disk is well");
+            assert!(log.room() >= 2048, "{pages}, {frame_bytes}: {}", log.room());
+        }
+    }
+}
+
+#[test]
+fn what_fills_a_page_stays_behind_when_its_segment_fails() {
+    let disk = Disk::new(SMALL, 1);
+    let mut log = open_with(18_000, &disk, 0, 1);
+    append(&mut log, 17_000);
+    disk.fail_after(1);
+    assert_eq!(log.commit(), Err(CommitError::SegmentFailed));
+    let before = log.counters().frames;
+    log.roll(&[], CLOCK).expect("the next segment is well");
+    // The openings, and the event.
+    assert_eq!(log.counters().frames - before, 2);
+    assert_eq!(log.commit().map(|end| end.offset), Ok(Offset(1)));
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl<'b> Iterator for Chunk<'b> {
                     let (clock, wanted, end) = (header.clock, self.wanted.clone(), header.end());
                     return Some(Item::Events(Events { clock, next: base, end, body, wanted }));
                 }
-                Kind::Events | Kind::Unknown(_) => {}
+                Kind::Events | Kind::Unknown(_) | Kind::Filler => {}
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The header of a frame, byte by byte; little endian.
 //!
 //! ```text
-//!  0 u8   kind: 0xE1 events, 0xC0 + code = control record
+//!  0 u8   kind: 0xE1 events, 0xC0 + code = control record, 0xDF = filler
 //!  1 u8   flags: bit 0 = the wall clock was trusted
 //!  2 u16  count of records
 //!  4 u32  length of the body
@@ -32,7 +32,9 @@ const _: () = assert!(HEADER_BYTES as usize == FRAME_HEADER_BYTES);
 const EVENTS: u8 = 0xE1;
 const CONTROL: u8 = 0xC0;
 /// Codes of control records are below; those that this version does not know are passed over.
-const CONTROL_CODES: u8 = 0x20;
+const CONTROL_CODES: u8 = 0x1F;
+/// Behind the control records, where versions that do not know it pass it over, too.
+const FILLER: u8 = CONTROL + CONTROL_CODES;
 const TRUSTED: u8 = 1;
 
 /// What a frame holds.
@@ -44,6 +46,8 @@ pub(super) enum Kind {
     Control(ControlKind),
     /// A control record of a kind that a later version knows.
     Unknown(u8),
+    /// Nothing: the rest of a page.
+    Filler,
 }
 
 impl Kind {
@@ -51,6 +55,7 @@ impl Kind {
         let code = byte.wrapping_sub(CONTROL);
         match byte {
             EVENTS => Some(Self::Events),
+            FILLER => Some(Self::Filler),
             _ if code < CONTROL_CODES => {
                 Some(ControlKind::of(code).map_or(Self::Unknown(code), Self::Control))
             }
@@ -63,6 +68,7 @@ impl Kind {
             Self::Events => EVENTS,
             Self::Control(kind) => CONTROL + kind as u8,
             Self::Unknown(code) => CONTROL + code,
+            Self::Filler => FILLER,
         }
     }
 }

@@ -336,7 +336,7 @@ impl Place {
             if window.frame(self.walk.at).is_none() {
                 break Stop::Bad;
             }
-            wanted |= !skipped && !matches!(header.kind, Kind::Unknown(_));
+            wanted |= !skipped && !matches!(header.kind, Kind::Unknown(_) | Kind::Filler);
             self.walk.pass(&header);
         };
         Walked { used: (self.walk.at - begin) as usize, wanted, stop }

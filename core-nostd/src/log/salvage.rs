@@ -167,7 +167,7 @@ impl<'w, M: ReadMedia> Salvage<'w, M> {
         report.age = report.age.max(header.clock.age);
         report.last_clock = Some(header.clock);
         let kind = match header.kind {
-            Kind::Events => return,
+            Kind::Events | Kind::Filler => return,
             Kind::Unknown(_) => {
                 report.unknown_controls += 1;
                 return;

@@ -40,7 +40,7 @@ impl Walk {
         match header.kind {
             Kind::Control(ControlKind::Opened) => later && (same || header.clock.age > self.age),
             Kind::Control(ControlKind::Gap) => same && later,
-            Kind::Events | Kind::Control(_) | Kind::Unknown(_) => same && due,
+            Kind::Events | Kind::Control(_) | Kind::Unknown(_) | Kind::Filler => same && due,
         }
     }
 

@@ -105,7 +105,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
             salt: entropy.salt,
             generation: entropy.generation,
             generations,
-            age: report.age,
+            clock: Clock { age: report.age, ..report.last_clock.unwrap_or_default() },
             state: State::Sound,
             header_due: HeaderDue::No,
             failure: None,

@@ -9,6 +9,7 @@
 //! that fails too, the log can only be read.
 
 mod begin;
+mod commit;
 mod error;
 mod limits;
 mod moving;
@@ -21,8 +22,8 @@ use super::generations::{Generation, Generations};
 use super::media::{Geometry, Media};
 use super::ring::Placed;
 use super::seek::Shown;
-use super::segment::SegmentHeader;
 use super::{Clock, ControlKind, Counters, End, FRAME_RECORDS_MAX, Gap, LogId, OFFSET_MAX, Tail};
+use commit::LastPage;
 pub use error::{AppendError, CommitError};
 use limits::{RESERVE_BYTES, half_bytes, waiting_bytes_max};
 pub use limits::{body_bytes_max, buffer_bytes};
@@ -87,7 +88,8 @@ pub struct Log<M: Media, B> {
     salt: u64,
     generation: u32,
     generations: Generations,
-    age: Age,
+    /// That of the last frame; its age is the latest of all.
+    clock: Clock,
     state: State,
     header_due: HeaderDue,
     failure: Option<M::Error>,
@@ -136,6 +138,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         if self.at == self.durable_at && self.header_due == HeaderDue::No {
             return Ok(self.end);
         }
+        self.fill_last_page();
         if let Err(error) = self.write_out(LastPage::ToSlot) {
             return Err(self.fail(error));
         }
@@ -261,10 +264,9 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
             return Err(AppendError::TooLarge { bytes: body.len(), bytes_max });
         }
         let frame_bytes = FRAME_HEADER_BYTES + body.len();
-        let room = (self.geometry.segment_bytes - self.at) as usize;
         match self.state {
             State::ReadOnly => return Err(AppendError::ReadOnly),
-            State::Sound if frame_bytes + reserve <= room => {}
+            State::Sound if frame_bytes + reserve <= self.room() as usize => {}
             State::Sound | State::Failed => return Err(AppendError::SegmentFull),
         }
         let waiting = (self.at - self.tail_at) as usize;
@@ -273,6 +275,10 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
                 Ok(_) => {}
                 Err(CommitError::ReadOnly) => return Err(AppendError::ReadOnly),
                 Err(_) => return Err(AppendError::SegmentFull),
+            }
+            // The commit may have filled a page.
+            if frame_bytes + reserve > self.room() as usize {
+                return Err(AppendError::SegmentFull);
             }
         }
         let header = self.frame_header((kind, count), clock, body);
@@ -294,7 +300,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
             base: self.next,
             durable_delta: self.at - self.durable_at,
             generation: self.generation,
-            clock: Clock { age: clock.age.max(self.age), ..clock },
+            clock: Clock { age: clock.age.max(self.clock.age), ..clock },
             body_crc: self.seal.body_crc(0, body),
         }
     }
@@ -303,70 +309,9 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     fn passed(&mut self, header: &FrameHeader) {
         self.at += header.frame_bytes();
         self.next = header.end();
-        self.age = self.age.max(header.clock.age);
+        self.clock = Clock { age: self.clock.age.max(header.clock.age), ..header.clock };
         self.counters.frames += 1;
         assert!(self.next < OFFSET_MAX, "offsets last for millions of years");
-    }
-
-    /// Writes what is in memory and makes it durable.
-    fn write_out(&mut self, last_page: LastPage) -> Result<(), M::Error> {
-        let (page_at, page) = (self.geometry.page_at(self.at), self.page());
-        let full = (page_at - self.tail_at) as usize;
-        let rest = (self.at - page_at) as usize;
-        let Placed { index, header } = self.segment;
-        let buffer = self.buffer.borrow_mut();
-        if self.header_due == HeaderDue::WithFrames {
-            write_header(&mut self.media, index, &header.encode(self.crc))?;
-            self.counters.bytes += page as u64;
-        }
-        let mut home = full;
-        if rest > 0 {
-            buffer[full + rest..full + page].fill(0);
-            self.counters.bytes += page as u64;
-            match last_page {
-                LastPage::Home => home += page,
-                LastPage::ToSlot => {
-                    // The other slot: the last durable page stays where it is.
-                    let slot_at = (3 - self.slot) * self.geometry.page_bytes;
-                    self.media.write(index, slot_at, &buffer[full..full + page])?;
-                }
-            }
-        }
-        if home > 0 {
-            self.media.write(index, self.tail_at, &buffer[..home])?;
-            self.counters.bytes += full as u64;
-        }
-        self.counters.barriers += 1;
-        self.media.barrier(index)?;
-        if self.header_due == HeaderDue::AfterFrames {
-            write_header(&mut self.media, index, &header.encode(self.crc))?;
-            self.counters.bytes += page as u64;
-            self.counters.barriers += 1;
-            self.media.barrier(index)?;
-        }
-        buffer.copy_within(full..full + rest, 0);
-        if rest > 0 && last_page == LastPage::ToSlot {
-            self.slot = 3 - self.slot;
-        }
-        self.became_durable();
-        Ok(())
-    }
-
-    fn became_durable(&mut self) {
-        self.header_due = HeaderDue::No;
-        self.tail_at = self.geometry.page_at(self.at);
-        self.durable_at = self.at;
-        (self.durable_next, self.events_end) = (self.next, self.next);
-        let Placed { index: segment, header } = self.segment;
-        self.end = End {
-            offset: self.next,
-            sequence: header.sequence,
-            segment,
-            at: self.at,
-            oldest: self.oldest,
-        };
-        let bytes = &self.buffer.borrow()[..(self.at - self.tail_at) as usize];
-        self.media.publish(self.end, self.oldest, Tail { segment, at: self.tail_at, bytes });
     }
 
     /// Takes note of a failed write or barrier.
@@ -380,16 +325,4 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         self.state = State::Failed;
         CommitError::SegmentFailed
     }
-}
-
-/// Where the unfinished last page goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum LastPage {
-    ToSlot,
-    /// In its own place: nothing more comes to this segment.
-    Home,
-}
-
-fn write_header<M: Media>(media: &mut M, index: u32, bytes: &[u8]) -> Result<(), M::Error> {
-    SegmentHeader::PLACES.iter().try_for_each(|&at| media.write(index, at, bytes))
 }

@@ -40,10 +40,13 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         while let Some((place, header)) = self.next_moved(moving, begin) {
             begin = place + header.frame_bytes() as usize;
             self.jump(header.base, clock)?;
+            if header.kind == Kind::Filler {
+                continue;
+            }
             let header = FrameHeader {
                 durable_delta: self.at - self.durable_at,
                 generation: self.generation,
-                clock: Clock { age: header.clock.age.max(self.age), ..header.clock },
+                clock: Clock { age: header.clock.age.max(self.clock.age), ..header.clock },
                 ..header
             };
             let head = header.encode(self.seal, self.at);

@@ -13,9 +13,8 @@ use super::super::media::Media;
 use super::super::ring::{Placed, Ring};
 use super::super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::super::{Clock, ControlKind, Gap};
-use super::{
-    CommitError, HeaderDue, LastPage, Log, RESERVE_BYTES, State, half_bytes, write_header,
-};
+use super::commit::{LastPage, write_header};
+use super::{CommitError, HeaderDue, Log, RESERVE_BYTES, State, half_bytes};
 use crate::Offset;
 
 impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
