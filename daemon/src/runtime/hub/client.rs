@@ -44,7 +44,7 @@ pub(super) struct Client {
     pub(super) lag: Option<Offset>,
     /// Below, it was away: QoS 0 is not for it.
     pub(super) away_until: Offset,
-    /// Offsets whose messages are over, of an opening before.
+    /// Offsets whose messages are over, or were under way, of an opening before.
     pub(super) over: BTreeSet<u64>,
     /// The cursor that the log knows.
     pub(super) cursor_noted: Offset,
@@ -156,7 +156,11 @@ impl Client {
                 })
                 .collect(),
         };
+        // What is under way is sent again as what it is, and never read as something new: it may be over
+        // before the session's cursor gets there.
+        let under_way = state.in_flight.iter().filter(|entry| !entry.retained);
         client.over = state.over;
+        client.over.extend(under_way.map(|entry| entry.offset));
         client.lag = Some(Offset(state.cursor));
         client.away_until = Offset(u64::MAX);
         client

@@ -185,29 +185,24 @@ impl Hub {
             members.restore_client(Client::restored(&name, client, now));
             present.extend(members.key_of(&name).filter(|_| was_here));
         }
-        let cursors: Vec<(Key, Option<Offset>, Option<Offset>)> = members
-            .groups
-            .iter()
-            .map(|(id, group)| {
-                let place = |key: &Key| members.sessions.get(key)?.lag;
-                let (here, away): (Vec<Key>, Vec<Key>) = group
-                    .members
-                    .iter()
-                    .map(|(key, _)| *key)
-                    .partition(|key| present.contains(key));
-                // What a member had that was here may not have been acknowledged. Nothing was
-                // dealt to those who had left before.
-                let unsure = here.iter().filter_map(place).min();
-                let furthest = here.iter().chain(&away).filter_map(place).max();
-                (*id, unsure.or(furthest), furthest)
-            })
-            .collect();
-        for (id, lag, furthest) in cursors {
-            if let Some(group) = members.groups.get_mut(&id) {
-                group.lag = lag;
-                group.dealt_before = furthest.unwrap_or_default();
-                members.lagging.insert(Target::Group(id));
-            }
+        let Members { sessions, group_names, groups, lagging, .. } = &mut *members;
+        for ((name, filter), id) in &*group_names {
+            let Some(group) = groups.get_mut(id) else { continue };
+            let filter = format!("$share/{name}/{filter}");
+            // Nothing is for it from before it was one.
+            let place = |key: &Key| {
+                let client = sessions.get(key)?;
+                Some(client.lag?.max(client.filters.get(&*filter)?.since))
+            };
+            let (here, away): (Vec<Key>, Vec<Key>) =
+                group.members.iter().map(|(key, _)| *key).partition(|key| present.contains(key));
+            // What a member had that was here may not have been acknowledged. Nothing was
+            // dealt to those who had left before.
+            let unsure = here.iter().filter_map(place).min();
+            let furthest = here.iter().chain(&away).filter_map(place).max();
+            group.lag = unsure.or(furthest);
+            group.dealt_before = furthest.unwrap_or_default();
+            lagging.insert(Target::Group(*id));
         }
         drop(members);
         self.timers.notify_one();

@@ -10,6 +10,7 @@ use tributary_core::time::Age;
 use tributary_mqtt::session::InFlight;
 use tributary_mqtt::subscriptions::{Grant, Subscription};
 
+use super::client::Client;
 use super::mailbox::{Message, Outgoing};
 use super::{Counters, Hub, Key, Members, Target};
 
@@ -112,8 +113,23 @@ impl Hub {
                 if offset < wanted.dealt_before && wanted.members.iter().any(at_qos_2) {
                     return true;
                 }
+                // At QoS 0 it is for those who were there when it came, and it may have come to them
+                // before a restart. They get it only where others want it more and cannot take it.
+                let has_missed = |(key, wanted): &(Key, Subscription)| {
+                    let is_here =
+                        |client: &Client| client.is_connected() && offset >= client.away_until;
+                    let qos = wanted.options.qos.min(event.qos);
+                    qos == Qos::AtMostOnce
+                        && !members.sessions.get(key).is_some_and(|client| is_here(client))
+                };
+                let late = wanted.members.iter().filter(|member| has_missed(member));
+                let late: Vec<Key> = late.map(|(key, _)| *key).collect();
+                if late.len() == wanted.members.len() {
+                    return true;
+                }
                 let message = Arc::new(Message::of(event, offset, age));
-                members.put_shared(group, &message, &[])
+                members.put_shared(group, &message, &late)
+                    || !late.is_empty() && members.put_shared(group, &message, &[])
             }
             Target::Client(key) => {
                 let Some(client) = members.sessions.get_mut(&key) else { return true };

@@ -1,0 +1,150 @@
+//! The daemon's sessions, desk, log, fan-out and door, joined as the daemon joins them, without threads and sockets.
+
+use core::net::{IpAddr, Ipv4Addr};
+use core::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Result, anyhow};
+use tempfile::NamedTempFile;
+use tributary::config::{ClientIds, Listener};
+use tributary::door::{Door, Rules, Verifier, Visit};
+use tributary::runtime::clock::{Clocks, Moment};
+use tributary::runtime::dialogue::{Dialogue, Shared};
+use tributary::runtime::fanout::Fanout;
+use tributary::runtime::hub::Hub;
+use tributary::runtime::ingest::Ingest;
+use tributary::runtime::keeper::Keeper;
+use tributary::runtime::opening::{Recovered, recover};
+use tributary::runtime::retention::Policy;
+use tributary::runtime::sessions::resume;
+use tributary::runtime::writer::Writer;
+use tributary_core::log::{Entropy, Geometry};
+use tributary_core::time::{Instant, Timestamp};
+use tributary_tests::disk::Disk;
+
+const GEOMETRY: Geometry = Geometry { segments: 64, segment_bytes: 64 << 10, page_bytes: 4096 };
+/// The right time when a life begins: 2026-06-01.
+const WALL_AT_ORIGIN: i64 = 1_780_272_000_000;
+
+/// A gateway that runs.
+pub(crate) struct Gateway {
+    disk: Disk,
+    shared: Arc<Shared>,
+    writer: Writer<Disk>,
+    fanout: Fanout,
+    keeper: Keeper,
+    door: Arc<Door>,
+    acl: NamedTempFile,
+    generation: u32,
+    /// Since the boot, and what the wall clock is off by.
+    now: u64,
+    wall_off: i64,
+}
+
+impl Gateway {
+    pub(crate) fn new(seed: u64, rules: &str) -> Result<Self> {
+        let acl = NamedTempFile::new()?;
+        let door = Door::new(load(acl.path(), rules)?, Verifier::new())?;
+        let disk = Disk::new(GEOMETRY, seed);
+        let moment = moment(1_000, 0);
+        let (shared, writer, fanout) = begin(&disk, 1, moment)?;
+        let keeper = Keeper::new(Arc::clone(&shared), moment);
+        let generation = 1;
+        let (now, wall_off) = (1_000, 0);
+        Ok(Self { disk, shared, writer, fanout, keeper, door, acl, generation, now, wall_off })
+    }
+
+    pub(crate) fn moment(&self) -> Moment {
+        moment(self.now, self.wall_off)
+    }
+
+    /// Somebody connects.
+    pub(crate) fn welcome(&self) -> Dialogue {
+        let visit = Visit::new(Arc::clone(&self.door), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Dialogue::new(Arc::clone(&self.shared), self.moment(), visit)
+    }
+
+    /// Time passes, and the wall clock may jump.
+    pub(crate) fn pass(&mut self, ms: u64, jump: i64) {
+        self.now += ms;
+        self.wall_off += jump;
+        self.keeper.turn(self.moment());
+    }
+
+    /// Makes durable what was left, and hands it out.
+    pub(crate) fn commit(&mut self) {
+        self.writer.turn(self.moment(), self.shared.ingest.take());
+        self.writer.tend(self.moment());
+        while self.fanout.turn(&self.disk.reader(), self.disk.reader().end().0) {}
+    }
+
+    /// Other rules are in force from now on.
+    pub(crate) fn put_rules(&self, rules: &str) -> Result<()> {
+        self.door.put(load(self.acl.path(), rules)?);
+        self.shared.hub.wake_all();
+        Ok(())
+    }
+
+    /// The process is gone, with all that was not committed, and begins again; the machine, too, if its
+    /// clock is `booted` anew.
+    pub(crate) fn crash(&mut self, booted: bool) -> Result<()> {
+        self.generation += 1;
+        if booted {
+            self.wall_off += self.now.cast_signed();
+            self.now = 0;
+        }
+        let moment = self.moment();
+        (self.shared, self.writer, self.fanout) = begin(&self.disk, self.generation, moment)?;
+        self.keeper = Keeper::new(Arc::clone(&self.shared), moment);
+        Ok(())
+    }
+}
+
+fn moment(now: u64, wall_off: i64) -> Moment {
+    let wall = Timestamp(WALL_AT_ORIGIN + now.cast_signed() + wall_off);
+    Moment { now: Instant(now), wall, is_set: false }
+}
+
+fn begin(
+    disk: &Disk,
+    generation: u32,
+    moment: Moment,
+) -> Result<(Arc<Shared>, Writer<Disk>, Fanout)> {
+    let entropy = Entropy { log_id: 1, generation, salt: u64::from(generation) };
+    let recovered = recover(disk.clone(), entropy, moment).map_err(|why| anyhow!("{why:?}"))?;
+    let Recovered { log, snapshot, clocks, .. } = recovered;
+    let ingest = Arc::new(Ingest::new(log.next_offset()));
+    let clocks = Arc::new(Mutex::new(clocks));
+    let (hub, reader) = (Arc::new(Hub::default()), disk.reader());
+    let writer =
+        Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, Policy::default());
+    let (state, _) = resume(None, &reader, reader.end().0).map_err(|why| anyhow!("{why}"))?;
+    ingest.number_changes_from(state.applied.change);
+    let known: &Mutex<Clocks> = &clocks;
+    let age = known.lock().unwrap_or_else(PoisonError::into_inner).now(moment).age;
+    hub.restore(state, age);
+    let fanout = Fanout::new(Arc::clone(&hub));
+    let session_expiry_max_s = u32::MAX;
+    let settings = tributary_mqtt::Settings { session_expiry_max_s, ..Default::default() };
+    Ok((Arc::new(Shared { ingest, hub, clocks, settings }), writer, fanout))
+}
+
+fn load(path: &Path, rules: &str) -> Result<Rules> {
+    std::fs::write(path, rules)?;
+    let listener = Listener {
+        address: (Ipv4Addr::LOCALHOST, 1883).into(),
+        tls: None,
+        websocket: false,
+        proxy_protocol: false,
+        users: None,
+        acl: Some(path.to_owned()),
+        anonymous: true,
+        client_ids: ClientIds::Any,
+        connections_max: 100,
+        per_address_max: 100,
+        connect_timeout: Duration::from_secs(10),
+        keep_alive_max_s: 0,
+    };
+    Rules::load(&listener).map_err(|flaws| anyhow!("{flaws:?}"))
+}
