@@ -10,7 +10,7 @@ use core::num::NonZeroU16;
 
 use tributary_core::record::Qos;
 use tributary_mqtt::Session;
-use tributary_mqtt::session::{Delivered, Message};
+use tributary_mqtt::session::{Delivered, Message, Withdrawn};
 
 use super::clock::Clocks;
 use super::dialogue::{OUT_BYTES_MAX, Turn};
@@ -101,12 +101,19 @@ fn send_as(
             session.deliver_reserved(id, (&message, outgoing.grant()), out)
         }
     };
-    if matches!(delivered, Delivered::TooLarge | Delivered::Expired) {
-        session.forget(id);
-        if lasting {
-            let over = Change::Completed { packet_id: id.get() };
-            turn.change_some_time(session.client_id(), &over);
+    if !matches!(delivered, Delivered::TooLarge | Delivered::Expired) {
+        return;
+    }
+    let packet_id = id.get();
+    match session.withdraw(id, out) {
+        Withdrawn::Received => {
+            let change = turn.change(session.client_id(), &Change::Received { packet_id });
+            session.hold_pubrel(id, change);
         }
+        Withdrawn::Free if lasting => {
+            turn.change_some_time(session.client_id(), &Change::Completed { packet_id });
+        }
+        Withdrawn::Free | Withdrawn::Released => {}
     }
 }
 

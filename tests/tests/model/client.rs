@@ -59,6 +59,8 @@ pub(crate) struct Client {
     last_id: u16,
     pub(crate) under_way: BTreeMap<NonZeroU16, Sent>,
     held: BTreeSet<NonZeroU16>,
+    /// It wants a session that knows nothing.
+    pub(crate) is_clean: bool,
 }
 
 impl Client {
@@ -75,6 +77,7 @@ impl Client {
             last_id: 0,
             under_way: BTreeMap::new(),
             held: BTreeSet::new(),
+            is_clean: false,
         }
     }
 
@@ -84,7 +87,12 @@ impl Client {
     }
 
     /// Sends a CONNECT over a new connection; the one from before, if there is one.
-    pub(crate) fn greet(&mut self, wire: Dialogue, clean_start: bool) -> Option<Dialogue> {
+    /// Connects. Who has forgotten everything asks for a clean start until it is welcomed.
+    pub(crate) fn greet(&mut self, wire: Dialogue) -> Option<Dialogue> {
+        let clean_start = self.is_clean;
+        if clean_start {
+            self.forget();
+        }
         let before = self.wire.replace(wire);
         (self.stage, self.input, self.answers) = (Stage::Greeting, Vec::new(), Vec::new());
         let expiry = encoded(&[Property::SessionExpiry(if self.lasting { u32::MAX } else { 0 })]);
@@ -179,7 +187,7 @@ impl Client {
         match packet {
             Packet::ConnAck(connack) => {
                 ensure!(!connack.reason.is_failure());
-                self.stage = Stage::Here;
+                (self.stage, self.is_clean) = (Stage::Here, false);
                 came.push(Came::Welcome { present: connack.session_present });
             }
             Packet::Publish(publish) => return self.take_message(publish, came),

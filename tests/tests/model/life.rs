@@ -31,7 +31,7 @@ const ROUNDS: usize = 50;
 const DAY_MS: i64 = 24 * 3_600_000;
 
 /// What came of a life.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) acknowledged: u64,
     /// Messages that came to clients; of these at QoS 2, retained ones, and to those who share.
@@ -174,13 +174,14 @@ impl Life {
     }
 
     fn connect(&mut self, client: usize) {
-        let clean_start = self.rng.u8(..8) == 0;
+        self.clients[client].is_clean |= self.rng.u8(..8) == 0;
         let wire = self.gateway.welcome();
         if self.clients[client].stage != Stage::Away {
             self.promises.lose(client, self.clients[client].lasting);
         }
-        self.expected[client] = self.promises.connect(client, clean_start);
-        let before = self.clients[client].greet(wire, clean_start);
+        let is_clean = self.clients[client].is_clean;
+        self.expected[client] = self.promises.connect(client, is_clean);
+        let before = self.clients[client].greet(wire);
         // The one before learns of it later, or not at all.
         drop(before);
     }
@@ -271,8 +272,9 @@ impl Life {
             self.clients[client].be_prompt();
             if self.clients[client].stage == Stage::Away && self.clients[client].lasting {
                 let wire = self.gateway.welcome();
-                self.expected[client] = self.promises.connect(client, false);
-                drop(self.clients[client].greet(wire, false));
+                let is_clean = self.clients[client].is_clean;
+                self.expected[client] = self.promises.connect(client, is_clean);
+                drop(self.clients[client].greet(wire));
             }
         }
         for _ in 0..ROUNDS {

@@ -3,7 +3,6 @@
 //! access list that changes in between. In virtual time; all of it follows from one number.
 //!
 //! `TRIBUTARY_SEED=N` repeats a life; `TRIBUTARY_SECONDS=N` makes as many as there is time for.
-#![expect(clippy::print_stdout, reason = "how many lives there were is part of the result")]
 
 mod client;
 mod gateway;

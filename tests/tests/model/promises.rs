@@ -36,6 +36,8 @@ struct Event {
     /// Publishes that were processed before it became one the last time.
     before: usize,
     is_lost: bool,
+    /// It could not be read for a while: it may come late.
+    was_denied: bool,
     shares: BTreeMap<usize, Share>,
     groups: BTreeMap<&'static str, Group>,
 }
@@ -50,9 +52,16 @@ struct Share {
     copies: [u32; 3],
     /// At QoS 1 it may come again: a connection was lost since.
     may_repeat: bool,
-    kept: u32,
-    kept_is_owed: bool,
-    kept_copies: [u32; 3],
+    kept: Kept,
+}
+
+/// What it is for the client as a retained message.
+#[derive(Default)]
+struct Kept {
+    /// How often it may come.
+    most: u32,
+    is_owed: bool,
+    copies: [u32; 3],
 }
 
 /// Those who share it.
@@ -61,15 +70,23 @@ struct Group {
     is_owed: bool,
     may_repeat: bool,
     qos: Qos,
-    /// Its members get it at different qualities of service: who had it before a crash, and at which,
-    /// nobody knows.
-    is_mixed: bool,
+    trace: Trace,
     copies: u32,
+}
+
+/// Whether the gateway knows which member had it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trace {
+    Kept,
+    /// A member is none any more: known until a crash.
+    Fading,
+    /// Its members get it at different qualities of service, or there was a crash.
+    Lost,
 }
 
 impl Group {
     fn repeats(&self, qos: Qos) -> bool {
-        self.may_repeat && (self.is_mixed || qos == Qos::AtLeastOnce)
+        self.may_repeat && (self.trace == Trace::Lost || qos == Qos::AtLeastOnce)
     }
 }
 
@@ -97,9 +114,7 @@ impl Default for Share {
             at: (Qos::ExactlyOnce, Qos::AtMostOnce),
             copies: [0; 3],
             may_repeat: false,
-            kept: 0,
-            kept_is_owed: false,
-            kept_copies: [0; 3],
+            kept: Kept::default(),
         }
     }
 }
@@ -110,7 +125,7 @@ impl Share {
     }
 
     fn excuse(&mut self) {
-        (self.is_owed, self.kept_is_owed) = (false, false);
+        (self.is_owed, self.kept.is_owed) = (false, false);
     }
 }
 
@@ -148,6 +163,7 @@ impl Promises {
         for event in &mut self.events {
             if !is_readable(&self.readable, event.topic) {
                 event.excuse_all();
+                event.was_denied = true;
             }
         }
     }
@@ -171,7 +187,7 @@ impl Promises {
     pub(crate) fn lose(&mut self, client: usize, lasting: bool) {
         for event in &mut self.events {
             if let Some(share) = event.shares.get_mut(&client) {
-                (share.may_repeat, share.kept_is_owed) = (true, false);
+                (share.may_repeat, share.kept.is_owed) = (true, false);
             }
             let groups = event.groups.values_mut().filter(|group| group.members.contains(&client));
             groups.for_each(|group| group.may_repeat = true);
@@ -210,6 +226,7 @@ impl Promises {
                 times: 0,
                 before: 0,
                 is_lost: false,
+                was_denied: false,
                 shares: BTreeMap::new(),
                 groups: BTreeMap::new(),
             });
@@ -226,6 +243,7 @@ impl Promises {
         event.times += 1;
         event.before = self.publishes;
         self.publishes += 1;
+        event.was_denied |= !is_readable;
         for (client, filters) in &self.state.sessions {
             event.meet(*client, filters, is_readable);
         }
@@ -281,15 +299,11 @@ impl Promises {
                 let qos = event.qos.min(qos);
                 let share = event.shares.entry(client).or_default();
                 share.widen(qos);
-                share.kept += 1;
+                share.kept.most += 1;
                 let is_last = now.get(topic) == Some(index);
                 let comes = is_last && qos > Qos::AtMostOnce && is_readable(&self.readable, topic);
-                // What is not durable yet comes as it comes, once it is.
-                if *index < self.durable_events {
-                    share.kept_is_owed |= comes && durable.get(topic) == Some(index);
-                } else {
-                    share.is_owed |= comes;
-                }
+                // What is not durable yet comes as it comes, once it is, if nothing ends the connection.
+                share.kept.is_owed |= comes && durable.get(topic) == Some(index);
             }
         }
     }
@@ -323,11 +337,15 @@ impl Promises {
         for (client, lasts) in lasting.iter().enumerate() {
             self.lose(client, *lasts);
         }
-        // What is shared at QoS 2 is not dealt again.
-        let groups = self.events.iter_mut().flat_map(|event| event.groups.values_mut());
-        groups
-            .filter(|group| group.qos == Qos::ExactlyOnce)
-            .for_each(|group| group.is_owed = false);
+        for group in self.events.iter_mut().flat_map(|event| event.groups.values_mut()) {
+            // Of a session that did not last, or had ended, nothing is known.
+            let all_last = group.members.iter().all(|client| lasting[*client]);
+            if !all_last || group.trace == Trace::Fading {
+                group.trace = Trace::Lost;
+            }
+            // What one of them would get at QoS 2 is not dealt again.
+            group.is_owed &= group.qos == Qos::AtLeastOnce && group.trace == Trace::Kept;
+        }
         self.durable = self.state.clone();
     }
 
@@ -350,7 +368,7 @@ impl Promises {
         );
         let is_first = event.take(client, qos, retain)?;
         let is_shared = event.groups.values().any(|group| group.members.contains(&client));
-        if is_first && !is_shared && event.times == 1 {
+        if is_first && !is_shared && event.times == 1 && !event.may_be_late(client) {
             let key = (client, event.publisher, event.topic, qos as u8);
             let before = self.newest.insert(key, index);
             ensure!(
@@ -365,9 +383,9 @@ impl Promises {
     pub(crate) fn finish(&self) -> Result<()> {
         for event in &self.events {
             for (client, share) in &event.shares {
-                let has_kept = share.kept_copies != [0; 3];
+                let has_kept = share.kept.copies != [0; 3];
                 let heard = share.copies != [0; 3] || has_kept;
-                let kept = has_kept || !share.kept_is_owed;
+                let kept = has_kept || !share.kept.is_owed;
                 ensure!(
                     (heard || !share.is_owed) && kept,
                     "{} has not come to {client}",
@@ -388,6 +406,12 @@ fn is_readable(readable: &BTreeSet<&'static str>, topic: &str) -> bool {
 }
 
 impl Event {
+    /// It could not be read for a while, or is now subscribed to at another quality of service: at QoS 0
+    /// it was not for a client that was away.
+    fn may_be_late(&self, client: usize) -> bool {
+        self.was_denied || self.shares.get(&client).is_some_and(|share| share.at.0 != share.at.1)
+    }
+
     /// It is published while a client has these subscriptions.
     fn meet(&mut self, client: usize, filters: &BTreeMap<&'static str, Qos>, is_readable: bool) {
         let own = filters.iter().filter(|(filter, _)| shared(filter).is_none());
@@ -426,12 +450,14 @@ impl Event {
                 is_owed: false,
                 may_repeat: false,
                 qos,
-                is_mixed: false,
+                trace: Trace::Kept,
                 copies: 0,
             });
             group.members.insert(client);
             group.may_repeat |= late;
-            group.is_mixed |= group.qos != qos;
+            if group.qos != qos {
+                group.trace = Trace::Lost;
+            }
             group.qos = group.qos.min(qos);
             group.is_owed &= qos > Qos::AtMostOnce;
         }
@@ -447,7 +473,7 @@ impl Event {
         }
         for (name, group) in &mut self.groups {
             if group.members.contains(&client) && filter.is_none_or(|filter| filter == *name) {
-                group.is_owed = false;
+                (group.is_owed, group.trace) = (false, group.trace.max(Trace::Fading));
             }
         }
     }
@@ -463,9 +489,9 @@ impl Event {
         let share = self.shares.entry(client).or_default();
         let may_repeat = share.may_repeat && qos == Qos::AtLeastOnce;
         if retain {
-            let count = count(&mut share.kept_copies, qos);
+            let count = count(&mut share.kept.copies, qos);
             ensure!(
-                count <= share.kept || may_repeat,
+                count <= share.kept.most || may_repeat,
                 "{payload} comes {count} times to {client} as kept"
             );
             return Ok(false);

@@ -27,6 +27,17 @@ pub struct Kept {
     pub in_flight: Vec<InFlight>,
 }
 
+/// What became of a message that was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// Its identifier is free again.
+    Free,
+    /// It counts as received. Once that is on its way to the log, [`Session::hold_pubrel`].
+    Received,
+    /// The PUBREL is encoded.
+    Released,
+}
+
 /// Bytes that wait until the change with this number is durable.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -65,9 +76,19 @@ impl Session {
         self.outbound.in_flight().map(|entry| entry.offset).min()
     }
 
-    /// A message that has an identifier cannot be sent any more: the identifier is free again.
-    pub fn forget(&mut self, packet_id: NonZeroU16) {
-        self.outbound.forget(packet_id);
+    /// A message that has an identifier cannot be sent any more: it is too large, left the log, or may
+    /// not be read. Was it sent on an earlier connection, at QoS 2, the client may hold the
+    /// identifier and would take the next message under it for this one: only a PUBREL frees it at
+    /// both ends.
+    pub fn withdraw(&mut self, packet_id: NonZeroU16, out: &mut Vec<u8>) -> Withdrawn {
+        if !self.outbound.withdraw(packet_id) {
+            return Withdrawn::Free;
+        }
+        if self.outbound.lasting {
+            return Withdrawn::Received;
+        }
+        Packet::PubRel(Ack::success(packet_id)).encode(self.version, out);
+        Withdrawn::Released
     }
 
     /// The PUBCOMP of [`Effect::Released`] leaves when the change with this number is durable.

@@ -49,7 +49,7 @@ mod will;
 pub use connecting::Welcome;
 pub use effect::{Effect, Step};
 pub use ending::Close;
-pub use exactly_once::Kept;
+pub use exactly_once::{Kept, Withdrawn};
 pub use outbound::{Delivered, InFlight, Message, Phase};
 pub use settings::Settings;
 pub use will::Will;

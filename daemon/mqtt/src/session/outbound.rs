@@ -154,9 +154,21 @@ impl Outbound {
         self.in_flight.remove(index)
     }
 
-    /// Forgets a message that cannot be sent any more.
-    pub(super) fn forget(&mut self, packet_id: NonZeroU16) {
-        self.in_flight.retain(|entry| entry.packet_id != packet_id);
+    /// Gives up a message that cannot be sent any more. Whether the client may hold its identifier:
+    /// then it counts as received.
+    pub(super) fn withdraw(&mut self, packet_id: NonZeroU16) -> bool {
+        let same = |entry: &InFlight| entry.packet_id == packet_id;
+        let Some(index) = self.in_flight.iter().position(same) else { return false };
+        match self.in_flight.get_mut(index) {
+            Some(entry) if entry.exactly_once && entry.phase != Phase::Reserved => {
+                entry.phase = Phase::Received;
+                true
+            }
+            _ => {
+                self.in_flight.remove(index);
+                false
+            }
+        }
     }
 
     /// Encodes a message, unless there is a reason against it.
@@ -217,9 +229,14 @@ impl Outbound {
         if !again && matches!(remaining_s(message), Remaining::Over) {
             return Delivered::Expired;
         }
-        entry.phase = Phase::Sent;
         let delivery = entry.delivery(again);
-        self.encode(message, grant, (delivery, version), out)
+        let delivered = self.encode(message, grant, (delivery, version), out);
+        if delivered == Delivered::Sent
+            && let Some(entry) = self.in_flight.iter_mut().find(same)
+        {
+            entry.phase = Phase::Sent;
+        }
+        delivered
     }
 
     fn encode(

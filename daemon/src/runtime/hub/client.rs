@@ -182,11 +182,16 @@ impl Client {
         self.figures.published + now
     }
 
-    /// Whether a message was dealt to it at QoS 2, before a restart too: it is its own, then.
+    /// Messages that were dealt to it at QoS 2, before a restart too: they are its own, then.
+    pub(super) fn had(&self) -> impl Iterator<Item = Offset> {
+        let is_own = |entry: &&InFlight| entry.exactly_once && !entry.retained;
+        let under_way = self.kept.in_flight.iter().filter(is_own).map(|entry| entry.offset);
+        self.over.iter().map(|offset| Offset(*offset)).chain(under_way)
+    }
+
+    /// Whether such a message is at `offset`.
     pub(super) fn has_had(&self, offset: Offset) -> bool {
-        let same =
-            |entry: &InFlight| entry.exactly_once && !entry.retained && entry.offset == offset;
-        self.over.contains(&offset.0) || self.kept.in_flight.iter().any(same)
+        self.over.contains(&offset.0) || self.had().any(|had| had == offset)
     }
 
     /// Whether it is connected and gets messages as they come.

@@ -9,6 +9,7 @@ use tributary_mqtt::session::{InFlight, Kept, Phase};
 use tributary_mqtt::{Reason, Session};
 
 use super::client::{Client, Connected};
+use super::group::held_for;
 use super::mailbox::{Ending, Mailbox, Outgoing};
 use super::publishing::DueWill;
 use super::{Hub, Key, Members, SESSIONS_MAX, Target};
@@ -220,7 +221,9 @@ impl Members {
         let unacked = client.kept.in_flight.iter().filter(exactly_once).map(|entry| entry.offset);
         let left_over = client.left_over.iter().filter(|outgoing| outgoing.group.is_some());
         let left_over = left_over.filter_map(|outgoing| Some(outgoing.message.as_ref()?.offset));
-        let cursor = unacked.chain(client.lag).chain(left_over).min().unwrap_or(Offset(0));
+        let shared = held_for(client, &self.group_names, &self.groups);
+        let places = unacked.chain(client.lag).chain(left_over).chain(shared);
+        let cursor = places.min().unwrap_or(Offset(0));
         desk.change(&client.name, &Change::Progress { cursor: cursor.0 });
         let left = Change::Left {
             age: age.0,

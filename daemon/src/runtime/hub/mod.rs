@@ -160,25 +160,44 @@ impl Members {
         let is_live = client.is_live();
         match (was_live, is_live) {
             (false, true) => self.live += 1,
-            (true, false) => self.live -= 1,
+            (true, false) => self.no_more_live(),
             _ => {}
         }
         Some(changed)
     }
 
+    /// One client less gets events as they come.
+    fn no_more_live(&mut self) {
+        self.live -= 1;
+        self.hold_groups(self.position);
+    }
+
+    /// While nobody is live the fan-out reads nothing: what comes from `position` on waits in the log
+    /// for those who share subscriptions, too.
+    fn hold_groups(&mut self, position: Offset) {
+        if self.live > 0 {
+            return;
+        }
+        for (id, group) in self.groups.iter_mut().filter(|(_, group)| group.lag.is_none()) {
+            group.lag = Some(position);
+            self.lagging.insert(Target::Group(*id));
+        }
+    }
+
     /// Removes a session and all that belongs to it.
     fn remove(&mut self, key: Key) -> Option<Client> {
+        let filters: Vec<Box<str>> = self.sessions.get(&key)?.filters.keys().cloned().collect();
+        for filter in &filters {
+            self.part(filter, key);
+        }
         let client = self.sessions.remove(&key)?;
         if client.is_live() {
-            self.live -= 1;
+            self.no_more_live();
         }
         if self.names.get(&client.name) == Some(&key) {
             self.names.remove(&client.name);
         }
         self.subscriptions.remove_all(&Target::Client(key));
-        for filter in client.filters.keys() {
-            self.part(filter, key);
-        }
         Some(*client)
     }
 }

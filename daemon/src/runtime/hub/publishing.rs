@@ -10,6 +10,7 @@ use tributary_core::record::{Event, decode};
 use tributary_core::time::{Age, Timestamp};
 
 use super::client::Client;
+use super::group::held_for;
 use super::mailbox::Message;
 use super::{Hub, Key, Members, Target};
 use crate::runtime::ingest::Desk;
@@ -149,7 +150,8 @@ impl Hub {
     pub fn note_progress(&self, desk: &mut Desk<'_>, stale: u64) {
         let mut members = self.lock();
         let position = if members.live > 0 { members.position } else { desk.next() };
-        for client in members.sessions.values_mut().filter(|client| client.lasting) {
+        let Members { sessions, group_names, groups, .. } = &mut *members;
+        for client in sessions.values_mut().filter(|client| client.lasting) {
             let Some(connection) = &client.connection else { continue };
             // A session that is at work is looked at next time.
             let Ok(session) = connection.session.try_lock() else { continue };
@@ -157,7 +159,8 @@ impl Hub {
                 continue;
             }
             let waiting = connection.mailbox.oldest(true);
-            let places = [session.oldest_in_flight(), waiting, client.lag];
+            let shared = held_for(client, group_names, groups);
+            let places = [session.oldest_in_flight(), waiting, client.lag, shared];
             let cursor = places.into_iter().flatten().min().unwrap_or(position).min(position);
             let beyond = cursor.0.saturating_sub(client.cursor_noted.0);
             let served = client.figures.delivered != client.delivered_noted;
@@ -185,14 +188,12 @@ impl Hub {
             members.restore_client(Client::restored(&name, client, now));
             present.extend(members.key_of(&name).filter(|_| was_here));
         }
-        let Members { sessions, group_names, groups, lagging, .. } = &mut *members;
-        for ((name, filter), id) in &*group_names {
-            let Some(group) = groups.get_mut(id) else { continue };
-            let filter = format!("$share/{name}/{filter}");
+        let Members { sessions, groups, lagging, .. } = &mut *members;
+        for (id, group) in groups {
             // Nothing is for it from before it was one.
             let place = |key: &Key| {
                 let client = sessions.get(key)?;
-                Some(client.lag?.max(client.filters.get(&*filter)?.since))
+                Some(client.lag?.max(group.since(client)?))
             };
             let (here, away): (Vec<Key>, Vec<Key>) =
                 group.members.iter().map(|(key, _)| *key).partition(|key| present.contains(key));

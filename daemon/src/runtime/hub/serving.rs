@@ -49,7 +49,9 @@ impl Hub {
 
     /// The fan-out has come to this place.
     pub fn set_position(&self, position: Offset) {
-        self.lock().position = position;
+        let mut members = self.lock();
+        members.position = position;
+        members.hold_groups(position);
     }
 
     /// What to read next for somebody who lags behind.
@@ -102,9 +104,12 @@ impl Hub {
                     return true;
                 }
                 let has_had = |(key, _): &(Key, _)| {
-                    members.sessions.get(key).is_some_and(|client| client.has_had(offset))
+                    members.sessions.get(key).is_some_and(|client| {
+                        let was_member = wanted.since(client).is_some_and(|since| since <= offset);
+                        was_member && client.has_had(offset)
+                    })
                 };
-                if wanted.members.iter().any(has_had) {
+                if wanted.had.contains(&offset.0) || wanted.members.iter().any(has_had) {
                     return true;
                 }
                 let at_qos_2 = |(_, wanted): &(Key, Subscription)| {
@@ -173,6 +178,7 @@ impl Hub {
             Target::Group(group) => {
                 if let Some(group) = members.groups.get_mut(&group) {
                     group.lag = lag;
+                    group.had = group.had.split_off(&next.0);
                 }
             }
             Target::Client(key) => {

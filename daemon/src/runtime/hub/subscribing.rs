@@ -1,5 +1,6 @@
 //! Subscriptions, shared and not, and the retained messages that they bring.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tributary_core::Offset;
@@ -47,6 +48,7 @@ impl Hub {
             members.heard_from = Some(durable);
             self.work.notify_one();
         }
+        members.hold_groups(durable);
         let is_new = known.flatten().is_none();
         let wants_retained = match wanted.options.retain_handling {
             RetainHandling::Send => true,
@@ -101,7 +103,7 @@ impl Members {
         }
         let group = match self.group_names.get(&named).copied() {
             Some(group) => group,
-            None => self.found_group(named, wanted)?,
+            None => self.found_group(filter, named, wanted)?,
         };
         let Some(group) = self.groups.get_mut(&group) else { return Ok(()) };
         if group.members.len() >= GROUP_MEMBERS_MAX {
@@ -113,6 +115,7 @@ impl Members {
 
     fn found_group(
         &mut self,
+        shared: &str,
         named: (Box<str>, Box<str>),
         wanted: Subscription,
     ) -> Result<Key, Reason> {
@@ -121,8 +124,15 @@ impl Members {
         self.subscriptions.insert(&named.1, Target::Group(group), any)?;
         let filter = named.1.clone();
         self.group_names.insert(named, group);
-        let new =
-            Group { filter, members: Vec::new(), turn: 0, lag: None, dealt_before: Offset(0) };
+        let new = Group {
+            shared: shared.into(),
+            filter,
+            members: Vec::new(),
+            turn: 0,
+            lag: None,
+            dealt_before: Offset(0),
+            had: BTreeSet::new(),
+        };
         self.groups.insert(group, new);
         Ok(group)
     }
@@ -133,7 +143,8 @@ impl Members {
         let named = (Box::from(name), Box::from(inner));
         let Some(&id) = self.group_names.get(&named) else { return false };
         let Some(group) = self.groups.get_mut(&id) else { return false };
-        group.part(key);
+        let had = self.sessions.get(&key).into_iter().flat_map(|client| client.had());
+        group.part(key, had);
         if group.members.is_empty() {
             self.groups.remove(&id);
             self.group_names.remove(&named);
