@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
 use core::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -33,6 +34,23 @@ fn tail(daemon: &Daemon, args: &[&str]) -> Result<Vec<Value>> {
 
 fn numbers(lines: &[Value]) -> Vec<&str> {
     lines.iter().filter_map(|line| line["payload"].as_str()).collect()
+}
+
+#[test]
+fn a_reader_begins_with_what_came_in_at_a_time() -> Result<()> {
+    let daemon = Daemon::start(TRIBUTARY, "")?;
+    publish(&daemon, 0..3)?;
+    let lines = tail(&daemon, &["--since", "1h", "--end"])?;
+    ensure!(numbers(&lines) == ["0", "1", "2"], "{lines:?}");
+    let last_ms = lines[2]["time_ms"].as_u64().context("events have a time")?;
+    let since = UNIX_EPOCH + Duration::from_millis(last_ms + 200);
+    wait::until("the clock goes on", PATIENCE, || Ok((SystemTime::now() > since).then_some(())))?;
+    publish(&daemon, 3..5)?;
+    let lines =
+        tail(&daemon, &["--since", &humantime::format_rfc3339_millis(since).to_string(), "--end"])?;
+    ensure!(numbers(&lines) == ["3", "4"], "{lines:?}");
+    ensure!(tail(&daemon, &["--since", "2100-01-01", "--end"])?.is_empty(), "not yet");
+    Ok(())
 }
 
 /// What is said of the one cursor.

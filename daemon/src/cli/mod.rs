@@ -256,6 +256,10 @@ fn check(file: &FileArg) -> Result<(), ExitCode> {
 /// Says that no daemon answered in a directory.
 fn unreachable_daemon(dir: &Path, error: &std::io::Error) -> ExitCode {
     eprintln!("error: no daemon answers in {}: {error}", dir.display());
+    if error.kind() == std::io::ErrorKind::TimedOut {
+        eprintln!("help: it is there, and hangs or is overloaded: its messages tell more");
+        return ExitCode::from(FAILED);
+    }
     eprintln!("help: start one with `tributary run`, or name its data directory with --dir");
     ExitCode::from(FAILED)
 }

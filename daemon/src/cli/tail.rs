@@ -5,9 +5,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde::Deserialize;
+use tributary_core::time::Timestamp;
 
 use super::{BAD_CONFIG, FAILED, PlaceArgs, block_on, unreachable_daemon};
+use crate::io::clock::moment;
 use crate::io::control::{Request, ask, read};
+use crate::log_tools::parse_time;
 
 /// Which events to show, and how.
 #[derive(Debug, Args)]
@@ -19,6 +22,9 @@ pub(super) struct TailArgs {
     /// Begin at this offset instead of at the next event or where the cursor stands
     #[arg(long, value_name = "OFFSET")]
     from: Option<u64>,
+    /// Begin with what came in at this time (UTC) or so long ago, as 2026-03-01T12:00:00Z or 10m
+    #[arg(long, value_name = "TIME", value_parser = parse_since, conflicts_with_all = ["from", "cursor"])]
+    since: Option<Timestamp>,
     /// Show so many events and end
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
@@ -29,7 +35,7 @@ pub(super) struct TailArgs {
     #[arg(long, value_name = "NAME")]
     cursor: Option<String>,
     /// Have the daemon forget the cursor
-    #[arg(long, requires = "cursor", conflicts_with_all = ["filter", "from", "count", "end", "json"])]
+    #[arg(long, requires = "cursor", conflicts_with_all = ["filter", "from", "since", "count", "end", "json"])]
     forget: bool,
     /// Print each event as a line of JSON, for scripts
     #[arg(long)]
@@ -76,6 +82,7 @@ pub(super) fn run(args: &TailArgs) -> Result<(), ExitCode> {
         cursor => Request::Tail {
             filter: args.filter.clone(),
             from: args.from,
+            since_ms: args.since.map(|since| since.0),
             count: args.count,
             until_end: args.end,
             cursor: cursor.clone(),
@@ -106,6 +113,15 @@ pub(super) fn run(args: &TailArgs) -> Result<(), ExitCode> {
         return Err(ExitCode::from(FAILED));
     }
     asked.map_err(|error| unreachable_daemon(&dir, &error))
+}
+
+/// A time, or how long ago.
+fn parse_since(text: &str) -> Result<Timestamp, String> {
+    let Ok(ago) = humantime::parse_duration(text) else {
+        return parse_time(text).map_err(|why| format!("{why}, or so long ago as 10m"));
+    };
+    let past_ms = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+    Ok(Timestamp(moment().wall.0.saturating_sub(past_ms)))
 }
 
 fn render(line: &str, width: usize) -> String {

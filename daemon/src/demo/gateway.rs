@@ -184,6 +184,7 @@ impl Gateway {
         let dir = self.data();
         let all = Request::Tail {
             filter: None,
+            since_ms: None,
             from: Some(0),
             count: None,
             until_end: true,

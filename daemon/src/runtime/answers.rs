@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use tributary_core::Offset;
-use tributary_core::log::{Item, Reader};
-use tributary_core::time::Instant;
+use tributary_core::log::{Item, Reader, offset_at};
+use tributary_core::time::{Age, Instant};
 
 use super::clock::Clocks;
 use super::cursors::{Cursors, Reading};
@@ -220,6 +220,15 @@ impl Daemon {
         }
     }
 
+    /// The first event that came in at this wall time or later. Found by the age clock: wall clocks jump.
+    fn offset_at(&self, wall_ms: i64) -> Offset {
+        let (now, clocks) = (moment(), *lock(&self.clocks));
+        let ago_ms = u64::try_from(now.wall.0.saturating_sub(wall_ms)).unwrap_or(0);
+        let age = Age(clocks.now(now).age.0.saturating_sub(ago_ms));
+        let age = clocks.anchor().as_read(age);
+        offset_at(&self.log, self.log.end(), age, (crc32c, &mut vec![0; CHUNK_BYTES]))
+    }
+
     /// How long ago the first event at or after `offset` came in.
     fn age_ms(&self, offset: Offset) -> Option<u64> {
         let clocks = *lock(&self.clocks);
@@ -304,10 +313,11 @@ impl Answers for Daemon {
         cursor: Option<&Reading>,
         lines: &mut Lines,
     ) -> io::Result<()> {
-        let Request::Tail { filter, from, count, until_end, .. } = request else {
+        let Request::Tail { filter, from, since_ms, count, until_end, .. } = request else {
             unreachable!("only what asks for events is handed here")
         };
-        let from = cursor.map(Reading::position).or(from.map(Offset));
+        let since = || since_ms.map(|ms| tokio::task::block_in_place(|| self.offset_at(ms)));
+        let from = cursor.map(Reading::position).or(from.map(Offset)).or_else(since);
         let wanted = tail::Wanted {
             filter,
             from: from.unwrap_or_else(|| self.ingest.durable()),

@@ -4,6 +4,8 @@
 //! cursor gets lines `{"at":N}` between: all below N was sent; and answers `{"read":N}` once it has
 //! dealt with that. At the end comes `{"end":true}`: the last answer is waited for.
 
+mod asking;
+
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -20,6 +22,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+pub use asking::{ask, connect, read};
+
 /// The socket's name in the data directory.
 const NAME: &str = "tributary.sock";
 /// The longest path that a socket address holds, with room to spare.
@@ -28,8 +32,6 @@ const PATH_BYTES_MAX: usize = 100;
 const READ_BYTES_MAX: u64 = 64;
 /// What comes behind the last event for a reader with a cursor.
 const END: &str = r#"{"end":true}"#;
-/// How often a reader with a cursor tells how far it is.
-const TOLD_EVERY: Duration = Duration::from_millis(200);
 /// The longest question.
 const REQUEST_BYTES_MAX: u64 = 64 << 10;
 
@@ -55,6 +57,9 @@ pub enum Request {
         filter: Option<String>,
         /// From this offset on; none: from now on.
         from: Option<u64>,
+        /// Without `from`: what came in at this wall time or later, ms since 1970.
+        #[serde(default)]
+        since_ms: Option<i64>,
         /// So many and no more.
         count: Option<u64>,
         /// End when the durable end is reached, instead of waiting for more.
@@ -182,93 +187,6 @@ pub fn listen(dir: &Path) -> io::Result<Listener> {
     let listener = with_short_path(dir, |path| UnixListener::bind(path))?;
     fs::set_permissions(&path, Permissions::from_mode(0o660))?;
     Ok(listener)
-}
-
-/// Connects to the daemon that has the directory.
-///
-/// # Errors
-/// If there is none.
-pub async fn connect(dir: &Path) -> io::Result<UnixStream> {
-    let path = dir.join(NAME);
-    if path.as_os_str().len() <= PATH_BYTES_MAX {
-        return UnixStream::connect(path).await;
-    }
-    let handle = File::open(dir)?;
-    UnixStream::connect(through(&handle)).await
-}
-
-/// Asks, and hands each line of the answer to `line` until it says that this is enough.
-///
-/// # Errors
-/// If the daemon cannot be reached or goes away.
-pub async fn ask(
-    dir: &Path,
-    request: &Request,
-    mut line: impl FnMut(&str) -> bool,
-) -> io::Result<()> {
-    let (mut lines, _write) = begin(dir, request).await?;
-    while let Some(text) = lines.next_line().await? {
-        if !line(&text) {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Asks for events with a cursor, and moves it behind those that `line` has dealt with. `line` says
-/// whether it wants more; what it did not want is not read.
-///
-/// # Errors
-/// If the daemon cannot be reached or goes away.
-pub async fn read(
-    dir: &Path,
-    request: &Request,
-    mut line: impl FnMut(&str) -> bool,
-) -> io::Result<()> {
-    let (mut lines, mut write) = begin(dir, request).await?;
-    let (mut at, mut told) = (0, 0);
-    let mut tick = tokio::time::interval(TOLD_EVERY);
-    let mut wants_more = true;
-    while wants_more {
-        let text = tokio::select! {
-            text = lines.next_line() => text?,
-            _ = tick.tick(), if at > told => {
-                tell(&mut write, at).await?;
-                told = at;
-                continue;
-            }
-        };
-        let text = text.ok_or(io::ErrorKind::UnexpectedEof)?;
-        match text.strip_prefix("{\"at\":").and_then(|rest| rest.strip_suffix('}')) {
-            Some(offset) => at = offset.parse().map_err(io::Error::other)?,
-            None if text == END => break,
-            None => wants_more = line(&text),
-        }
-    }
-    if at > told {
-        tell(&mut write, at).await?;
-    }
-    write.shutdown().await?;
-    // The daemon closes once it has noted that.
-    while lines.next_line().await?.is_some() {}
-    Ok(())
-}
-
-async fn begin(
-    dir: &Path,
-    request: &Request,
-) -> io::Result<(tokio::io::Lines<BufReader<OwnedReadHalf>>, OwnedWriteHalf)> {
-    let (read, mut write) = connect(dir).await?.into_split();
-    let mut question = serde_json::to_string(request).map_err(io::Error::other)?;
-    question.push('\n');
-    write.write_all(question.as_bytes()).await?;
-    Ok((BufReader::new(read).lines(), write))
-}
-
-async fn tell(write: &mut OwnedWriteHalf, read: u64) -> io::Result<()> {
-    let mut text = serde_json::to_string(&Read { read }).map_err(io::Error::other)?;
-    text.push('\n');
-    write.write_all(text.as_bytes()).await
 }
 
 /// Serves questions until told to stop.
