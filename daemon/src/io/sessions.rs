@@ -18,6 +18,10 @@ use crate::runtime::sessions::State;
 const NAME: &str = "sessions.redb";
 /// Pages of the file that may be kept in memory, in bytes.
 const CACHE_BYTES: usize = 1 << 20;
+/// A file beyond this size that is many times as large as what it holds is made smaller: of itself it
+/// stays as large as it ever was.
+const ROOM_BYTES: u64 = 8 << 20;
+const TIMES_MAX: u64 = 4;
 
 const CLIENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("clients-1");
 const RETAINED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("retained-1");
@@ -28,6 +32,7 @@ const APPLIED: &str = "applied";
 /// The file, open.
 pub struct SessionStore {
     database: Database,
+    path: PathBuf,
 }
 
 /// What is wrong with the file.
@@ -57,7 +62,7 @@ impl SessionStore {
 
     fn try_open(path: &PathBuf, log: u64) -> Result<Self, StoreError> {
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
-        let store = Self { database };
+        let store = Self { database, path: path.clone() };
         let writing = store.database.begin_write()?;
         {
             writing.open_table(CLIENTS)?;
@@ -103,7 +108,7 @@ impl SessionStore {
     ///
     /// # Errors
     /// If the disk does not take it; nothing is changed then.
-    pub fn write(&self, state: &mut State) -> Result<(), StoreError> {
+    pub fn write(&mut self, state: &mut State) -> Result<(), StoreError> {
         let (clients, topics) = state.take_touched();
         let writing = self.database.begin_write()?;
         {
@@ -119,6 +124,21 @@ impl SessionStore {
             put(&mut place, APPLIED, Some(&state.applied))?;
         }
         writing.commit()?;
+        self.shrink()
+    }
+
+    /// Gives back what was needed once.
+    fn shrink(&mut self) -> Result<(), StoreError> {
+        let bytes = fs::metadata(&self.path)?.len();
+        if bytes <= ROOM_BYTES {
+            return Ok(());
+        }
+        let writing = self.database.begin_write()?;
+        let stats = writing.stats()?;
+        writing.abort()?;
+        if bytes > TIMES_MAX * (stats.stored_bytes() + stats.metadata_bytes()) {
+            self.database.compact()?;
+        }
         Ok(())
     }
 }
@@ -143,6 +163,9 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
 mod tests {
     use super::*;
     use crate::runtime::sessions::{Change, Noted};
+    use tributary_core::properties::Properties;
+    use tributary_core::record::{Event, Origin, Qos};
+    use tributary_core::time::{Age, Timestamp};
 
     fn begun(state: &mut State, number: u64, client: &str) {
         let change = Change::Begun { fresh: true, expiry_s: 60, will: None };
@@ -152,7 +175,7 @@ mod tests {
     #[test]
     fn what_was_written_is_there_and_what_ended_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let store = SessionStore::open(dir.path(), 7).unwrap();
+        let mut store = SessionStore::open(dir.path(), 7).unwrap();
         let mut state = State::default();
         begun(&mut state, 1, "a");
         begun(&mut state, 2, "b");
@@ -167,9 +190,48 @@ mod tests {
     }
 
     #[test]
+    fn the_file_does_not_stay_as_large_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SessionStore::open(dir.path(), 7).unwrap();
+        let mut state = State::default();
+        let payload = vec![7; 100_000];
+        for number in 0..300 {
+            let topic = format!("plant/{number}/photo");
+            let event = Event { topic: &topic, payload: &payload, ..photo() };
+            state.apply_event(number, &event, Age(0));
+        }
+        store.write(&mut state).unwrap();
+        let bytes = || fs::metadata(dir.path().join(NAME)).unwrap().len();
+        assert!(bytes() > 30_000_000, "{}", bytes());
+        for number in 0..300 {
+            let topic = format!("plant/{number}/photo");
+            let event = Event { topic: &topic, payload: &[], ..photo() };
+            state.apply_event(300 + number, &event, Age(0));
+        }
+        begun(&mut state, 1, "a");
+        store.write(&mut state).unwrap();
+        assert!(bytes() < ROOM_BYTES, "{}", bytes());
+        assert_eq!(store.load(true).unwrap(), state);
+    }
+
+    fn photo() -> Event<'static> {
+        Event {
+            topic: "",
+            payload: &[],
+            client: "press",
+            time: Timestamp(5),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            packet_id: None,
+            origin: Origin::Device,
+            properties: Properties::NONE,
+        }
+    }
+
+    #[test]
     fn a_file_that_does_not_serve_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let store = SessionStore::open(dir.path(), 7).unwrap();
+        let mut store = SessionStore::open(dir.path(), 7).unwrap();
         let mut state = State::default();
         begun(&mut state, 1, "a");
         store.write(&mut state).unwrap();

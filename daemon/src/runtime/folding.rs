@@ -67,7 +67,7 @@ impl Folding {
     /// Folds what the log has beyond the file into it.
     pub(super) fn fold(&mut self) {
         let end = self.log.end();
-        let Some(store) = &self.store else { return };
+        let Some(store) = &mut self.store else { return };
         let folded = store.load(false).and_then(|mut state| {
             if state.applied.offset > end.offset.0 {
                 return Err("it is ahead of the log".into());
