@@ -50,6 +50,8 @@ pub(crate) struct Client {
     pub(crate) name: &'static str,
     pub(crate) stage: Stage,
     pub(crate) lasting: bool,
+    /// Messages above QoS 0 that it takes at once: the receive maximum.
+    room: NonZeroU16,
     /// Acknowledges at once.
     prompt: bool,
     wire: Option<Dialogue>,
@@ -69,6 +71,7 @@ impl Client {
             name,
             stage: Stage::Away,
             lasting: rng.u8(..4) > 0,
+            room: NonZeroU16::MIN.saturating_add([0, 1, 5, u16::MAX][rng.usize(..4)]),
             prompt: rng.bool(),
             wire: None,
             unsent: Vec::new(),
@@ -86,8 +89,8 @@ impl Client {
         self.prompt = true;
     }
 
-    /// Sends a CONNECT over a new connection; the one from before, if there is one.
-    /// Connects. Who has forgotten everything asks for a clean start until it is welcomed.
+    /// Sends a CONNECT over a new connection; the one from before, if there is one. Who has forgotten
+    /// everything asks for a clean start until it is welcomed.
     pub(crate) fn greet(&mut self, wire: Dialogue) -> Option<Dialogue> {
         let clean_start = self.is_clean;
         if clean_start {
@@ -95,8 +98,9 @@ impl Client {
         }
         let before = self.wire.replace(wire);
         (self.stage, self.input, self.answers) = (Stage::Greeting, Vec::new(), Vec::new());
-        let expiry = encoded(&[Property::SessionExpiry(if self.lasting { u32::MAX } else { 0 })]);
-        let connect = connect_5(self.name, checked(Carrier::Connect, &expiry));
+        let expiry = Property::SessionExpiry(if self.lasting { u32::MAX } else { 0 });
+        let properties = encoded(&[expiry, Property::ReceiveMaximum(self.room)]);
+        let connect = connect_5(self.name, checked(Carrier::Connect, &properties));
         self.unsent.clear();
         self.send(&Packet::Connect(Connect { clean_start, keep_alive_s: 0, ..connect }));
         before

@@ -176,6 +176,23 @@ impl Client {
         self.connection.is_some()
     }
 
+    /// Whether nothing may be put in front of what is under way: that takes up the client's room until it
+    /// was sent again.
+    pub(super) fn is_resuming(&self) -> bool {
+        !self.resend.is_empty() || !self.left_over.is_empty()
+    }
+
+    /// What did not leave goes behind what is under way, into an empty mailbox: one holds at least as
+    /// many as were left in one.
+    pub(super) fn serve_left_over(&mut self) {
+        let Some(connection) = self.connection.as_ref().filter(|_| self.resend.is_empty()) else {
+            return;
+        };
+        while let Some(outgoing) = self.left_over.pop_front() {
+            connection.mailbox.put(outgoing);
+        }
+    }
+
     /// Events that it published since the start.
     pub(super) fn published(&self) -> u64 {
         let now = self.connection.as_ref().map_or(0, |connected| connected.mailbox.published());

@@ -105,10 +105,7 @@ impl Hub {
             client.will.clone_from(&ask.will);
             client.away_until = next;
             client.resend = resends(&client.kept);
-            while let Some(outgoing) = client.left_over.pop_front() {
-                // A mailbox holds at least as many as were left in one.
-                mailbox.put(outgoing);
-            }
+            client.serve_left_over();
             (resumed.is_some()).then(|| client.kept.clone())
         });
         let lags = |client: &Client| client.lag.is_some() || !client.resend.is_empty();

@@ -241,18 +241,23 @@ impl Members {
         match target {
             Target::Client(key) => {
                 self.serve_scans(key);
-                let client = self.sessions.get(&key);
-                let Some((client, connection)) =
-                    client.and_then(|client| Some((client, client.connection.as_ref()?)))
-                else {
+                let client = self.sessions.get_mut(&key);
+                let Some((client, mailbox)) = client.and_then(|client| {
+                    let mailbox = Arc::clone(&client.connection.as_ref()?.mailbox);
+                    Some((client, mailbox))
+                }) else {
                     self.lagging.remove(&target);
                     return None;
                 };
-                if !connection.mailbox.is_empty() {
+                if !mailbox.is_empty() {
                     return None;
                 }
                 if let Some(entry) = client.resend.front() {
                     return Some(Work { target, again: Some(*entry), from: entry.offset });
+                }
+                if !client.left_over.is_empty() {
+                    client.serve_left_over();
+                    return None;
                 }
                 if let Some(from) = client.lag {
                     return Some(Work { target, again: None, from });

@@ -157,7 +157,9 @@ impl Members {
     /// is room.
     pub(super) fn serve_scans(&mut self, key: Key) {
         let Members { sessions, retained, lagging, .. } = self;
-        let Some(client) = sessions.get_mut(&key) else { return };
+        let Some(client) = sessions.get_mut(&key).filter(|client| !client.is_resuming()) else {
+            return;
+        };
         let Some(connection) = &client.connection else { return };
         while let Some(scan) = client.scans.front_mut() {
             let identifiers: &[_] = scan.wanted.identifier.as_slice();
