@@ -27,7 +27,7 @@ const HANDLING: [RetainHandling; 3] =
 /// Things that happen in a life.
 const STEPS: usize = 150;
 /// Rounds in which everything has to come in the end.
-const ROUNDS: usize = 50;
+const ROUNDS: usize = 300;
 const DAY_MS: i64 = 24 * 3_600_000;
 
 /// What came of a life.

@@ -78,7 +78,7 @@ struct Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Trace {
     Kept,
-    /// A member is none any more: known until a crash.
+    /// A member has left, perhaps for good: known until a crash.
     Fading,
     /// Its members get it at different qualities of service, or there was a crash.
     Lost,
@@ -190,7 +190,9 @@ impl Promises {
                 (share.may_repeat, share.kept.is_owed) = (true, false);
             }
             let groups = event.groups.values_mut().filter(|group| group.members.contains(&client));
-            groups.for_each(|group| group.may_repeat = true);
+            for group in groups {
+                (group.may_repeat, group.trace) = (true, group.trace.max(Trace::Fading));
+            }
         }
         if !lasting {
             self.end_session(client);
@@ -212,8 +214,8 @@ impl Promises {
             return;
         }
         if sent.payload.is_empty() {
-            self.state.retained.remove(sent.topic);
-            return;
+            let before = self.state.retained.remove(sent.topic);
+            return self.replace(before);
         }
         let known = self.by_payload.get(&sent.payload).copied();
         let index = known.filter(|index| !self.events[*index].is_lost).unwrap_or(self.events.len());
@@ -236,7 +238,8 @@ impl Promises {
             self.by_id.insert((client, id), index);
         }
         if sent.retain {
-            self.state.retained.insert(sent.topic, index);
+            let before = self.state.retained.insert(sent.topic, index);
+            self.replace(before.filter(|before| *before != index));
         }
         let is_readable = is_readable(&self.readable, sent.topic);
         let event = &mut self.events[index];
@@ -246,6 +249,13 @@ impl Promises {
         event.was_denied |= !is_readable;
         for (client, filters) in &self.state.sessions {
             event.meet(*client, filters, is_readable);
+        }
+    }
+
+    /// Another message is retained in place of this one: who has not got it yet never does.
+    fn replace(&mut self, retained: Option<usize>) {
+        if let Some(event) = retained.map(|index| &mut self.events[index]) {
+            event.shares.values_mut().for_each(|share| share.kept.is_owed = false);
         }
     }
 
@@ -334,9 +344,6 @@ impl Promises {
         }
         self.durable_events = self.events.len();
         self.durable_publishes = self.publishes;
-        for (client, lasts) in lasting.iter().enumerate() {
-            self.lose(client, *lasts);
-        }
         for group in self.events.iter_mut().flat_map(|event| event.groups.values_mut()) {
             // Of a session that did not last, or had ended, nothing is known.
             let all_last = group.members.iter().all(|client| lasting[*client]);
@@ -345,6 +352,9 @@ impl Promises {
             }
             // What one of them would get at QoS 2 is not dealt again.
             group.is_owed &= group.qos == Qos::AtLeastOnce && group.trace == Trace::Kept;
+        }
+        for (client, lasts) in lasting.iter().enumerate() {
+            self.lose(client, *lasts);
         }
         self.durable = self.state.clone();
     }
