@@ -219,9 +219,12 @@ impl Wire {
                 Err(malformed) => bail!("malformed: {malformed}"),
             }
             let mut bytes = [0; 4096];
-            match self.stream.read(&mut bytes)? {
-                0 => bail!("closed"),
-                count => self.unread.extend_from_slice(&bytes[..count]),
+            match self.stream.read(&mut bytes) {
+                Ok(0) => bail!("closed"),
+                Ok(count) => self.unread.extend_from_slice(&bytes[..count]),
+                // With a time-out a read is not taken up again after the process was stopped.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
