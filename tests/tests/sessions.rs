@@ -2,9 +2,14 @@
 
 use core::time::Duration;
 use std::fs;
+use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use tributary::runtime::hub::RETAINED_BYTES_MAX;
+use tributary::runtime::sessions::{Batch, Change, resume};
+use tributary_core::Offset;
+use tributary_core::crc::crc32c;
+use tributary_core::log::{Clock, ControlKind, Entropy, Geometry, Recovery, buffer_bytes};
 use tributary_core::record::Qos;
 use tributary_mqtt::codec::Packet;
 use tributary_mqtt::codec::ack::Ack;
@@ -13,6 +18,7 @@ use tributary_mqtt::codec::property::{Carrier, Property};
 use tributary_mqtt::codec::publish::Delivery;
 use tributary_mqtt::{Reason, Version};
 use tributary_tests::daemon::Daemon;
+use tributary_tests::disk::Disk;
 use tributary_tests::wait;
 use tributary_tests::wire::{Message, Wire, checked, connect, encoded, id};
 
@@ -46,6 +52,28 @@ fn again(daemon: &mut Daemon, between: Between) -> Result<()> {
         }
     }
     daemon.restart()
+}
+
+/// The segment that begins at the offset where they hold is the next one.
+#[test]
+fn changes_behind_the_last_event_of_a_segment_are_found() -> Result<()> {
+    let geometry = Geometry { segments: 4, segment_bytes: 16 * 4096, page_bytes: 4096 };
+    let (disk, clock) = (Disk::new(geometry, 1), Clock::default());
+    let buffer = vec![0; buffer_bytes(geometry, 12_000)];
+    let recovery = Recovery::run(disk.clone(), buffer, Offset(0), crc32c, &mut |_| {});
+    let entropy = Entropy { log_id: 1, generation: 1, salt: 1 };
+    let log = recovery.map_err(|why| anyhow!("{why:?}"))?.begin(entropy, clock, &[]);
+    let mut log = log.map_err(|why| anyhow!("{why:?}"))?;
+    let batch = Batch::new(1);
+    batch.push("ann", 0, &Change::Begun { fresh: true, expiry_s: 60, will: None });
+    let body = batch.body(&Arc::default())(Offset(0), Offset(0));
+    log.append_control(ControlKind::Sessions, &body, clock)?;
+    log.commit()?;
+    log.roll(&[], clock)?;
+    let end = log.commit()?;
+    let (state, lost) = resume(None, &disk.reader(), end)?;
+    ensure!(lost.is_empty() && state.clients.contains_key("ann"), "{state:?}");
+    Ok(())
 }
 
 const ALL: [Between; 3] = [Between::Kill, Between::Stop, Between::KillAndForget];

@@ -170,6 +170,7 @@ mod tests {
 
     use super::*;
     use crate::config::{PartitionBy, Route, Shape};
+    use crate::replicate::judge::Judge;
     use crate::replicate::mapping::Texts;
     use crate::replicate::table::Wanted;
     use crate::replicate::traffic::View;
@@ -202,22 +203,26 @@ mod tests {
         Replicator::new(Instant(0), settings, 1).begin_batch()
     }
 
-    /// What each of the two first routes has lost in a lane by a gap, and in front of it.
-    fn lost(lane: Lane, account: &str, gone: Range<u64>, table: &Table) -> [u64; 2] {
-        let mut fold = Fold {
+    fn fold(lane: Lane, account: &str, at: u64) -> Fold {
+        Fold {
             lane,
             asides: Vec::new(),
             edge: None,
             waits_for: None,
             turns: false,
             judge: None,
-            at: Offset(gone.end),
+            at: Offset(at),
             account: Account::parse(account).expect("an account"),
             reading_back: false,
             counted: false,
             gone: None,
             texts: Texts::default(),
-        };
+        }
+    }
+
+    /// What each of the two first routes has lost in a lane by a gap, and in front of it.
+    fn lost(lane: Lane, account: &str, gone: Range<u64>, table: &Table) -> [u64; 2] {
+        let mut fold = fold(lane, account, gone.end);
         fold.note_gone(&(Offset(gone.start)..Offset(gone.end)));
         let origin = Origin::new("gw", 7, None);
         for _ in 0..2 {
@@ -242,6 +247,20 @@ mod tests {
         let second = first.succeed(&both, Offset(20), Offset(0));
         assert_eq!(lost(Lane::Normal, "1.0.0.0;", 10..40, &second), [30, 20]);
         assert_eq!(lost(Lane::Normal, "1.0.0.0;", 10..20, &second), [10, 0]);
+    }
+
+    #[test]
+    fn a_gap_is_counted_under_the_table_behind_it() {
+        let first = Table::none().succeed(&wanted(&[("a", Lane::Normal)]), Offset(0), Offset(0));
+        let both = wanted(&[("a", Lane::Normal), ("b", Lane::Normal)]);
+        let second = first.succeed(&both, Offset(20), Offset(0));
+        let mut fold = fold(Lane::Normal, "1.0.0.0;", 10);
+        fold.judge = Judge::new(first).ok();
+        assert!(matches!(fold.lose(&(Offset(10)..Offset(40)), &batch()), Step::On));
+        fold.judge = Judge::new(second).ok();
+        let origin = Origin::new("gw", 7, None);
+        assert!(matches!(fold.settle_gone(&origin, &present(), &mut batch()), Step::On));
+        assert_eq!([1, 2].map(|id| fold.account.counts(id).lost), [30, 20]);
     }
 
     #[test]

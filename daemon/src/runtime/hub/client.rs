@@ -263,3 +263,40 @@ impl Client {
         Share { qos, ..share }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::sessions::{Filter, InFlightState};
+    use tributary_core::properties::Properties;
+    use tributary_core::time::Timestamp;
+
+    #[test]
+    fn what_was_under_way_before_a_restart_is_never_read_as_something_new() {
+        let known = InFlightState { packet_id: 1, offset: 5, retained: false, received: false };
+        let filter = Filter { options: 2, identifier: 0, since: 0 };
+        let state = ClientState {
+            expiry_s: 60,
+            cursor: 3,
+            in_flight: vec![known],
+            filters: BTreeMap::from([("a".to_owned(), filter)]),
+            ..ClientState::default()
+        };
+        let mut client = Client::restored("ann", state, Age(0));
+        // It was sent again and is over, before the session has read so far.
+        client.kept = Kept::default();
+        let event = Event {
+            topic: "a",
+            payload: b"1",
+            client: "press",
+            time: Timestamp(0),
+            qos: Qos::ExactlyOnce,
+            retain: false,
+            packet_id: None,
+            origin: Origin::Device,
+            properties: Properties::NONE,
+        };
+        assert!(client.share_of(Offset(5), &event).is_none());
+        assert!(client.share_of(Offset(6), &event).is_some());
+    }
+}
