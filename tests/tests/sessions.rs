@@ -65,7 +65,8 @@ fn changes_behind_the_last_event_of_a_segment_are_found() -> Result<()> {
     let log = recovery.map_err(|why| anyhow!("{why:?}"))?.begin(entropy, clock, &[]);
     let mut log = log.map_err(|why| anyhow!("{why:?}"))?;
     let batch = Batch::new(1);
-    batch.push("ann", 0, &Change::Begun { fresh: true, expiry_s: 60, will: None });
+    let begun = Change::Begun { fresh: true, expiry_s: 60, will: None };
+    ensure!(batch.push("ann", 0, &begun) == 1);
     let body = batch.body(&Arc::default())(Offset(0), Offset(0));
     log.append_control(ControlKind::Sessions, &body, clock)?;
     log.commit()?;

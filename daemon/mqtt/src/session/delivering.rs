@@ -23,7 +23,7 @@ impl Session {
     /// Sends a message that has its identifier: it was [reserved](Delivered::Reserved) and that is
     /// durable now, or it was under way on an earlier connection ([`Session::unsent`]). `TooLarge`,
     /// too, where nothing is to be sent under that identifier any more. What is not sent is to be
-    /// [forgotten](Session::forget).
+    /// [withdrawn](Session::withdraw).
     pub fn deliver_reserved(
         &mut self,
         packet_id: NonZeroU16,
