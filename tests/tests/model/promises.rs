@@ -342,6 +342,9 @@ impl Promises {
             event.is_lost = true;
             event.excuse_all();
         }
+        // It was published again, and that is lost: what it was owed for then is not known.
+        let (from, again) = (self.durable_publishes, &mut self.events[..self.durable_events]);
+        again.iter_mut().filter(|event| event.before >= from).for_each(Event::excuse_all);
         self.durable_events = self.events.len();
         self.durable_publishes = self.publishes;
         for group in self.events.iter_mut().flat_map(|event| event.groups.values_mut()) {
