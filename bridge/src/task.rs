@@ -34,6 +34,8 @@ pub(crate) const BUSY: Pause = Pause { first_ms: 5, max_ms: 100 };
 pub(crate) const UNSTABLE: Pause = Pause { first_ms: 5, max_ms: 500 };
 /// While leaders and coordinators move.
 pub(crate) const MOVING: Pause = Pause { first_ms: 50, max_ms: 1000 };
+/// While a topic that is to be read is not there.
+pub(crate) const MISSING: Pause = Pause { first_ms: 1_000, max_ms: 30_000 };
 
 impl Pause {
     /// When to try again for the `tries`th time (from 0).

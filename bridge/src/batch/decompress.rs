@@ -1,41 +1,75 @@
-//! The records of a batch that was compressed here, for making others of it.
+//! The records of a batch, decompressed: of ours for making others of them, of others' for reading.
 
 use std::io::Read;
 
 use super::Codec;
 
-/// Bytes in front of snappy-java's blocks.
+/// What snappy-java puts in front of its blocks: a magic, and two version numbers.
+const SNAPPY_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const SNAPPY_HEADER_BYTES: usize = 16;
 
+/// What cannot be decompressed, or comes to more than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Undecodable;
+
 impl Codec {
-    /// Appends the records that [`Codec::compress`] made `bytes` of.
-    ///
-    /// # Panics
-    /// If they are not its work.
-    pub(super) fn decompress(self, bytes: &[u8], out: &mut Vec<u8>) {
-        const OURS: &str = "what was compressed here can be decompressed";
+    /// The codec of a batch, by its attributes; `None` for one that nobody knows.
+    pub(crate) fn of_attributes(attributes: i16) -> Option<Self> {
+        const MASK: i16 = 0b111;
+        Self::ALL.into_iter().find(|codec| codec.attribute() == attributes & MASK)
+    }
+
+    /// Appends the records that a producer has compressed, `most` bytes at most.
+    pub(crate) fn decompress(
+        self,
+        bytes: &[u8],
+        most: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Undecodable> {
         match self {
-            Self::None => out.extend_from_slice(bytes),
-            Self::Gzip => drop(flate2::read::GzDecoder::new(bytes).read_to_end(out).expect(OURS)),
-            Self::Lz4 => {
-                let mut decoder = lz4_flex::frame::FrameDecoder::new(bytes);
-                decoder.read_to_end(out).expect(OURS);
-            }
-            Self::Snappy => {
-                let mut rest = bytes.get(SNAPPY_HEADER_BYTES..).expect(OURS);
-                while let Some((length, after)) = rest.split_first_chunk() {
-                    let length = usize::try_from(u32::from_be_bytes(*length)).expect(OURS);
-                    let (block, after) = after.split_at(length);
-                    out.extend(snap::raw::Decoder::new().decompress_vec(block).expect(OURS));
-                    rest = after;
-                }
-            }
+            Self::None if bytes.len() <= most => out.extend_from_slice(bytes),
+            Self::None => return Err(Undecodable),
+            Self::Gzip => read(flate2::read::GzDecoder::new(bytes), most, out)?,
+            Self::Lz4 => read(lz4_flex::frame::FrameDecoder::new(bytes), most, out)?,
+            Self::Snappy => unsnap(bytes, most, out)?,
             Self::Zstd => {
                 let decoder = ruzstd::decoding::StreamingDecoder::new(bytes);
-                decoder.expect(OURS).read_to_end(out).expect(OURS);
+                read(decoder.map_err(|_| Undecodable)?, most, out)?;
             }
         }
+        Ok(())
     }
+}
+
+fn read(from: impl Read, most: usize, out: &mut Vec<u8>) -> Result<(), Undecodable> {
+    let read = from.take(most as u64 + 1).read_to_end(out).map_err(|_| Undecodable)?;
+    if read > most { Err(Undecodable) } else { Ok(()) }
+}
+
+/// Blocks as snappy-java frames them, or one block alone, as librdkafka writes it.
+fn unsnap(bytes: &[u8], most: usize, out: &mut Vec<u8>) -> Result<(), Undecodable> {
+    let end = out.len() + most;
+    let mut block = |block: &[u8]| {
+        let length = snap::raw::decompress_len(block).map_err(|_| Undecodable)?;
+        let at = out.len();
+        if length > end - at {
+            return Err(Undecodable);
+        }
+        out.resize(at + length, 0);
+        let decoded = snap::raw::Decoder::new().decompress(block, &mut out[at..]);
+        decoded.map(drop).map_err(|_| Undecodable)
+    };
+    if !bytes.starts_with(SNAPPY_MAGIC) {
+        return block(bytes);
+    }
+    let mut rest = bytes.get(SNAPPY_HEADER_BYTES..).ok_or(Undecodable)?;
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| Undecodable)?;
+        let (framed, after) = after.split_at_checked(length).ok_or(Undecodable)?;
+        block(framed)?;
+        rest = after;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -43,13 +77,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_codec_gives_back_what_it_took() {
+    fn every_codec_gives_back_what_it_took_and_no_more_than_asked() {
         let records: Vec<u8> = (0..200_000_u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
         for codec in Codec::ALL {
             let (mut small, mut again) = (Vec::new(), Vec::new());
             codec.compress(&records, &mut small);
-            codec.decompress(&small, &mut again);
+            assert_eq!(codec.decompress(&small, records.len(), &mut again), Ok(()), "{codec:?}");
             assert!(again == records, "{codec:?}");
+            let less = codec.decompress(&small, records.len() - 1, &mut Vec::new());
+            assert_eq!(less, Err(Undecodable), "{codec:?}");
+            if codec != Codec::None {
+                let cut = codec.decompress(&small[..small.len() / 2], 1 << 20, &mut Vec::new());
+                assert_eq!(cut, Err(Undecodable), "{codec:?}");
+            }
         }
+    }
+
+    #[test]
+    fn a_block_of_snappy_without_a_frame_is_read() {
+        let block = snap::raw::Encoder::new().compress_vec(b"records").expect("it compresses");
+        let mut out = b"in front ".to_vec();
+        assert_eq!(Codec::Snappy.decompress(&block, 7, &mut out), Ok(()));
+        assert_eq!(out, b"in front records");
     }
 }

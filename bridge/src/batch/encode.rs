@@ -203,8 +203,7 @@ impl Stamp {
         fn field<const N: usize>(batch: &[u8], at: usize) -> [u8; N] {
             *batch[at..].first_chunk().expect("a batch begins with its header")
         }
-        let codec = i16::from_be_bytes(field(batch, 21)) & !ATTRIBUTES;
-        let codec = Codec::ALL.into_iter().find(|known| known.attribute() == codec);
+        let codec = Codec::of_attributes(i16::from_be_bytes(field(batch, 21)));
         Self {
             codec: codec.expect("a batch of ours"),
             base_timestamp: i64::from_be_bytes(field(batch, 27)),

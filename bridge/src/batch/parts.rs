@@ -82,7 +82,9 @@ impl SealedBatch {
 
     fn loosen(&self) -> Loose {
         let mut bytes = Vec::new();
-        Stamp::read(&self.bytes).codec.decompress(&self.bytes[HEADER_BYTES..], &mut bytes);
+        let (codec, packed) = (Stamp::read(&self.bytes).codec, &self.bytes[HEADER_BYTES..]);
+        let unpacked = codec.decompress(packed, usize::MAX - 1, &mut bytes);
+        unpacked.expect("what was compressed here can be decompressed");
         let (mut at, mut spans) = (0, Vec::with_capacity(self.len()));
         while at < bytes.len() {
             let (length, body) = varint::take(&bytes, at);

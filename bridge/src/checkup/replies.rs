@@ -80,7 +80,12 @@ impl Checkup {
                 let code = read::ended(reply).map_err(malformed)?.err().unwrap_or(Code::GOOD);
                 self.step_answered(now, "transaction", code, Stage::Done);
             }
-            Ask::Handshake | Ask::Authenticate | Ask::Produce(_) | Ask::Position => {}
+            Ask::Handshake
+            | Ask::Authenticate
+            | Ask::Produce(_)
+            | Ask::Position
+            | Ask::Offsets(_)
+            | Ask::Fetch(_) => {}
         }
         Ok(())
     }

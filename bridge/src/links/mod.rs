@@ -43,6 +43,10 @@ pub(crate) enum Ask {
     Produce(Vec<(usize, usize)>),
     CommitPosition,
     End,
+    /// At this broker.
+    Offsets(i32),
+    /// From this broker.
+    Fetch(i32),
 }
 
 /// What a coordinator coordinates.
@@ -178,6 +182,17 @@ impl Links {
         ask: Ask,
         request: &R,
     ) {
+        self.send_patiently(now, to, (ask, 0), request);
+    }
+
+    /// The same for a request whose answer may be held back for so many milliseconds.
+    pub(crate) fn send_patiently<R: Request>(
+        &mut self,
+        now: Instant,
+        to: (ConnId, Api, i16),
+        (ask, wait_ms): (Ask, u32),
+        request: &R,
+    ) {
         let (conn, api, version) = to;
         let Some(link) = self.all.get_mut(&conn) else {
             return;
@@ -186,7 +201,7 @@ impl Links {
         let correlation = self.correlation;
         let bytes: Bytes = wire::encode(version, correlation, &self.ids.client, request);
         self.bytes_sent += bytes.len() as u64;
-        let deadline = now.plus_ms(self.timeout_ms);
+        let deadline = now.plus_ms(self.timeout_ms + u64::from(wait_ms));
         link.pending.push_back(Pending { ask, api, version, correlation, deadline });
         self.outputs.push_back(Output::Send { conn, bytes });
     }

@@ -20,11 +20,15 @@ impl Links {
         }
     }
 
-    /// Why exactly once is not possible with this broker.
+    /// Why what is wanted is not possible with this broker.
     pub(crate) fn lacks(&self, conn: ConnId, api: Api, dialect: Dialect) -> Failure {
         let at = self.all.get(&conn).map_or_else(String::new, |link| link.address.to_string());
+        let what = match api {
+            Api::Fetch | Api::ListOffsets => "reading",
+            _ => "an exactly-once session",
+        };
         Failure::Refused(Refusal {
-            subject: format!("an exactly-once session at {at}"),
+            subject: format!("{what} at {at}"),
             topic: None,
             partition: None,
             offsets: None,

@@ -23,6 +23,8 @@ impl Session {
             }
             // Dealt with before they come here.
             Ask::Handshake | Ask::Authenticate => Ok(()),
+            // Asked by readers alone.
+            Ask::Offsets(_) | Ask::Fetch(_) => Ok(()),
             Ask::Coordinator(role) => {
                 let found = read::coordinator(reply).map_err(malformed)?;
                 match role {

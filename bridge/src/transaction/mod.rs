@@ -223,6 +223,8 @@ impl Transaction {
             | Ask::Coordinator(_)
             | Ask::Metadata
             | Ask::CreateTopic
+            | Ask::Offsets(_)
+            | Ask::Fetch(_)
             | Ask::Producer
             | Ask::Position => {}
         }

@@ -21,6 +21,32 @@ pub(crate) struct Cluster {
     pub(crate) controller: i32,
     /// For each topic the leaders of its partitions by index, -1 where there is none.
     pub(crate) topics: BTreeMap<String, Outcome<Vec<i32>>>,
+    /// What tells a topic from one of the same name that was deleted (KIP-516), where the broker says.
+    pub(crate) ids: BTreeMap<String, u128>,
+}
+
+/// What one partition's part of a fetch brought.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) code: Code,
+    /// All below is decided: committed or aborted.
+    pub(crate) last_stable: u64,
+    /// Producer and first offset of each aborted transaction that reaches into the records.
+    pub(crate) aborted: Vec<(i64, i64)>,
+    /// Record batches, one behind the other; the last one may be cut off.
+    pub(crate) records: Bytes,
+}
+
+/// The offset of a partition that was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct LookedUp {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) code: Code,
+    /// `None`: there is no such record.
+    pub(crate) offset: Option<u64>,
 }
 
 /// What became of one batch.
@@ -98,9 +124,13 @@ pub(crate) fn metadata(reply: Reply) -> Result<Cluster, Malformed> {
         brokers: brokers.collect(),
         controller: answer.controller_id.0,
         topics: BTreeMap::new(),
+        ids: BTreeMap::new(),
     };
     for topic in &answer.topics {
         let name = topic.name.as_ref().ok_or(Malformed)?.0.to_string();
+        if !topic.topic_id.is_nil() {
+            cluster.ids.insert(name.clone(), topic.topic_id.as_u128());
+        }
         let leaders = match topic.error_code {
             0 => Ok(leaders(&topic.partitions)?),
             code => Err(Code(code)),
@@ -251,6 +281,45 @@ pub(crate) fn produced(reply: Reply) -> Result<Vec<Produced>, Malformed> {
                 message: of_record.or(partition.error_message).map(|text| text.to_string()),
                 blamed,
                 leader,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// What was read of each partition, or why nothing was of any.
+pub(crate) fn fetched(reply: Reply) -> Result<Outcome<Vec<Fetched>>, Malformed> {
+    let answer: m::FetchResponse = decode(reply)?;
+    if answer.error_code != 0 {
+        return Ok(Err(Code(answer.error_code)));
+    }
+    let mut found = Vec::new();
+    for topic in answer.responses {
+        for partition in topic.partitions {
+            let aborted = partition.aborted_transactions.unwrap_or_default();
+            found.push(Fetched {
+                topic: topic.topic.0.to_string(),
+                partition: partition.partition_index,
+                code: Code(partition.error_code),
+                last_stable: u64::try_from(partition.last_stable_offset).unwrap_or(0),
+                aborted: aborted.iter().map(|it| (it.producer_id.0, it.first_offset)).collect(),
+                records: partition.records.unwrap_or_default(),
+            });
+        }
+    }
+    Ok(Ok(found))
+}
+
+pub(crate) fn looked_up(reply: Reply) -> Result<Vec<LookedUp>, Malformed> {
+    let answer: m::ListOffsetsResponse = decode(reply)?;
+    let mut found = Vec::new();
+    for topic in answer.topics {
+        for partition in topic.partitions {
+            found.push(LookedUp {
+                topic: topic.name.0.to_string(),
+                partition: partition.partition_index,
+                code: Code(partition.error_code),
+                offset: u64::try_from(partition.offset).ok(),
             });
         }
     }

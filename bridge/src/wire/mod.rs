@@ -23,25 +23,28 @@ pub(crate) mod ask {
     //! Requests, by what they ask for.
     pub(crate) use super::requests::{
         add_offsets, add_partitions, authenticate, commit_position, committed_position,
-        coordinator, create_topic, end_transaction, handshake, metadata, new_producer, produce,
-        versions,
+        coordinator, create_topic, end_transaction, fetch, handshake, metadata, new_producer, offsets,
+        produce, versions,
     };
 }
 
 pub(crate) mod read {
     //! Answers, by what was asked for.
     pub(crate) use super::answers::{
-        Authenticated, Produced, authenticated, coordinator, created, ended, handshaken, metadata,
-        new_producer, partitions_added, plain, position, position_committed, produced, versions,
+        Authenticated, Fetched, LookedUp, Produced, authenticated, coordinator, created, ended,
+        fetched, handshaken, looked_up, metadata, new_producer, partitions_added, plain, position,
+        position_committed, produced, versions,
     };
 }
 
-/// The requests that the replicator sends.
+/// The requests that are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::enum_variant_names, reason = "the names are Kafka's")]
 #[repr(i16)]
 pub(crate) enum Api {
     Produce = 0,
+    Fetch = 1,
+    ListOffsets = 2,
     Metadata = 3,
     OffsetFetch = 9,
     FindCoordinator = 10,
@@ -94,6 +97,9 @@ impl Api {
             (Self::SaslHandshake, _) => (1, 1),
             (Self::SaslAuthenticate, _) => (1, 2),
             (Self::ApiVersions, _) => (3, 3),
+            // From 13 on topics are named by their ids.
+            (Self::Fetch, _) => (4, 12),
+            (Self::ListOffsets, _) => (2, 7),
             (Self::Metadata, _) => (7, 12),
             (Self::FindCoordinator, _) => (2, 4),
             (Self::InitProducerId, _) | (Self::TxnOffsetCommit, Dialect::Explicit) => (3, 4),
@@ -110,8 +116,9 @@ impl Api {
     /// The first version with compact lengths and tagged fields (KIP-482).
     pub(crate) const fn flexible_since(self) -> i16 {
         match self {
+            Self::Fetch => 12,
             Self::Produce | Self::Metadata => 9,
-            Self::OffsetFetch => 6,
+            Self::ListOffsets | Self::OffsetFetch => 6,
             Self::CreateTopics => 5,
             Self::InitProducerId | Self::SaslAuthenticate => 2,
             Self::SaslHandshake => i16::MAX,
@@ -158,6 +165,7 @@ impl Api {
             Self::ApiVersions => "to say what it can do (Kafka 2.4)",
             Self::SaslHandshake | Self::SaslAuthenticate => "to let us in by SASL (Kafka 2.2)",
             Self::CreateTopics => "to make missing topics (Kafka 2.4)",
+            Self::Fetch | Self::ListOffsets => "to read a topic (Kafka 0.11)",
             Self::Produce
             | Self::Metadata
             | Self::FindCoordinator

@@ -23,6 +23,10 @@ const GROUP_KEY: i8 = 0;
 const TRANSACTION_KEY: i8 = 1;
 /// Wait for all replicas in sync.
 const ACKS_ALL: i16 = -1;
+/// Nothing of transactions that were aborted, or are still open.
+const READ_COMMITTED: i8 = 1;
+/// What one answer brings at most, unless a single batch is larger.
+const FETCH_BYTES: i32 = 512 * 1024;
 
 impl Ids {
     pub(crate) fn new(settings: &Settings) -> Self {
@@ -224,4 +228,56 @@ pub(crate) fn end_transaction(ids: &Ids, producer: Producer) -> m::EndTxnRequest
 
 fn milliseconds(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+/// Asks for the offsets of partitions at these moments: -1 the end, -2 the beginning, else the first
+/// record that is not older. The end is that of what is committed.
+pub(crate) fn offsets<'a>(
+    partitions: impl Iterator<Item = (&'a str, i32, i64)>,
+) -> m::ListOffsetsRequest {
+    use m::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+    let mut topics: Vec<ListOffsetsTopic> = Vec::new();
+    for (name, index, moment) in partitions {
+        let partition =
+            ListOffsetsPartition::default().with_partition_index(index).with_timestamp(moment);
+        match topics.iter_mut().find(|topic| *topic.name.0 == *name) {
+            Some(topic) => topic.partitions.push(partition),
+            None => topics.push(
+                ListOffsetsTopic::default()
+                    .with_name(topic_name(name))
+                    .with_partitions(vec![partition]),
+            ),
+        }
+    }
+    m::ListOffsetsRequest::default().with_isolation_level(READ_COMMITTED).with_topics(topics)
+}
+
+/// Asks for what is committed from these offsets on; an answer without records comes after
+/// `wait_ms`.
+pub(crate) fn fetch<'a>(
+    partitions: impl Iterator<Item = (&'a str, i32, i64)>,
+    wait_ms: u32,
+) -> m::FetchRequest {
+    use m::fetch_request::{FetchPartition, FetchTopic};
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    for (name, index, offset) in partitions {
+        let partition = FetchPartition::default()
+            .with_partition(index)
+            .with_fetch_offset(offset)
+            .with_partition_max_bytes(FETCH_BYTES);
+        match topics.iter_mut().find(|topic| *topic.topic.0 == *name) {
+            Some(topic) => topic.partitions.push(partition),
+            None => topics.push(
+                FetchTopic::default()
+                    .with_topic(topic_name(name))
+                    .with_partitions(vec![partition]),
+            ),
+        }
+    }
+    m::FetchRequest::default()
+        .with_max_wait_ms(milliseconds(wait_ms))
+        .with_min_bytes(1)
+        .with_max_bytes(FETCH_BYTES)
+        .with_isolation_level(READ_COMMITTED)
+        .with_topics(topics)
 }

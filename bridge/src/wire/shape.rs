@@ -153,6 +153,49 @@ const PRODUCE: &[Field] = &[
     )])),
 ];
 
+const FETCH: &[Field] = &[
+    THROTTLE,
+    since(7, INT16),
+    since(7, INT32),
+    always(Kind::Array(&[
+        always(TEXT),
+        always(Kind::Array(&[
+            always(INT32),
+            always(INT16),
+            always(INT64),
+            always(INT64),
+            since(5, INT64),
+            always(Kind::Array(&[always(INT64), always(INT64), TAGS])),
+            since(11, INT32),
+            always(Kind::Blob),
+            always(Kind::Tagged(&[
+                (0, always(Kind::Struct(&[always(INT32), always(INT64), TAGS]))),
+                (1, always(Kind::Struct(&[always(INT32), always(INT32), TAGS]))),
+                (2, always(Kind::Struct(&[always(INT64), always(INT32), TAGS]))),
+            ])),
+        ])),
+        TAGS,
+    ])),
+    TAGS,
+];
+
+const LIST_OFFSETS: &[Field] = &[
+    THROTTLE,
+    always(Kind::Array(&[
+        always(TEXT),
+        always(Kind::Array(&[
+            always(INT32),
+            always(INT16),
+            always(INT64),
+            always(INT64),
+            since(4, INT32),
+            TAGS,
+        ])),
+        TAGS,
+    ])),
+    TAGS,
+];
+
 /// A partition, its committed offset, leader epoch, metadata and error.
 const COMMITTED: &[Field] =
     &[always(INT32), always(INT64), always(INT32), always(TEXT), always(INT16), TAGS];
@@ -213,6 +256,8 @@ const fn schema(api: Api) -> &'static [Field] {
         Api::Metadata => METADATA,
         Api::FindCoordinator => FIND_COORDINATOR,
         Api::Produce => PRODUCE,
+        Api::Fetch => FETCH,
+        Api::ListOffsets => LIST_OFFSETS,
         Api::OffsetFetch => OFFSET_FETCH,
         Api::CreateTopics => CREATE_TOPICS,
         Api::AddPartitionsToTxn | Api::TxnOffsetCommit => PER_PARTITION,

@@ -6,6 +6,33 @@ use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use super::*;
 
+/// What a reader is answered.
+fn read(api: Api, version: i16) -> Bytes {
+    use m::fetch_response as f;
+    let mut out = BytesMut::new();
+    if api == Api::ListOffsets {
+        let partition = m::list_offsets_response::ListOffsetsPartitionResponse::default();
+        let topic = m::list_offsets_response::ListOffsetsTopicResponse::default()
+            .with_partitions(vec![partition; 2]);
+        let answer = m::ListOffsetsResponse::default().with_topics(vec![topic]);
+        answer.encode(&mut out, version).expect("the version is known");
+        return out.freeze();
+    }
+    let mut partition = f::PartitionData::default()
+        .with_aborted_transactions(Some(vec![f::AbortedTransaction::default(); 2]))
+        .with_records(Some(Bytes::from_static(b"records")));
+    if version >= 12 {
+        partition = partition
+            .with_diverging_epoch(f::EpochEndOffset::default().with_epoch(3))
+            .with_current_leader(f::LeaderIdAndEpoch::default().with_leader_epoch(3))
+            .with_snapshot_id(f::SnapshotId::default().with_epoch(3));
+    }
+    let topic = f::FetchableTopicResponse::default().with_partitions(vec![partition; 2]);
+    let answer = m::FetchResponse::default().with_responses(vec![topic]);
+    answer.encode(&mut out, version).expect("the version is known");
+    out.freeze()
+}
+
 /// An answer with every array filled, in every version that is sent.
 fn encoded(api: Api, version: i16) -> Bytes {
     let mut out = BytesMut::new();
@@ -57,6 +84,7 @@ fn encoded(api: Api, version: i16) -> Bytes {
  m::add_partitions_to_txn_response::AddPartitionsToTxnPartitionResult::default(); 2]),
             ])
             .encode(&mut out, version),
+        Api::Fetch | Api::ListOffsets => return read(api, version),
         Api::SaslHandshake | Api::SaslAuthenticate => return login(api, version),
         Api::AddOffsetsToTxn => m::AddOffsetsToTxnResponse::default().encode(&mut out, version),
         Api::EndTxn => m::EndTxnResponse::default().encode(&mut out, version),
@@ -153,7 +181,14 @@ fn position(version: i16) -> m::OffsetFetchResponse {
 
 fn every_version() -> impl Iterator<Item = (Api, i16)> {
     let apis = Api::required(Dialect::Explicit).iter().copied();
-    let others = [Api::ApiVersions, Api::CreateTopics, Api::SaslHandshake, Api::SaslAuthenticate];
+    let others = [
+        Api::ApiVersions,
+        Api::CreateTopics,
+        Api::SaslHandshake,
+        Api::SaslAuthenticate,
+        Api::Fetch,
+        Api::ListOffsets,
+    ];
     apis.chain(others).flat_map(|api| {
         let (least, most) = api.versions(Dialect::Explicit);
         let implicit = api.versions(Dialect::Implicit);

@@ -1,0 +1,205 @@
+//! What a reader makes of the answers.
+
+use tributary_core::time::Instant;
+
+use super::batches::{Decoded, decode};
+use super::{Began, Edge, Found, METADATA_MS, Partition, Place, Reader};
+use crate::failure::Failure;
+use crate::limits::READ_PARTITIONS_MAX;
+use crate::links::Ask;
+use crate::output::ConnId;
+use crate::task::{MISSING, MOVING, Task};
+use crate::wire::{Api, Class, Cluster, Code, Dialect, Reply, read};
+
+const OUT_OF_RANGE: Code = Code(1);
+const UNKNOWN_TOPIC: Code = Code(3);
+/// Offsets that a new leader does not know yet.
+const NOT_AVAILABLE: Code = Code(78);
+
+impl Reader {
+    pub(super) fn handle_reply(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        (ask, reply): (Ask, Reply),
+    ) -> Result<(), Failure> {
+        let api = reply.api;
+        let malformed = |_| Failure::malformed(api);
+        match ask {
+            Ask::Versions => {
+                let Ok(versions) = read::versions(reply).map_err(malformed)? else {
+                    return Err(self.links.lacks(conn, Api::ApiVersions, Dialect::Explicit));
+                };
+                self.links.greeted(now, conn, versions)
+            }
+            Ask::Metadata => {
+                let cluster = read::metadata(reply).map_err(malformed)?;
+                self.handle_metadata(now, cluster)
+            }
+            Ask::Offsets(leader) => {
+                let found = read::looked_up(reply).map_err(malformed)?;
+                self.go_on(leader);
+                found.into_iter().try_for_each(|found| self.handle_looked_up(now, found))
+            }
+            Ask::Fetch(leader) => {
+                let found = read::fetched(reply).map_err(malformed)?;
+                let found = found.map_err(|code| Failure::answered(api, code))?;
+                self.go_on(leader);
+                self.status.is_live = true;
+                self.backoff.reset();
+                found.into_iter().try_for_each(|found| self.handle_fetched(now, found))
+            }
+            // Those of a replicator, and of a login.
+            _ => Ok(()),
+        }
+    }
+
+    /// The leader may be asked again.
+    fn go_on(&mut self, leader: i32) {
+        let task = self.session.as_mut().and_then(|it| it.leaders.get_mut(&leader));
+        if let Some(task) = task {
+            *task = Task::default();
+        }
+    }
+
+    fn handle_metadata(&mut self, now: Instant, cluster: Cluster) -> Result<(), Failure> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let (mut missing, mut leaderless) = (None, false);
+        for (name, topic) in &mut self.topics {
+            let leaders = match cluster.topics.get(name) {
+                Some(Ok(leaders)) => leaders,
+                Some(Err(code)) if code.class().is_refusal() => {
+                    return Err(Failure::refused_topic(name, *code));
+                }
+                Some(Err(code)) if *code != UNKNOWN_TOPIC => {
+                    leaderless = true;
+                    continue;
+                }
+                Some(Err(_)) | None => {
+                    missing = Some(format!("topic {name} does not exist"));
+                    continue;
+                }
+            };
+            if leaders.len() > READ_PARTITIONS_MAX {
+                return Err(Failure::Alarm(format!(
+                    "topic {name} has {} partitions, and at most {READ_PARTITIONS_MAX} are read",
+                    leaders.len()
+                )));
+            }
+            let id = cluster.ids.get(name).copied();
+            let mut first = Began::First;
+            if topic.start.id.is_some() && id.is_some() && topic.start.id != id {
+                topic.partitions.clear();
+                topic.start.next.clear();
+                topic.start.others = Edge::End;
+                first = Began::Recreated;
+            }
+            topic.start.id = id.or(topic.start.id);
+            for (index, &leader) in (0..).zip(leaders) {
+                let place = topic.start.next.get(&index).map(|next| Place::At(*next));
+                let place = place.unwrap_or(Place::Unknown(topic.start.others, first));
+                let new = Partition { leader, place, at_end: false };
+                let partition = topic.partitions.entry(index).or_insert(new);
+                partition.leader = leader;
+                leaderless |= leader < 0;
+                session.leaders.entry(leader).or_default();
+            }
+        }
+        session.brokers = cluster.brokers;
+        let unknown = session.leaders.keys().any(|it| *it >= 0 && !session.brokers.contains_key(it));
+        if leaderless || unknown {
+            session.metadata.again(now, MOVING);
+        } else if missing.is_some() {
+            session.metadata.again(now, MISSING);
+        } else {
+            session.metadata = Task::due_at(now.plus_ms(METADATA_MS));
+        }
+        self.status.missing = missing;
+        Ok(())
+    }
+
+    /// Leaders are elsewhere; who asks again before it is known where waits.
+    fn look_for_leaders(&mut self, now: Instant) {
+        let Some(session) = &mut self.session else { return };
+        session.metadata.again(now, MOVING);
+        for task in session.leaders.values_mut().filter(|task| task.is_due()) {
+            task.again(now, MOVING);
+        }
+    }
+
+    fn handle_looked_up(&mut self, now: Instant, found: read::LookedUp) -> Result<(), Failure> {
+        let read::LookedUp { topic: name, partition: index, code, offset } = found;
+        if code != Code::GOOD {
+            return self.handle_error(now, &name, code, Api::ListOffsets);
+        }
+        let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
+        let id = topic.start.id;
+        let Some(partition) = topic.partitions.get_mut(&index) else { return Ok(()) };
+        let Place::Unknown(edge, why) = partition.place else { return Ok(()) };
+        let next = match (offset, why, edge) {
+            // No record is as young.
+            (None, ..) => {
+                partition.place = Place::Unknown(Edge::End, why);
+                return Ok(());
+            }
+            (Some(oldest), Began::Gone(place), _) if oldest < place => {
+                partition.place = Place::Unknown(Edge::End, Began::Beyond(place));
+                return Ok(());
+            }
+            (Some(offset), ..) => offset,
+        };
+        partition.place = Place::At(next);
+        self.is_unkept = true;
+        self.found.push_back(Found::Began { topic: name, id, partition: index, next, why });
+        Ok(())
+    }
+
+    fn handle_fetched(&mut self, now: Instant, found: read::Fetched) -> Result<(), Failure> {
+        let read::Fetched { topic: name, partition: index, code, .. } = found;
+        if code != Code::GOOD && code != OUT_OF_RANGE {
+            return self.handle_error(now, &name, code, Api::Fetch);
+        }
+        let partition = self.topics.get_mut(&name).and_then(|it| it.partitions.get_mut(&index));
+        let Some(partition) = partition else { return Ok(()) };
+        let Place::At(from) = partition.place else { return Ok(()) };
+        if code == OUT_OF_RANGE {
+            partition.place = Place::Unknown(Edge::Beginning, Began::Gone(from));
+            return Ok(());
+        }
+        let decoded = decode(found.records, found.aborted, from);
+        let Decoded { records, too_large, next } = decoded.map_err(|_| {
+            let words = "cannot be read: they are damaged, or older than Kafka 0.11";
+            Failure::Alarm(format!("records of {name}-{index} from {from} on {words}"))
+        })?;
+        let next = next.unwrap_or(from).max(from);
+        let reached = next >= found.last_stable && !partition.at_end;
+        partition.at_end |= reached;
+        if next > from {
+            partition.place = Place::At(next);
+            self.is_unkept = true;
+            let topic = name.clone();
+            let partition = index;
+            self.found.push_back(Found::Records { topic, partition, records, too_large, next });
+        }
+        if reached {
+            self.found.push_back(Found::AtEnd { topic: name, partition: index });
+        }
+        Ok(())
+    }
+
+    fn handle_error(
+        &mut self,
+        now: Instant,
+        topic: &str,
+        code: Code,
+        api: Api,
+    ) -> Result<(), Failure> {
+        match code.class() {
+            Class::Leader | Class::Loading | Class::Moved => self.look_for_leaders(now),
+            _ if code == NOT_AVAILABLE => self.look_for_leaders(now),
+            class if class.is_refusal() => return Err(Failure::refused_topic(topic, code)),
+            _ => return Err(Failure::answered(api, code)),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,408 @@
+//! Reads topics of a cluster: what is committed, each partition in order, from known places on.
+//!
+//! A value, as the replicator: the same outputs about connections are to be done, the same calls made.
+//! It is no member of a group and commits no position: who reads keeps what was found together with
+//! the place behind it, and says so ([`Reader::handle_kept`]); before that nothing more is asked for.
+
+mod answers;
+mod batches;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tributary_core::time::{Instant, Timestamp};
+
+use crate::backoff::Backoff;
+use crate::failure::Failure;
+use crate::links::{Ask, Links};
+use crate::output::{ConnId, Output};
+use crate::sasl::Credentials;
+use crate::settings::Settings;
+use crate::task::Task;
+use crate::wire::{Address, Api, Dialect, ask};
+pub use batches::ReadRecord;
+
+/// How often it is looked whether a topic has more partitions, or is another one.
+const METADATA_MS: u64 = 10 * 60_000;
+
+/// Where reading of a topic begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The topic's id when it was read last, if the cluster has told it.
+    pub id: Option<u128>,
+    /// By partition the offset of the next record.
+    pub next: BTreeMap<i32, u64>,
+    /// Where the other partitions begin.
+    pub others: Edge,
+}
+
+/// A place that only the cluster knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// The oldest record.
+    Beginning,
+    /// What comes next.
+    End,
+    /// The first record that is not older.
+    Time(Timestamp),
+}
+
+/// What a reader has found. Each is to be kept, but for `AtEnd`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Reading of a partition begins.
+    Began {
+        /// The topic.
+        topic: String,
+        /// Its id, if the cluster tells it.
+        id: Option<u128>,
+        /// The partition.
+        partition: i32,
+        /// The offset of the next record.
+        next: u64,
+        /// Why here.
+        why: Began,
+    },
+    /// Records, or nothing but the place behind what is not to be read.
+    Records {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// What is committed, in order.
+        records: Vec<ReadRecord>,
+        /// First and last offset of batches that are too large to be read.
+        too_large: Vec<(u64, u64)>,
+        /// The offset of the next record.
+        next: u64,
+    },
+    /// All that is committed was read, for the first time in this session.
+    AtEnd {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+    },
+}
+
+/// Why reading of a partition begins where it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Began {
+    /// It was not read before.
+    First,
+    /// The topic was deleted and made again.
+    Recreated,
+    /// Records from here on were deleted before they were read.
+    Gone(u64),
+    /// The partition ends before this place, where reading was to go on: it has lost records, or is
+    /// another one.
+    Beyond(u64),
+}
+
+/// How a reader stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReaderStatus {
+    /// Whether records come as they are committed.
+    pub is_live: bool,
+    /// Until when nothing is tried, if it is waited.
+    pub until: Option<Instant>,
+    /// What last went wrong, in words; kept until the next thing goes wrong.
+    pub last_error: Option<String>,
+    /// A topic that is not there, or not for us.
+    pub missing: Option<String>,
+}
+
+/// One reader of some topics.
+#[derive(Debug)]
+pub struct Reader {
+    settings: Settings,
+    /// How long an answer without records may be held back.
+    wait_ms: u32,
+    links: Links,
+    found: VecDeque<Found>,
+    /// What was found is not kept yet.
+    is_unkept: bool,
+    topics: BTreeMap<String, Topic>,
+    session: Option<Session>,
+    /// When the next session begins; `None` while there is one.
+    next_session: Option<Instant>,
+    sessions: usize,
+    backoff: Backoff,
+    is_cut_off: bool,
+    status: ReaderStatus,
+}
+
+#[derive(Debug)]
+struct Session {
+    /// Who is asked what any broker can answer.
+    broker: Address,
+    brokers: BTreeMap<i32, Address>,
+    metadata: Task,
+    /// By broker what is asked of it as a leader.
+    leaders: BTreeMap<i32, Task>,
+    /// So that each partition is the first in turn.
+    fetches: usize,
+}
+
+#[derive(Debug)]
+struct Topic {
+    start: Start,
+    partitions: BTreeMap<i32, Partition>,
+}
+
+#[derive(Debug)]
+struct Partition {
+    leader: i32,
+    place: Place,
+    /// Whether its end was reached in this session.
+    at_end: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    At(u64),
+    /// To be looked up, and why.
+    Unknown(Edge, Began),
+}
+
+impl Reader {
+    /// Reads these topics. `wait_ms`: how long a broker may hold back an answer without records.
+    /// `seed` spreads back-offs, no more.
+    ///
+    /// # Panics
+    /// If there is no broker to ask first.
+    #[must_use]
+    pub fn new(
+        now: Instant,
+        settings: Settings,
+        topics: BTreeMap<String, Start>,
+        wait_ms: u32,
+        seed: u64,
+    ) -> Self {
+        assert!(!settings.bootstrap.is_empty(), "there must be a broker to ask first");
+        let topic = |start| Topic { start, partitions: BTreeMap::new() };
+        let mut reader = Self {
+            links: Links::new(&settings),
+            settings,
+            wait_ms,
+            found: VecDeque::new(),
+            is_unkept: false,
+            topics: topics.into_iter().map(|(name, start)| (name, topic(start))).collect(),
+            session: None,
+            next_session: Some(now),
+            sessions: 0,
+            backoff: Backoff::new(seed),
+            is_cut_off: false,
+            status: ReaderStatus::default(),
+        };
+        reader.advance(now);
+        reader
+    }
+
+    /// A connection is open.
+    pub fn handle_connected(&mut self, now: Instant, conn: ConnId) {
+        self.links.handle_connected(now, conn);
+        self.advance(now);
+    }
+
+    /// The answer to [`Output::Authenticate`].
+    pub fn handle_credentials(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        credentials: Result<Credentials, String>,
+    ) {
+        if let Err(failure) = self.links.handle_credentials(now, conn, credentials) {
+            self.end_session(now, &failure);
+        }
+        self.advance(now);
+    }
+
+    /// Bytes came in.
+    pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        self.links.receive(conn, bytes);
+        loop {
+            let handled = match self.links.next_reply(now, conn) {
+                Ok(None) => break,
+                Ok(Some(reply)) => self.handle_reply(now, conn, reply),
+                Err(failure) => Err(failure),
+            };
+            if let Err(failure) = handled {
+                self.end_session(now, &failure);
+                break;
+            }
+        }
+        self.advance(now);
+    }
+
+    /// A connection is closed, or could not be opened; why, for people.
+    pub fn handle_closed(&mut self, now: Instant, conn: ConnId, why: &str) {
+        if let Err(failure) = self.links.handle_closed(conn, why) {
+            self.end_session(now, &failure);
+        }
+        self.advance(now);
+    }
+
+    /// An interface or a route has come back: what was connected over it may be dead, and an answer
+    /// that is held back would not tell.
+    pub fn handle_link_returned(&mut self, now: Instant) {
+        if self.session.is_some() {
+            self.end_session(now, &Failure::Unreachable("the link was away".to_owned()));
+        }
+        if self.is_cut_off {
+            let at = self.backoff.after_return(now);
+            self.next_session = self.next_session.map(|next| next.min(at));
+        }
+        self.advance(now);
+    }
+
+    /// A deadline of `poll_timeout` has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Err(failure) = self.links.handle_timeout(now) {
+            self.end_session(now, &failure);
+        }
+        if let Some(session) = &mut self.session {
+            session.metadata.wake(now);
+            session.leaders.values_mut().for_each(|task| task.wake(now));
+        }
+        self.advance(now);
+    }
+
+    /// All that was found is kept.
+    pub fn handle_kept(&mut self, now: Instant) {
+        self.is_unkept = false;
+        self.advance(now);
+    }
+
+    /// When `handle_timeout` is to be called, if nothing else comes first.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let tasks = self.session.iter().flat_map(|session| {
+            let leaders = session.leaders.values().filter_map(Task::poll_timeout);
+            leaders.chain(session.metadata.poll_timeout())
+        });
+        tasks.chain(self.next_session).chain(self.links.poll_timeout()).min()
+    }
+
+    /// The next thing to do; only about connections.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.links.outputs.pop_front()
+    }
+
+    /// The next thing found.
+    pub fn poll_found(&mut self) -> Option<Found> {
+        self.found.pop_front()
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn status(&self) -> &ReaderStatus {
+        &self.status
+    }
+
+    /// Begins a session if it is time, and asks what is due.
+    fn advance(&mut self, now: Instant) {
+        if self.next_session.is_some_and(|at| at <= now) {
+            self.begin_session();
+        }
+        if let Err(failure) = self.ask(now) {
+            self.end_session(now, &failure);
+        }
+    }
+
+    fn begin_session(&mut self) {
+        let brokers = &self.settings.bootstrap;
+        let (host, port) = brokers[self.sessions % brokers.len()].clone();
+        self.sessions += 1;
+        self.next_session = None;
+        self.status.until = None;
+        for partition in self.topics.values_mut().flat_map(|topic| topic.partitions.values_mut()) {
+            partition.at_end = false;
+        }
+        self.session = Some(Session {
+            broker: Address { host, port },
+            brokers: BTreeMap::new(),
+            metadata: Task::default(),
+            leaders: BTreeMap::new(),
+            fetches: 0,
+        });
+    }
+
+    fn end_session(&mut self, now: Instant, failure: &Failure) {
+        if self.session.take().is_none() {
+            return;
+        }
+        self.links.close_all();
+        self.is_cut_off = matches!(failure, Failure::Unreachable(_) | Failure::Ended(_));
+        let next = self.backoff.next(now, failure);
+        self.next_session = Some(next);
+        self.status.is_live = false;
+        self.status.until = Some(next);
+        self.status.last_error = Some(failure.to_string());
+    }
+
+    fn ask(&mut self, now: Instant) -> Result<(), Failure> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        if session.metadata.is_due()
+            && let Some(conn) = self.links.reach(now, &session.broker)?
+        {
+            let version = self.links.version(conn, Api::Metadata, Dialect::Explicit)?;
+            let request = ask::metadata(self.topics.keys().map(String::as_str));
+            self.links.send(now, (conn, Api::Metadata, version), Ask::Metadata, &request);
+            session.metadata.asked();
+        }
+        let due = session.leaders.iter().filter(|(_, task)| task.is_due());
+        let due: Vec<i32> = due.map(|(leader, _)| *leader).collect();
+        due.into_iter().try_for_each(|leader| self.ask_leader(now, leader))
+    }
+
+    /// Asks a leader where its partitions begin, or for their records.
+    fn ask_leader(&mut self, now: Instant, leader: i32) -> Result<(), Failure> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let (Some(address), Some(task)) =
+            (session.brokers.get(&leader), session.leaders.get_mut(&leader))
+        else {
+            return Ok(());
+        };
+        let led = self.topics.iter().flat_map(|(name, topic)| {
+            let led = topic.partitions.iter().filter(|(_, partition)| partition.leader == leader);
+            led.map(move |(index, partition)| (name.as_str(), *index, partition.place))
+        });
+        let (mut unknown, mut known) = (Vec::new(), Vec::new());
+        for (name, index, place) in led {
+            match place {
+                Place::At(next) => known.push((name, index, next.cast_signed())),
+                Place::Unknown(edge, _) => unknown.push((name, index, edge.moment())),
+            }
+        }
+        if unknown.is_empty() && (known.is_empty() || self.is_unkept) {
+            return Ok(());
+        }
+        let Some(conn) = self.links.reach(now, address)? else { return Ok(()) };
+        task.asked();
+        if !unknown.is_empty() {
+            let version = self.links.version(conn, Api::ListOffsets, Dialect::Explicit)?;
+            let to = (conn, Api::ListOffsets, version);
+            self.links.send(now, to, Ask::Offsets(leader), &ask::offsets(unknown.into_iter()));
+            return Ok(());
+        }
+        let version = self.links.version(conn, Api::Fetch, Dialect::Explicit)?;
+        let turn = session.fetches % known.len();
+        known.rotate_left(turn);
+        session.fetches += 1;
+        let request = ask::fetch(known.into_iter(), self.wait_ms);
+        let (to, ask) = ((conn, Api::Fetch, version), (Ask::Fetch(leader), self.wait_ms));
+        self.links.send_patiently(now, to, ask, &request);
+        Ok(())
+    }
+}
+
+impl Edge {
+    /// As `ListOffsets` asks for it.
+    const fn moment(self) -> i64 {
+        match self {
+            Self::End => -1,
+            Self::Beginning => -2,
+            Self::Time(Timestamp(ms)) => ms,
+        }
+    }
+}
