@@ -4,6 +4,7 @@
 //! - [`runtime`]: what is joined to what while it runs.
 //! - [`replicate`]: from the log to Kafka.
 //! - [`source`]: what is taken from other brokers.
+//! - [`downlink`]: what the centre sends down.
 //! - [`door`]: who is let in, and what they may do.
 //! - [`import`]: another broker's configuration.
 //! - [`io`]: everything that asks something of the operating system.
@@ -17,6 +18,7 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod door;
+pub mod downlink;
 pub mod import;
 pub mod io;
 pub mod log_tools;

@@ -116,10 +116,12 @@ pub enum ControlKind {
     Trimmed = 7,
     /// In the stream of dead letters: which of them are put back on their way.
     Replayed = 8,
+    /// How far a Kafka topic was read whose records become events.
+    Downlink = 9,
 }
 
 impl ControlKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Opened,
         Self::Routes,
         Self::Anchor,
@@ -129,6 +131,7 @@ impl ControlKind {
         Self::Sessions,
         Self::Trimmed,
         Self::Replayed,
+        Self::Downlink,
     ];
 
     fn of(code: u8) -> Option<Self> {

@@ -11,7 +11,7 @@ use crate::io::control::{Request, ask};
 use crate::runtime::cursors::CursorStatus;
 use crate::runtime::retention::Gone;
 use crate::runtime::status::{
-    LogStatus, Refused, RouteStatus, SourceStatus, Status, UpstreamStatus,
+    DownlinkStatus, LogStatus, Refused, RouteStatus, SourceStatus, Status, UpstreamStatus,
 };
 
 /// A figure for a day needs some time to be one, in seconds.
@@ -69,6 +69,7 @@ fn render(status: &Status) -> String {
     }
     log(&mut text, &status.log, status.uptime_s);
     sources(&mut text, &status.sources);
+    downlinks(&mut text, &status.downlinks);
     match &status.upstream {
         None => line(&mut text, "upstream", "none configured: events stay here"),
         Some(upstream) => self::upstream(&mut text, upstream),
@@ -181,6 +182,30 @@ fn gone(text: &mut String, log: &LogStatus) {
     }
     if log.refused > 0 {
         line(text, "", &format!("{} events refused", log.refused));
+    }
+}
+
+fn downlinks(text: &mut String, downlinks: &[DownlinkStatus]) {
+    for downlink in downlinks {
+        let DownlinkStatus { topic, received, others, expired, refused, lost, .. } = downlink;
+        let state = match &downlink.waits_for {
+            Some(what) => format!("waits for {what}"),
+            None if downlink.live => "reading".to_owned(),
+            None => "waiting".to_owned(),
+        };
+        line(text, "downlink", &format!("{topic}, {state}; {received} commands"));
+        if others + expired + lost > 0 {
+            let words = format!("passed over: {others} for others, {expired} too old, {lost} deleted");
+            line(text, "", &words);
+        }
+        if *refused > 0 {
+            let why = downlink.refusal.as_deref().unwrap_or_default();
+            line(text, "", &format!("{refused} records not taken, the last: {why}"));
+        }
+        if let Some(why) = &downlink.last_error {
+            let when = if downlink.live { "last error: " } else { "" };
+            line(text, "", &format!("{when}{why}"));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use super::downlinks::DownlinkSection;
 use super::sources::SourceSection;
 use super::units::{Rate, Size, Span};
 
@@ -22,6 +23,7 @@ pub(super) struct File {
     pub(super) source: Vec<SourceSection>,
     pub(super) upstream: Option<UpstreamSection>,
     pub(super) route: Vec<RouteSection>,
+    pub(super) downlink: Vec<DownlinkSection>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -2,6 +2,7 @@
 //!
 //! Everything that `run` would refuse is found here, so that `tributary check` can say it first.
 
+mod downlinks;
 mod file;
 mod lane;
 mod listeners;
@@ -17,6 +18,7 @@ pub mod upstream;
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 
+pub use downlinks::{Downlink, Only, Target};
 use file::File;
 pub use file::{CertificateName, ClientIds, Compression, PartitionBy, Start, WhenFull};
 pub use lane::{CONFIGURED, LANES, Lane};
@@ -57,6 +59,8 @@ pub struct Config {
     pub upstream: Option<Upstream>,
     /// What is replicated; with an upstream and no route in the file, everything to `events`.
     pub routes: Vec<Route>,
+    /// Which of its topics bring commands.
+    pub downlinks: Vec<Downlink>,
 }
 
 /// The `[log]` section.
@@ -134,6 +138,7 @@ fn check(file: &File) -> Result<Config, Vec<Problem>> {
         listeners,
         upstream: file.upstream.as_ref().map(|section| upstream::check(section, &mut problems)),
         routes: routes::check(&file.route, file.upstream.is_some(), &mut problems),
+        downlinks: downlinks::check(&file.downlink, file.upstream.is_some(), &mut problems),
     };
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }

@@ -151,6 +151,7 @@ impl ControlLine {
             ControlKind::Sessions => "sessions",
             ControlKind::Trimmed => "trimmed",
             ControlKind::Replayed => "replayed",
+            ControlKind::Downlink => "downlink",
         };
         Self { control: name, at: control.at.0, body_hex: hex(control.body) }
     }

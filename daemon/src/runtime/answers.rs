@@ -17,6 +17,7 @@ use super::ingest::{Closed, Ingest};
 use super::replaying::{self, Replaying};
 use super::routing::Hints;
 use super::scrub::Damage;
+use super::downlinks::Downlinks;
 use super::sources::Sources;
 use super::status::{
     CLIENTS_SHOWN_MAX, LaneStatus, LogStatus, Month, MqttStatus, Refused, Reports, Status,
@@ -80,6 +81,7 @@ pub(super) struct Daemon {
     pub(super) cursors: Arc<Cursors>,
     pub(super) facts: Arc<Mutex<Facts>>,
     pub(super) sources: Sources,
+    pub(super) downlinks: Downlinks,
     pub(super) doors: Vec<Arc<Door>>,
     pub(super) letters: Arc<Mutex<FileLetters>>,
     pub(super) upstream: Mutex<Option<Upstream>>,
@@ -109,6 +111,7 @@ impl Daemon {
             log: self.log_status(durable),
             mqtt: self.mqtt_status(),
             sources: self.sources.status(),
+            downlinks: self.downlinks.status(),
             upstream: upstream.map(|upstream| self.upstream_status(upstream, &reports, durable)),
             routes: routes(&lock(&self.table), &reports, durable.0),
         }

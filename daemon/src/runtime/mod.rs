@@ -10,6 +10,7 @@ mod decisions;
 mod delivering;
 pub mod dialogue;
 mod doors;
+mod downlinks;
 pub mod fanout;
 mod folding;
 mod gathering;

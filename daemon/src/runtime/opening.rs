@@ -2,7 +2,8 @@
 
 use tributary_core::Offset;
 use tributary_core::log::{
-    BODY_BYTES_MAX, Control, Entropy, Log, Media, OpenError, Recovery, Report, buffer_bytes,
+    BODY_BYTES_MAX, Control, Entropy, Item, Log, Media, OpenError, Reader, Recovery, Report,
+    buffer_bytes,
 };
 
 use super::clock::{Clocks, Moment};
@@ -11,11 +12,15 @@ use super::scrub::{Damage, Gaps};
 use super::server::Failure;
 use super::snapshot::Snapshot;
 use crate::config::Config;
+use crate::downlink::place;
 use crate::io::clock::moment_looked_at;
 use crate::io::crc::crc32c;
 use crate::io::files::{entropy, host_name};
 use crate::io::segments::{Place, SegmentFiles, SegmentReader};
 use crate::replicate::table::Table;
+
+/// What is read at once of the log's last events.
+const READ_BYTES: usize = 1 << 20;
 
 /// A log that was recovered, and what it remembers.
 pub struct Recovered<M: Media> {
@@ -66,8 +71,9 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
         .map_err(|error| Failure::Directory(error.to_string()))?;
     files.make_ahead()?;
     let (reader, place) = (files.reader(), files.place().clone());
-    let recovered = recover(files, entropy()?, moment_looked_at())
+    let mut recovered = recover(files, entropy()?, moment_looked_at())
         .map_err(|error| Failure::Directory(error.to_string()))?;
+    follow_places(&mut recovered.snapshot, &reader);
     let Recovered { log, report, .. } = &recovered;
     let name = || format!("{}-{:04x}", host_name(), log.id().0 >> 48);
     let gateway = config.gateway.clone().unwrap_or_else(name);
@@ -90,6 +96,32 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
         tracing::error!(more, "gaps are joined to the last one, with what lies between");
     }
     Ok(Opened { recovered, reader, gateway, place, damage, generations })
+}
+
+/// Has the places of Kafka topics follow the events behind the last control records: those of a segment
+/// at most.
+fn follow_places(snapshot: &mut Snapshot, log: &SegmentReader) {
+    let Some(from) = snapshot.places().settled() else { return };
+    let end = log.end();
+    let mut reader = Reader::new(from, crc32c);
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let chunk = match reader.read(log, end, &mut buffer) {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            Err(error) => {
+                let at = reader.next_offset();
+                tracing::error!(%at, %error, "commands that cannot be read here are taken again");
+                break;
+            }
+        };
+        for item in chunk {
+            let Item::Events(frame) = item else { continue };
+            let places = frame.filter_map(|(_, event)| place::Place::of(&event));
+            places.for_each(|place| snapshot.follow(&place));
+        }
+    }
+    snapshot.settle(end.offset);
 }
 
 /// The routing table in force at the end of the log.

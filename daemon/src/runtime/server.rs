@@ -20,6 +20,7 @@ use super::cursors::Cursors;
 use super::dead_letters::{FileLetters, Input};
 use super::dialogue::Shared;
 use super::doors::Doors;
+use super::downlinks::Downlinks;
 use super::fanout;
 use super::folding::Folding;
 use super::hub::Hub;
@@ -32,7 +33,7 @@ use super::routing::Routing;
 use super::scrub::{self, Damage};
 use super::sources::Sources;
 use super::writer::Writer;
-use crate::config::{Config, Lane, Source};
+use crate::config::{Config, Lane};
 use crate::io::mqtt::{FileCommitter, Inside};
 use crate::io::segments::Place;
 use crate::io::signals::{Asked, Signals, connections_max, raise_open_files};
@@ -72,7 +73,7 @@ pub fn run(config: &Config, path: Option<PathBuf>) -> Result<(), Failure> {
         let (server, sockets) = Server::start(config, path, opened)?;
         server.apply(wanted, config).await?;
         server.open(sockets);
-        server.take_from(&config.sources).await;
+        server.take_from(config).await;
         server.serve().await
     });
     runtime.shutdown_timeout(FAREWELL);
@@ -114,6 +115,7 @@ impl Server {
         let hints = Lane::ALL.map(|lane| Arc::new(Mutex::new(snapshot.hint(lane.name()))));
         let ingest = Arc::new(Ingest::new(log.next_offset()));
         let cursors = Arc::new(Cursors::restore(&snapshot, Arc::clone(&ingest)));
+        let downlinks = Downlinks::new(snapshot.places().clone());
         let clocks = Arc::new(Mutex::new(clocks));
         let delay = config.log.commit_delay;
         let policy = Policy { max_age: config.log.max_age, when_full: config.log.when_full };
@@ -140,6 +142,7 @@ impl Server {
             cursors,
             facts: writer.facts(),
             sources: Sources::default(),
+            downlinks,
             doors: doors.all().to_vec(),
             letters: Arc::new(Mutex::new(letters)),
             upstream: Mutex::new(None),
@@ -206,10 +209,13 @@ impl Server {
         tokio::spawn(mqtt::watch_certificates(self.doors.all().to_vec(), self.stop.subscribe()));
     }
 
-    /// Takes messages from these brokers, and no others.
-    async fn take_from(&self, sources: &[Source]) {
-        let Daemon { sources: running, constants, .. } = &*self.daemon;
-        running.follow(sources, &constants.gateway, &self.shared).await;
+    /// Takes messages from the brokers of a configuration, and commands from its topics; no others.
+    async fn take_from(&self, config: &Config) {
+        let Daemon { sources, downlinks, constants, facts, .. } = &*self.daemon;
+        sources.follow(&config.sources, &constants.gateway, &self.shared).await;
+        let id = lock(facts).id.0;
+        let (wanted, us) = ((config.upstream.as_ref(), &config.downlinks[..]), &*constants.gateway);
+        downlinks.follow(wanted, (us, id), &self.shared).await;
     }
 
     /// Puts routes and upstream of a configuration into force.
@@ -259,6 +265,7 @@ impl Server {
         tracing::info!("stopping");
         self.stop.send_replace(true);
         self.daemon.sources.stop().await;
+        self.daemon.downlinks.stop().await;
         self.farewell().await;
         self.lanes.stop(&self.daemon).await;
         self.daemon.ingest.set_closed(Some(Closed::Stopping));
@@ -315,7 +322,7 @@ impl Server {
         };
         let wanted = compile(&config).map_err(describe)?;
         self.apply(wanted, &config).await.map_err(describe)?;
-        self.take_from(&config.sources).await;
+        self.take_from(&config).await;
         Ok(())
     }
 }

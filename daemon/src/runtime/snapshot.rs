@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use tributary_core::Offset;
 use tributary_core::log::{Control, ControlKind};
 
 use super::cursors::CursorRecord;
+use crate::downlink::place::{Place, Places, TopicPlaces};
 
-/// The latest of each kind; hints by lane, cursors by name.
+/// The latest of each kind; hints by lane, cursors by name; and how far Kafka topics were read, which
+/// events tell, too.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     routes: Option<Vec<u8>>,
@@ -17,6 +20,7 @@ pub struct Snapshot {
     hints: BTreeMap<String, Vec<u8>>,
     cursors: BTreeMap<String, Vec<u8>>,
     replayed: Option<Vec<u8>>,
+    places: Places,
 }
 
 impl Snapshot {
@@ -40,6 +44,11 @@ impl Snapshot {
                 }
                 None => {}
             },
+            ControlKind::Downlink => {
+                if let Some(places) = TopicPlaces::decode(body) {
+                    self.places.note(places);
+                }
+            }
             // The log keeps the others itself.
             _ => {}
         }
@@ -48,6 +57,22 @@ impl Snapshot {
     /// The same for a record as the log hands it out.
     pub fn note_control(&mut self, control: &Control<'_>) {
         self.note(control.kind, control.body);
+    }
+
+    /// An event moves places on.
+    pub fn follow(&mut self, place: &Place) {
+        self.places.follow(place);
+    }
+
+    /// All events below `at` are taken into account: what a new segment begins with tells that.
+    pub fn settle(&mut self, at: Offset) {
+        self.places.settle(at);
+    }
+
+    /// How far Kafka topics were read.
+    #[must_use]
+    pub const fn places(&self) -> &Places {
+        &self.places
     }
 
     /// What a new segment begins with.
@@ -59,6 +84,7 @@ impl Snapshot {
         records.extend(self.hints.values().map(|body| (ControlKind::Hint, body.as_slice())));
         records.extend(self.cursors.values().map(|body| (ControlKind::Cursor, body.as_slice())));
         records.extend(self.replayed.as_deref().map(|body| (ControlKind::Replayed, body)));
+        records.extend(self.places.bodies().map(|body| (ControlKind::Downlink, body)));
         records
     }
 

@@ -33,6 +33,9 @@ pub struct Status {
     /// Other brokers whose messages are taken.
     #[serde(default)]
     pub sources: Vec<SourceStatus>,
+    /// Kafka topics that bring commands.
+    #[serde(default)]
+    pub downlinks: Vec<DownlinkStatus>,
     /// The Kafka side; `None` without `[upstream]`.
     pub upstream: Option<UpstreamStatus>,
     /// What became of the events, per route.
@@ -150,6 +153,33 @@ pub struct SourceStatus {
     pub refused: u64,
     /// Why the last of these was refused.
     pub refusal: Option<String>,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+}
+
+/// A Kafka topic whose records become events for devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownlinkStatus {
+    /// The topic.
+    pub topic: String,
+    /// Whether records come as they are committed.
+    pub live: bool,
+    /// What is waited for, if it is not the connection.
+    pub waits_for: Option<String>,
+    /// Records that became events since it was begun.
+    pub received: u64,
+    /// Records that were for other gateways.
+    pub others: u64,
+    /// Records that were too old.
+    pub expired: u64,
+    /// Records that can be no events.
+    pub refused: u64,
+    /// Why the last of these was refused.
+    pub refusal: Option<String>,
+    /// Records that Kafka has deleted before they were read.
+    pub lost: u64,
+    /// By partition the offset of the next record.
+    pub next: BTreeMap<i32, u64>,
     /// What went wrong last.
     pub last_error: Option<String>,
 }

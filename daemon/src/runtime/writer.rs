@@ -193,7 +193,8 @@ impl<M: Media> Writer<M> {
             return Ok(());
         }
         let end = self.commit()?;
-        if !done.is_empty() {
+        let reads_on = written.bodies.iter().any(|body| !body.places.is_empty());
+        if !done.is_empty() || reads_on {
             self.durable_snapshot = self.snapshot.clone();
         }
         written.waiting.clone_from(&self.pending.waiting);
@@ -214,7 +215,9 @@ impl<M: Media> Writer<M> {
         clock.age.0 = clock.age.0.saturating_add_signed(-passed.clamp(0, 60_000));
         clock.wall = body.time;
         let frame = Frame { count: body.count, clock, body: &body.bytes };
-        self.append(|log| log.append(&frame))
+        self.append(|log| log.append(&frame))?;
+        body.places.iter().for_each(|place| self.snapshot.follow(place));
+        Ok(())
     }
 
     /// Whether events have to wait: there is no room for them but that of events which a lane has
@@ -280,8 +283,10 @@ impl<M: Media> Writer<M> {
                 );
                 return Err(CommitError::SegmentFailed);
             }
-            let sound = self.log.roll_at() == self.log.next_offset();
-            let snapshot = if sound { &self.snapshot } else { &self.durable_snapshot };
+            let at = self.log.roll_at();
+            let sound = at == self.log.next_offset();
+            let snapshot = if sound { &mut self.snapshot } else { &mut self.durable_snapshot };
+            snapshot.settle(at);
             match self.log.roll(&snapshot.records(), self.clock) {
                 Err(CommitError::SegmentFailed) => {}
                 Err(error) => return Err(error),

@@ -26,7 +26,8 @@ impl<'a> Addressed<'a> {
                 let first = fate.first.and_then(First::offset);
                 Self { route: Some(fate.route), first }
             }
-            (Origin::Replay, None) => Self { route: Some(""), first: None },
+            // What the centre has sent does not go back: so nothing goes round in circles.
+            (Origin::Replay, None) | (Origin::Downlink, _) => Self { route: Some(""), first: None },
             _ => Self { route: None, first: None },
         }
     }

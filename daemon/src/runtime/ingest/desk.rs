@@ -9,6 +9,7 @@ use tributary_core::record::{self, Event};
 use tributary_core::time::Timestamp;
 
 use super::{ControlRequest, Ingest, NotTaken, State, WAITING_BYTES_MAX};
+use crate::downlink::place::Place;
 use crate::runtime::sessions::{Batch, Change};
 
 /// The place where a connection leaves the events of one read. Wakes the log thread when dropped.
@@ -56,6 +57,22 @@ impl Desk<'_> {
         let offset = state.next;
         state.next = offset.plus(1);
         self.left += 1;
+        Ok(offset)
+    }
+
+    /// Leaves one event that was a record of Kafka, which is not to be read again: the place behind it
+    /// becomes durable with it.
+    ///
+    /// # Errors
+    /// When it cannot be taken now; nothing of it is kept.
+    pub fn append_read(&mut self, event: &Event<'_>, place: Place) -> Result<Offset, NotTaken> {
+        let offset = self.append(event)?;
+        let Some(body) = self.state.taken.bodies.back_mut() else { unreachable!("it has an event") };
+        let is_same = |it: &&mut Place| it.topic == place.topic && it.partition == place.partition;
+        match body.places.iter_mut().find(is_same) {
+            Some(known) => known.next = place.next,
+            None => body.places.push(place),
+        }
         Ok(offset)
     }
 

@@ -14,6 +14,7 @@ use core::time::Duration;
 
 use super::retention::Positions;
 use super::sessions::Batch;
+use crate::downlink::place::Place;
 use crate::sync::lock;
 pub use desk::Desk;
 use tokio::sync::{Notify, oneshot};
@@ -37,6 +38,8 @@ pub struct Body {
     pub count: u32,
     /// The wall time that the records' times are relative to.
     pub time: Timestamp,
+    /// How far Kafka topics are read with these events.
+    pub places: Vec<Place>,
 }
 
 impl Body {
@@ -354,6 +357,7 @@ impl Ingest {
             if state.spare.len() < SPARE_BODIES_MAX && body.bytes.capacity() <= BODY_BYTES_MAX {
                 body.bytes.clear();
                 body.count = 0;
+                body.places.clear();
                 state.spare.push(body);
             }
         }

@@ -1,0 +1,479 @@
+//! Reads the topics of `[[downlink]]`s, and leaves their records as events of the log.
+//!
+//! Invariant: a place in a topic is taken for reached only when what lies before it is durable, as
+//! events or as records that were passed over; and an event is durable together with the place behind
+//! its record. So each record becomes one event, whatever ends when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use core::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tributary_bridge::{Began, Edge, Found, Output, ReadRecord, Reader, Settings, Start};
+use tributary_core::Offset;
+use tributary_core::log::ControlKind;
+use tributary_core::time::Instant;
+
+use super::dialogue::Shared;
+use super::ingest::{Closed, NotTaken};
+use super::status::DownlinkStatus;
+use crate::config::{self, Downlink};
+use crate::downlink::command::{Command, Passed};
+use crate::downlink::place::{Place, Places, TopicPlaces};
+use crate::io::clock::{moment, now};
+use crate::io::files::entropy;
+use crate::io::kafka::{LinkEvent, Links};
+use crate::io::network::Watch;
+use crate::sync::lock;
+
+/// How long a broker may hold back an answer without records: so often something is sent while nothing
+/// comes.
+const POLL_MS: u32 = 30_000;
+/// Places behind records that were passed over are written when there are so many of these,
+const PASSED_MAX: u64 = 1_000;
+/// or at the latest after this time.
+const SAVED_MS: u64 = 10 * 60_000;
+/// While a command's age cannot be judged, how often it is looked at the clock.
+const CLOCK_LOOKED_AT: Duration = Duration::from_secs(1);
+
+/// The downlinks that run, and how far they have read.
+pub(super) struct Downlinks {
+    places: Arc<Mutex<Places>>,
+    running: Mutex<Option<Running>>,
+}
+
+/// A reader at work.
+struct Running {
+    upstream: config::Upstream,
+    downlinks: Vec<Downlink>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+    report: Arc<Mutex<Vec<DownlinkStatus>>>,
+}
+
+impl Downlinks {
+    /// None runs. The log knows how far they had read.
+    pub(super) fn new(places: Places) -> Self {
+        Self { places: Arc::new(Mutex::new(places)), running: Mutex::default() }
+    }
+
+    /// Has those of a configuration run, and no others.
+    pub(super) async fn follow(
+        &self,
+        (upstream, downlinks): (Option<&config::Upstream>, &[Downlink]),
+        (gateway, log_id): (&str, u64),
+        shared: &Arc<Shared>,
+    ) {
+        let is_same = |running: &Running| {
+            Some(&running.upstream) == upstream && running.downlinks == downlinks
+        };
+        if lock(&self.running).as_ref().is_some_and(is_same) {
+            return;
+        }
+        self.stop().await;
+        let Some(upstream) = upstream.filter(|_| !downlinks.is_empty()) else { return };
+        let status = |rule: &Downlink| DownlinkStatus {
+            topic: rule.from.clone(),
+            ..DownlinkStatus::default()
+        };
+        let report = Arc::new(Mutex::new(downlinks.iter().map(status).collect()));
+        let (stop, stopped) = watch::channel(false);
+        let work = Work::new(
+            (upstream, downlinks),
+            (gateway, log_id),
+            (Arc::clone(shared), Arc::clone(&self.places), Arc::clone(&report)),
+        );
+        let task = tokio::spawn(work.run(stopped));
+        let (upstream, downlinks) = (upstream.clone(), downlinks.to_vec());
+        *lock(&self.running) = Some(Running { upstream, downlinks, stop, task, report });
+    }
+
+    /// Ends all; how far they have read is in the log then.
+    pub(super) async fn stop(&self) {
+        let running = lock(&self.running).take();
+        let Some(running) = running else { return };
+        running.stop.send_replace(true);
+        if running.task.await.is_err() {
+            tracing::error!("the reader of the downlinks has panicked");
+        }
+    }
+
+    /// How they stand.
+    pub(super) fn status(&self) -> Vec<DownlinkStatus> {
+        let running = lock(&self.running);
+        running.as_ref().map(|running| lock(&running.report).clone()).unwrap_or_default()
+    }
+}
+
+/// Why the work ends.
+enum Ended {
+    /// It was told to.
+    Stopped,
+    /// The log takes nothing more.
+    Closed,
+}
+
+struct Work {
+    rules: Vec<Downlink>,
+    gateway: String,
+    shared: Arc<Shared>,
+    places: Arc<Mutex<Places>>,
+    report: Arc<Mutex<Vec<DownlinkStatus>>>,
+    reader: Reader,
+    links: Links,
+    events: mpsc::Receiver<LinkEvent>,
+    /// What was found and is not kept.
+    found: Vec<Found>,
+    /// Topics whose places in the log are behind, as of when, by how many records.
+    unsaved: BTreeSet<String>,
+    saved_at: Instant,
+    passed: u64,
+    /// The last event that was left.
+    last: Option<Offset>,
+}
+
+impl Work {
+    fn new(
+        (upstream, downlinks): (&config::Upstream, &[Downlink]),
+        (gateway, log_id): (&str, u64),
+        (shared, places, report): (
+            Arc<Shared>,
+            Arc<Mutex<Places>>,
+            Arc<Mutex<Vec<DownlinkStatus>>>,
+        ),
+    ) -> Self {
+        let settings = Settings {
+            authenticate: upstream.access.sasl.is_some(),
+            encrypted: upstream.access.tls.is_some(),
+            ..Settings::new(gateway, log_id, upstream.brokers.clone())
+        };
+        let start = |rule: &Downlink| (rule.from.clone(), start_of(&lock(&places), &rule.from));
+        let topics = downlinks.iter().map(start).collect();
+        // It only spreads waits.
+        let seed = entropy().map_or(log_id, |entropy| entropy.salt);
+        let (links, events) = Links::new(&upstream.access);
+        Self {
+            rules: downlinks.to_vec(),
+            gateway: gateway.to_owned(),
+            reader: Reader::new(now(), settings, topics, POLL_MS, seed),
+            links,
+            events,
+            shared,
+            places,
+            report,
+            found: Vec::new(),
+            unsaved: BTreeSet::new(),
+            saved_at: now(),
+            passed: 0,
+            last: None,
+        }
+    }
+
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        match self.work(&mut stop).await {
+            Ended::Stopped => self.save().await.unwrap_or_default(),
+            Ended::Closed => tracing::warn!("the log takes nothing more: downlinks end"),
+        }
+    }
+
+    async fn work(&mut self, stop: &mut watch::Receiver<bool>) -> Ended {
+        let network = Watch::new();
+        loop {
+            while let Some(output) = self.reader.poll_output() {
+                connect(output, &mut self.links);
+            }
+            self.found.extend(core::iter::from_fn(|| self.reader.poll_found()));
+            let waits = self.waits_for_clock();
+            self.tell(waits);
+            if !self.found.is_empty() && !waits {
+                let kept = tokio::select! {
+                    kept = self.keep() => kept,
+                    _ = stop.changed() => return Ended::Stopped,
+                };
+                if kept.is_err() {
+                    return Ended::Closed;
+                }
+                self.reader.handle_kept(now());
+                continue;
+            }
+            let until = self.reader.poll_timeout().map(|at| Duration::from_millis(at.ms_since(now())));
+            let pause = until.unwrap_or(CLOCK_LOOKED_AT);
+            let pause = if waits { pause.min(CLOCK_LOOKED_AT) } else { pause };
+            tokio::select! {
+                event = self.events.recv() => hand_over(event, &mut self.reader),
+                () = network.returned() => self.reader.handle_link_returned(now()),
+                _ = stop.changed() => return Ended::Stopped,
+                () = tokio::time::sleep(pause) => self.reader.handle_timeout(now()),
+            }
+        }
+    }
+
+    /// Whether it cannot be told how old the commands are that were found.
+    fn waits_for_clock(&self) -> bool {
+        let is_dated = |found: &Found| match found {
+            Found::Records { topic, records, .. } => {
+                !records.is_empty() && self.rule(topic).is_some_and(|it| it.max_age.is_some())
+            }
+            Found::Began { .. } | Found::AtEnd { .. } => false,
+        };
+        self.found.iter().any(is_dated) && !lock(&self.shared.clocks).now(moment()).trusted
+    }
+
+    fn rule(&self, topic: &str) -> Option<&Downlink> {
+        self.rules.iter().find(|rule| rule.from == topic)
+    }
+
+    /// Keeps all that was found. If it is given up in the middle, what is in the log is in it with its
+    /// place, and nothing else is taken for read.
+    async fn keep(&mut self) -> Result<(), Closed> {
+        let mut has_begun = false;
+        for found in core::mem::take(&mut self.found) {
+            match found {
+                Found::Began { topic, id, partition, next, why } => {
+                    self.begin(&topic, id, (partition, next), why);
+                    has_begun = true;
+                }
+                Found::Records { topic, partition, records, too_large, next } => {
+                    for (first, last) in too_large {
+                        let words = format!("offsets {first} to {last} of partition {partition}: a batch that is too large to be read");
+                        self.refuse(&topic, words);
+                    }
+                    self.take(&topic, partition, &records).await?;
+                    lock(&self.places).follow(&Place { topic: topic.clone(), partition, next });
+                    self.unsaved.insert(topic);
+                }
+                Found::AtEnd { .. } => {}
+            }
+        }
+        let is_due = self.passed >= PASSED_MAX || now().ms_since(self.saved_at) >= SAVED_MS;
+        if has_begun || is_due && !self.unsaved.is_empty() {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    /// Reading of a partition begins.
+    fn begin(&mut self, topic: &str, id: Option<u128>, (partition, next): (i32, u64), why: Began) {
+        match why {
+            Began::First => tracing::info!(topic, partition, next, "a downlink begins here"),
+            Began::Recreated => tracing::warn!(
+                topic, partition, next,
+                "the topic was deleted and made again: its downlink begins at what comes next"
+            ),
+            Began::Gone(from) => tracing::error!(
+                topic, partition, from, next,
+                "records were deleted before this gateway has read them"
+            ),
+            Began::Beyond(place) => tracing::error!(
+                topic, partition, place, next,
+                "the partition has lost records: its downlink goes on at what comes next"
+            ),
+        }
+        let mut places = lock(&self.places);
+        let mut known = places.get(topic).cloned().unwrap_or_default();
+        if why == Began::Recreated && known.id != id {
+            known.next.clear();
+        }
+        known.topic = topic.to_owned();
+        known.id = id.or(known.id);
+        known.next.insert(partition, next);
+        places.note(known);
+        self.unsaved.insert(topic.to_owned());
+        if let Began::Gone(from) = why
+            && let Some(status) = lock(&self.report).iter_mut().find(|it| it.topic == topic)
+        {
+            status.lost += next.saturating_sub(from);
+        }
+    }
+
+    /// Leaves records as events, and returns when these are durable.
+    async fn take(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        records: &[ReadRecord],
+    ) -> Result<(), Closed> {
+        let Some(rule) = self.rule(topic).cloned() else { return Ok(()) };
+        let wall = moment().wall;
+        let mut commands = Vec::new();
+        for record in records {
+            match Command::of(record, partition, (&rule, &self.gateway), wall) {
+                Ok(command) => {
+                    let next = record.offset + 1;
+                    let place = Place { topic: topic.to_owned(), partition, next };
+                    commands.push((command, place));
+                }
+                Err(passed) => {
+                    let place = format!("offset {} of partition {partition}", record.offset);
+                    self.pass(topic, &place, passed);
+                }
+            }
+        }
+        let mut left = &commands[..];
+        while !left.is_empty() {
+            let shared = Arc::clone(&self.shared);
+            let space = shared.ingest.space();
+            let waiter = Arc::new(Notify::new());
+            let (taken, end) = self.leave(&rule, &mut left, &waiter);
+            match taken {
+                Ok(()) => {}
+                Err(NotTaken::Closed(closed @ (Closed::Failed | Closed::Stopping))) => {
+                    return Err(closed);
+                }
+                Err(NotTaken::Busy | NotTaken::Closed(Closed::Full)) => space.await,
+            }
+            let Some(end) = end else { continue };
+            while shared.ingest.durable() <= end {
+                if shared.ingest.is_failed() {
+                    return Err(Closed::Failed);
+                }
+                waiter.notified().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves commands at the desk as far as it takes them; the last one's offset.
+    fn leave(
+        &mut self,
+        rule: &Downlink,
+        left: &mut &[(Command, Place)],
+        waiter: &Arc<Notify>,
+    ) -> (Result<(), NotTaken>, Option<Offset>) {
+        let moment = moment();
+        let shared = Arc::clone(&self.shared);
+        let Shared { ingest, hub, .. } = &*shared;
+        let mut end = None;
+        let mut desk = ingest.desk();
+        while let [(command, place), rest @ ..] = left {
+            let mut event = command.event(rule, moment.wall);
+            if event.retain && !hub.has_room_for(&event, ingest.durable()) {
+                hub.note_unretained(&event);
+                event.retain = false;
+            }
+            match desk.append_read(&event, place.clone()) {
+                Ok(offset) => {
+                    if event.retain {
+                        hub.retain(&event, (offset, shared.age(moment)), ingest.durable());
+                    }
+                    lock(&self.places).follow(place);
+                    (end, self.last) = (Some(offset), Some(offset));
+                    *left = rest;
+                    self.note(&place.topic, |status| status.received += 1);
+                }
+                Err(not_taken) => {
+                    if end.is_some() {
+                        desk.wake(waiter);
+                    }
+                    return (Err(not_taken), end);
+                }
+            }
+        }
+        desk.wake(waiter);
+        (Ok(()), end)
+    }
+
+    fn pass(&mut self, topic: &str, place: &str, passed: Passed) {
+        self.passed += 1;
+        match passed {
+            Passed::Others => self.note(topic, |status| status.others += 1),
+            Passed::Expired => self.note(topic, |status| status.expired += 1),
+            Passed::Refused(why) => self.refuse(topic, format!("{place}: {why}")),
+        }
+    }
+
+    fn refuse(&self, topic: &str, why: String) {
+        tracing::warn!(topic, why, "a record becomes no command");
+        self.note(topic, |status| {
+            status.refused += 1;
+            status.refusal = Some(why);
+        });
+    }
+
+    fn note(&self, topic: &str, note: impl FnOnce(&mut DownlinkStatus)) {
+        if let Some(status) = lock(&self.report).iter_mut().find(|it| it.topic == topic) {
+            note(status);
+        }
+    }
+
+    /// Has the log know how far the topics were read; not before all events of before are durable,
+    /// for a control record may overtake them where a log holds.
+    async fn save(&mut self) -> Result<(), Closed> {
+        if self.last.is_some_and(|last| last >= self.shared.ingest.durable()) {
+            return Ok(());
+        }
+        for topic in core::mem::take(&mut self.unsaved) {
+            let (record, gone) = {
+                let places = lock(&self.places);
+                let is_wanted = |topic: &str| self.rules.iter().any(|rule| rule.from == topic);
+                (places.get(&topic).cloned(), places.superseded_by(&topic, is_wanted).cloned())
+            };
+            if let Some(gone) = gone {
+                let gone = TopicPlaces { forgotten: true, ..gone };
+                lock(&self.places).note(gone.clone());
+                self.write(gone).await?;
+            }
+            if let Some(record) = record {
+                self.write(record).await?;
+            }
+        }
+        (self.saved_at, self.passed) = (now(), 0);
+        Ok(())
+    }
+
+    async fn write(&self, record: TopicPlaces) -> Result<(), Closed> {
+        let body = move |at: Offset, _| TopicPlaces { at: at.0, ..record }.encode();
+        let written = self.shared.ingest.write_control(ControlKind::Downlink, body);
+        written.await.map(drop).map_err(|_| Closed::Failed)
+    }
+
+    fn tell(&self, waits_for_clock: bool) {
+        let status = self.reader.status();
+        let places = lock(&self.places);
+        for told in lock(&self.report).iter_mut() {
+            told.live = status.is_live && status.missing.is_none() && !waits_for_clock;
+            told.waits_for = if waits_for_clock {
+                Some("the clock: how old commands are cannot be told".to_owned())
+            } else {
+                status.missing.clone()
+            };
+            told.last_error.clone_from(&status.last_error);
+            told.next = places.get(&told.topic).map(|it| it.next.clone()).unwrap_or_default();
+        }
+    }
+}
+
+/// Where reading of a topic begins. One that was read before has new partitions from their beginning on.
+fn start_of(places: &Places, topic: &str) -> Start {
+    match places.get(topic) {
+        None => Start { id: None, next: BTreeMap::new(), others: Edge::End },
+        Some(places) => {
+            Start { id: places.id, next: places.next.clone(), others: Edge::Beginning }
+        }
+    }
+}
+
+fn connect(output: Output, links: &mut Links) {
+    match output {
+        Output::Connect { conn, host, port } => links.connect(conn, host, port),
+        Output::Authenticate { conn, fresh } => links.authenticate(conn, fresh),
+        Output::Send { conn, bytes } => links.send(conn, bytes),
+        Output::Disconnect { conn } => links.disconnect(conn),
+        // Those of a lane.
+        _ => {}
+    }
+}
+
+fn hand_over(event: Option<LinkEvent>, reader: &mut Reader) {
+    match event {
+        Some(LinkEvent::Connected(conn)) => reader.handle_connected(now(), conn),
+        Some(LinkEvent::Credentials(conn, credentials)) => {
+            reader.handle_credentials(now(), conn, credentials);
+        }
+        Some(LinkEvent::Bytes(conn, bytes)) => reader.handle_bytes(now(), conn, &bytes),
+        Some(LinkEvent::Closed(conn, why)) => reader.handle_closed(now(), conn, &why),
+        None => unreachable!("the links keep a sender"),
+    }
+}
