@@ -1,11 +1,14 @@
-//! Lanes that have halted, by processes and sockets: an operator is told what a decision comes to, and
-//! only what was confirmed is done; the lane goes on, once, over a restart, and the account tells.
+//! Lanes that have halted, by processes and sockets: where Kafka's topics can be read they settle the
+//! doubt; else an operator is told what a decision comes to, and only what was confirmed is done. The lane goes on,
+//! once, over a restart, and the account tells.
 
 use core::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
-use tributary_cluster::{Cluster, Served, Settings, TopicSettings};
+use tributary_cluster::{
+    ApiKey, Cluster, Fault, FaultKind, Permission, Served, Settings, TopicSettings,
+};
 use tributary_tests::daemon::{Daemon, check_account};
 use tributary_tests::device::Device;
 use tributary_tests::wait;
@@ -47,14 +50,21 @@ impl Scene {
         records.into_iter().map(|record| value(record.value)).collect()
     }
 
-    /// Killed before it has taken its claim back, and Kafka forgets.
-    fn halt(&mut self) -> Result<()> {
-        self.publish(30)?;
-        let status = self.daemon.drain()?;
+    /// Kafka forgets how far the gateway has come, while that is down; and starts again.
+    fn be_forgotten(&mut self) -> Result<()> {
+        let status = self.daemon.status()?;
         let identity = status["upstream"]["identity"].as_str().context("an identity")?;
         self.daemon.kill()?;
         self.served.with(|cluster| cluster.forget_group(identity));
-        self.daemon.restart()?;
+        self.daemon.restart()
+    }
+
+    /// Killed before it has taken its claim back, and Kafka forgets; its topic cannot be read.
+    fn halt(&mut self) -> Result<()> {
+        self.publish(30)?;
+        self.daemon.drain()?;
+        self.served.with(|cluster| cluster.deny(Permission::ReadTopic("all".to_owned())));
+        self.be_forgotten()?;
         let mut last = Value::Null;
         let halted = wait::until("the halt", HALT_MAX, || {
             last = self.daemon.status()?["upstream"].clone();
@@ -62,7 +72,7 @@ impl Scene {
         });
         halted.with_context(|| format!("{last:#}"))?;
         let why = last["reason"].as_str().unwrap_or_default();
-        ensure!(why.contains("`tributary upstream adopt` or `skip`"), "{why}");
+        ensure!(why.contains("`tributary upstream repair`, `adopt` or `skip`"), "{why}");
         Ok(())
     }
 
@@ -121,5 +131,68 @@ fn what_is_adopted_loses_nothing_and_may_come_twice() -> Result<()> {
     let found = scene.delivered()?;
     let wanted = (0..80).chain(from..scene.count);
     ensure!(found.iter().copied().eq(wanted), "from {from}: {found:?}");
+    Ok(())
+}
+
+/// The last transaction of 30 readings is struck at its end, and Kafka forgets the position. How many
+/// stand in the topic when the gateway comes back.
+fn doubt_settles_itself(kind: FaultKind) -> Result<usize> {
+    let mut scene = Scene::new()?;
+    scene.publish(50)?;
+    scene.daemon.drain()?;
+    scene.served.with(|cluster| cluster.inject(Fault::next(ApiKey::EndTxn, kind)));
+    scene.publish(30)?;
+    wait::until("the last records", HALT_MAX, || {
+        let written = scene.served.with(|cluster| cluster.read_uncommitted("all", 0).len());
+        Ok((written == scene.count).then_some(()))
+    })?;
+    // A transaction that is struck has gone a little further than its records: to the end, or not.
+    wait::until("the end of the transaction", HALT_MAX, || {
+        let left = scene.served.with(|cluster| cluster.faults_ordered());
+        Ok((left == 0).then_some(()))
+    })?;
+    let there = scene.delivered()?.len();
+    scene.be_forgotten()?;
+    ensure!(scene.goes_on()? == 0, "something was passed over");
+    let log = scene.daemon.log_lines()?;
+    ensure!(log.contains("read in Kafka"), "it was never in doubt: {log}");
+    let found = scene.delivered()?;
+    ensure!(found.iter().copied().eq(0..scene.count), "{found:?}");
+    Ok(there)
+}
+
+#[test]
+fn what_stands_in_kafka_is_not_sent_again() -> Result<()> {
+    ensure!(
+        doubt_settles_itself(FaultKind::DropAnswer)? == 80,
+        "the transaction was to be committed"
+    );
+    Ok(())
+}
+
+#[test]
+fn what_does_not_stand_in_kafka_is_sent() -> Result<()> {
+    ensure!(doubt_settles_itself(FaultKind::DropRequest)? < 80, "the transaction was to be lost");
+    Ok(())
+}
+
+#[test]
+fn what_was_deleted_meanwhile_proves_nothing_and_is_said() -> Result<()> {
+    let mut scene = Scene::new()?;
+    scene.publish(50)?;
+    scene.daemon.drain()?;
+    scene.halt()?;
+    let refused = scene.daemon.try_command(&["upstream", "repair"])?;
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(!refused.status.success() && words.contains("TOPIC_AUTHORIZATION_FAILED"), "{words}");
+    scene.served.with(|cluster| {
+        cluster.allow(&Permission::ReadTopic("all".to_owned()));
+        let end = cluster.end_offset("all", 0).context("the topic")?;
+        cluster.trim("all", 0, end).map_err(|error| anyhow!("{error:?}"))
+    })?;
+    let refused = scene.daemon.try_command(&["upstream", "repair"])?;
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(!refused.status.success() && words.contains("were deleted meanwhile"), "{words}");
+    ensure!(scene.daemon.status()?["upstream"]["state"] == "in doubt", "nothing was proven");
     Ok(())
 }

@@ -46,6 +46,7 @@ impl Reader {
                 let found = found.map_err(|code| Failure::answered(api, code))?;
                 self.go_on(leader);
                 self.status.is_live = true;
+                self.status.refused = None;
                 self.backoff.reset();
                 found.into_iter().try_for_each(|found| self.handle_fetched(now, found))
             }
@@ -106,7 +107,8 @@ impl Reader {
             }
         }
         session.brokers = cluster.brokers;
-        let unknown = session.leaders.keys().any(|it| *it >= 0 && !session.brokers.contains_key(it));
+        let unknown =
+            session.leaders.keys().any(|it| *it >= 0 && !session.brokers.contains_key(it));
         if leaderless || unknown {
             session.metadata.again(now, MOVING);
         } else if missing.is_some() {
@@ -139,14 +141,15 @@ impl Reader {
         let next = match (offset, why, edge) {
             // No record is as young.
             (None, ..) => {
-                partition.place = Place::Unknown(Edge::End, why);
+                partition.place = Place::Unknown(Edge::Last, why);
                 return Ok(());
             }
             (Some(oldest), Began::Gone(place), _) if oldest < place => {
                 partition.place = Place::Unknown(Edge::End, Began::Beyond(place));
                 return Ok(());
             }
-            (Some(offset), ..) => offset,
+            (Some(offset), _, Edge::Last | Edge::Before(_)) => offset.saturating_sub(1),
+            (Some(offset), _, Edge::Beginning | Edge::End) => offset,
         };
         partition.place = Place::At(next);
         self.is_unkept = true;

@@ -28,6 +28,8 @@ const APPEND_TIME: i16 = 0x08;
 pub struct ReadRecord {
     /// Its offset in the partition.
     pub offset: u64,
+    /// The offset at which its batch begins: who wrote one of a batch wrote all.
+    pub batch: u64,
     /// When it was made, or appended, as the topic wants it.
     pub timestamp: Timestamp,
     /// Its key.
@@ -191,6 +193,7 @@ impl Batch {
         }
         Ok(ReadRecord {
             offset: offset.ok_or(Malformed)?,
+            batch: self.base,
             timestamp: Timestamp(if appended { self.max_timestamp } else { made }),
             key,
             value,
@@ -290,7 +293,10 @@ mod tests {
         assert_eq!(decoded.next, Some(16));
         let record = &decoded.records[0];
         assert_eq!(record.header("tributary.gateway"), Some(&b"*"[..]));
-        assert_eq!((record.timestamp, record.key.as_deref()), (Timestamp(1_000), Some(&b"pump-1"[..])));
+        assert_eq!(
+            (record.timestamp, record.key.as_deref()),
+            (Timestamp(1_000), Some(&b"pump-1"[..]))
+        );
         let nothing_aborted = decode(all.into(), Vec::new(), 10).expect("it is sound");
         assert_eq!(values(&nothing_aborted).len(), 4);
     }

@@ -42,8 +42,10 @@ pub enum Edge {
     Beginning,
     /// What comes next.
     End,
-    /// The first record that is not older.
-    Time(Timestamp),
+    /// The last record before what comes next.
+    Last,
+    /// The last record before the first one that is not older: if the one is gone, others may be.
+    Before(Timestamp),
 }
 
 /// What a reader has found. Each is to be kept, but for `AtEnd`.
@@ -107,8 +109,10 @@ pub struct ReaderStatus {
     pub until: Option<Instant>,
     /// What last went wrong, in words; kept until the next thing goes wrong.
     pub last_error: Option<String>,
-    /// A topic that is not there, or not for us.
+    /// A topic that is not there.
     pub missing: Option<String>,
+    /// What somebody has to put right before a session can go on.
+    pub refused: Option<String>,
 }
 
 /// One reader of some topics.
@@ -337,6 +341,11 @@ impl Reader {
         self.next_session = Some(next);
         self.status.is_live = false;
         self.status.until = Some(next);
+        let is_refused = matches!(
+            failure,
+            Failure::Refused(_) | Failure::Unauthenticated(_) | Failure::Alarm(_)
+        );
+        self.status.refused = is_refused.then(|| failure.to_string());
         self.status.last_error = Some(failure.to_string());
     }
 
@@ -400,9 +409,9 @@ impl Edge {
     /// As `ListOffsets` asks for it.
     const fn moment(self) -> i64 {
         match self {
-            Self::End => -1,
+            Self::End | Self::Last => -1,
             Self::Beginning => -2,
-            Self::Time(Timestamp(ms)) => ms,
+            Self::Before(Timestamp(ms)) => ms,
         }
     }
 }

@@ -23,8 +23,8 @@ pub(crate) mod ask {
     //! Requests, by what they ask for.
     pub(crate) use super::requests::{
         add_offsets, add_partitions, authenticate, commit_position, committed_position,
-        coordinator, create_topic, end_transaction, fetch, handshake, metadata, new_producer, offsets,
-        produce, versions,
+        coordinator, create_topic, end_transaction, fetch, handshake, metadata, new_producer,
+        offsets, produce, versions,
     };
 }
 

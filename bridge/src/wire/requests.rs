@@ -268,9 +268,7 @@ pub(crate) fn fetch<'a>(
         match topics.iter_mut().find(|topic| *topic.topic.0 == *name) {
             Some(topic) => topic.partitions.push(partition),
             None => topics.push(
-                FetchTopic::default()
-                    .with_topic(topic_name(name))
-                    .with_partitions(vec![partition]),
+                FetchTopic::default().with_topic(topic_name(name)).with_partitions(vec![partition]),
             ),
         }
     }

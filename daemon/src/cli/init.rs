@@ -123,7 +123,7 @@ mod tests {
     fn the_example_is_the_default_and_all_that_it_shows_is_valid() {
         assert_eq!(Config::parse(EXAMPLE), Ok(Config::empty()));
         let full = Config::parse(&in_full()).expect("every key that is shown is valid");
-        assert_eq!(full.routes.len(), 1);
+        assert_eq!((full.routes.len(), full.downlinks.len()), (1, 1));
         assert_eq!(full.listeners[0].per_address_max, 10_000);
         assert!(full.upstream.is_some());
     }

@@ -195,7 +195,8 @@ fn downlinks(text: &mut String, downlinks: &[DownlinkStatus]) {
         };
         line(text, "downlink", &format!("{topic}, {state}; {received} commands"));
         if others + expired + lost > 0 {
-            let words = format!("passed over: {others} for others, {expired} too old, {lost} deleted");
+            let words =
+                format!("passed over: {others} for others, {expired} too old, {lost} deleted");
             line(text, "", &words);
         }
         if *refused > 0 {

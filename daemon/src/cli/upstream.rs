@@ -36,6 +36,21 @@ pub(super) enum UpstreamCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Read in Kafka how far a lane that is in doubt has come, and let it go on there
+    ///
+    /// Nothing is lost and nothing comes twice. The daemon does it by itself when a lane comes into doubt,
+    /// unless there is much to read; this reads whatever there is. The gateway needs READ on the lane's topics,
+    /// and nothing in them may have been deleted since. Says why if it cannot be told.
+    Repair {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// The lane [default: the one that has halted]
+        #[arg(long, value_name = "LANE")]
+        lane: Option<String>,
+        /// Answer as JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
     /// Let a lane that has halted go on where nothing is lost, and some may come twice
     ///
     /// For lanes in the states `in doubt` and `identity`. Says what it will do to which events, and
@@ -75,6 +90,7 @@ pub(super) fn run(command: &UpstreamCommand) -> Result<(), ExitCode> {
     match command {
         UpstreamCommand::Check { file, json } => look(file, *json, false),
         UpstreamCommand::Setup { file, json } => look(file, *json, true),
+        UpstreamCommand::Repair { place, lane, json } => repair(place, lane.as_deref(), *json),
         UpstreamCommand::Adopt(args) => decide(args, false),
         UpstreamCommand::Skip(args) => decide(args, true),
         UpstreamCommand::Status { place } => status(place),
@@ -144,10 +160,19 @@ fn show(finding: &Finding, json: bool) {
     }
 }
 
+fn repair(place: &PlaceArgs, lane: Option<&str>, json: bool) -> Result<(), ExitCode> {
+    let lane = lane.map(str::to_owned);
+    let decide = Decide { lane, skip: false, at: None, read: true, confirmed: true };
+    let done = ask_to_decide(&place.dir()?, decide)?;
+    let text = if json { done.to_string() } else { format!("done: {}", said(&done)) };
+    println!("{text}");
+    Ok(())
+}
+
 fn decide(args: &DecideArgs, skip: bool) -> Result<(), ExitCode> {
     let DecideArgs { place, lane, at, yes, json } = args;
     let dir = place.dir()?;
-    let decide = Decide { lane: lane.clone(), skip, at: *at, confirmed: false };
+    let decide = Decide { lane: lane.clone(), skip, at: *at, read: false, confirmed: false };
     let plan = ask_to_decide(&dir, decide.clone())?;
     let is_asked = !yes && !json;
     if is_asked {

@@ -192,7 +192,9 @@ fn check_qos(qos: Option<&Spanned<u8>>, problems: &mut Vec<Problem>) -> Qos {
         1 => Qos::AtLeastOnce,
         2 => Qos::ExactlyOnce,
         other => {
-            problems.push(Problem::at(qos.span(), format!("there is no QoS {other}")).help("0, 1 or 2"));
+            problems.push(
+                Problem::at(qos.span(), format!("there is no QoS {other}")).help("0, 1 or 2"),
+            );
             Qos::AtLeastOnce
         }
     }

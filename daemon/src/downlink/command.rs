@@ -129,7 +129,8 @@ fn left_s(
     let own = match record.header(EXPIRY) {
         None => None,
         Some(text) => {
-            let seconds = str::from_utf8(text).ok().and_then(|text| text.trim().parse::<u32>().ok());
+            let seconds =
+                str::from_utf8(text).ok().and_then(|text| text.trim().parse::<u32>().ok());
             let words = || Passed::Refused(format!("its header {EXPIRY} is no number of seconds"));
             Some(seconds.ok_or_else(words)?)
         }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tributary_bridge::{Bytes, ConnId, Credentials};
+use tributary_bridge::{Bytes, ConnId, Credentials, Output, Reader};
 
+use super::clock::now;
 use super::credentials::Login;
 use super::dial::{self, Dialer, Stream, Trace};
 use crate::config::upstream::Access;
@@ -84,6 +85,34 @@ impl Links {
         if let Some(link) = self.open.remove(&conn) {
             link.task.abort();
         }
+    }
+}
+
+/// Does what a reader asks for.
+pub fn connect(reader: &mut Reader, links: &mut Links) {
+    while let Some(output) = reader.poll_output() {
+        match output {
+            Output::Connect { conn, host, port } => links.connect(conn, host, port),
+            Output::Authenticate { conn, fresh } => links.authenticate(conn, fresh),
+            Output::Send { conn, bytes } => links.send(conn, bytes),
+            Output::Disconnect { conn } => links.disconnect(conn),
+            // Those of a replicator.
+            _ => {}
+        }
+    }
+}
+
+/// Tells a reader what has happened on a connection.
+pub fn hand_over(event: Option<LinkEvent>, reader: &mut Reader) {
+    let now = now();
+    match event {
+        Some(LinkEvent::Connected(conn)) => reader.handle_connected(now, conn),
+        Some(LinkEvent::Credentials(conn, credentials)) => {
+            reader.handle_credentials(now, conn, credentials);
+        }
+        Some(LinkEvent::Bytes(conn, bytes)) => reader.handle_bytes(now, conn, &bytes),
+        Some(LinkEvent::Closed(conn, why)) => reader.handle_closed(now, conn, &why),
+        None => unreachable!("the links keep a sender"),
     }
 }
 

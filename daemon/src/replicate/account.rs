@@ -100,6 +100,14 @@ impl Account {
         Self { backfill: self.backfill, ..counted }
     }
 
+    /// So many records of a route were found in Kafka.
+    pub fn deliver(&mut self, route: u32, records: u64) {
+        if !self.knows(route) {
+            self.counts.push((route, Counts::default()));
+        }
+        self.of(route).delivered += records;
+    }
+
     /// An operator passes over so many offsets of each route.
     pub fn skip(&mut self, offsets: u64) {
         for (_, counts) in &mut self.counts {

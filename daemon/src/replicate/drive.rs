@@ -54,6 +54,8 @@ pub struct Context {
     pub report: Arc<Mutex<Report>>,
     /// Told when an operator has decided where the lane goes on: the hint says.
     pub decided: Arc<Notify>,
+    /// Told when the lane has halted.
+    pub halted: Arc<Notify>,
     /// Becomes true when the lane is to end.
     pub stop: watch::Receiver<bool>,
 }
@@ -70,7 +72,8 @@ pub type DetourAsked = (Detour, oneshot::Sender<()>);
 /// Runs a lane until it is told to stop, or has nothing left to do. Needs a tokio runtime with I/O and time.
 pub async fn run(context: Context) {
     let Context { beginning, access, hint, traffic, table, log, .. } = context;
-    let Context { ingest, letters, clocks, detours, report, decided, mut stop, .. } = context;
+    let Context { ingest, letters, clocks, detours, report, decided, halted, mut stop, .. } =
+        context;
     let name = beginning.lane;
     lock(&traffic).reset(name);
     let mut lane = Lane::new(now(), beginning, log.clone());
@@ -107,7 +110,11 @@ pub async fn run(context: Context) {
         if goes_on {
             continue;
         }
+        let was_halted = lock(&report).halted.is_some();
         let is_spent = tell(&lane, name, (&report, &ingest, &traffic, &table));
+        if !was_halted && lock(&report).halted.is_some() {
+            halted.notify_one();
+        }
         if is_spent || lane.is_done(now()) {
             lock(&traffic).reset(name);
             return;

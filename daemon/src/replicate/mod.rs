@@ -5,6 +5,7 @@ pub mod aside;
 pub mod costs;
 pub mod drive;
 mod envelope;
+pub mod evidence;
 pub mod feed;
 mod judge;
 pub mod lane;

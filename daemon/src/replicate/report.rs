@@ -154,7 +154,7 @@ fn words(state: &State, now: Instant) -> (&'static str, Option<String>) {
             (halt.name(), Some(halt.to_string()))
         }
         State::Halted(halt) => {
-            let decide = "`tributary upstream adopt` or `skip` decides where it goes on";
+            let decide = "`tributary upstream repair`, `adopt` or `skip` decides where it goes on";
             (halt.name(), Some(format!("{halt}; {decide}")))
         }
     }

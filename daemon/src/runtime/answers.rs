@@ -12,12 +12,12 @@ use tributary_core::time::{Age, Instant};
 use super::clock::Clocks;
 use super::cursors::{Cursors, Reading};
 use super::dead_letters::FileLetters;
+use super::downlinks::Downlinks;
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
 use super::replaying::{self, Replaying};
 use super::routing::Hints;
 use super::scrub::Damage;
-use super::downlinks::Downlinks;
 use super::sources::Sources;
 use super::status::{
     CLIENTS_SHOWN_MAX, LaneStatus, LogStatus, Month, MqttStatus, Refused, Reports, Status,
@@ -25,7 +25,7 @@ use super::status::{
 };
 use super::tail;
 use super::writer::Facts;
-use crate::config::Lane;
+use crate::config::{self, Lane};
 use crate::door::{Counters, Door};
 use crate::io::clock::moment;
 use crate::io::control::{self, Answers, Decide, Lines, Replay, Request};
@@ -54,6 +54,8 @@ pub(super) struct Constants {
 /// What a reload may change.
 #[derive(Clone)]
 pub(super) struct Upstream {
+    /// How it is reached.
+    pub(super) config: config::Upstream,
     pub(super) brokers: Vec<String>,
     pub(super) traffic: Arc<Mutex<Traffic>>,
     pub(super) monthly: Option<u64>,
@@ -90,6 +92,8 @@ pub(super) struct Daemon {
     pub(super) hints: Hints,
     /// Held by the replay of dead letters that runs.
     pub(super) replay: Arc<tokio::sync::Mutex<()>>,
+    /// Told when a lane has halted.
+    pub(super) halted: Arc<Notify>,
 }
 
 impl Daemon {

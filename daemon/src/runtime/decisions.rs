@@ -1,10 +1,11 @@
-//! What an operator decides for a lane that has halted: where it goes on.
+//! Where a lane goes on that has halted: as Kafka's topics show, or as an operator decides.
 //!
-//! Between two offsets nobody can tell what stands in Kafka. Going on at the lower one loses nothing
+//! Between two offsets positions do not tell what stands in Kafka. Its topics do, if all of them can be
+//! read ([`Daemon::settle_doubts`]). Else an operator decides: going on at the lower offset loses nothing
 //! and may double; at the higher one doubles nothing and may lose. Invariant: what is decided stands
 //! in the log before the lane hears of it, and holds only as long as Kafka says what it said then.
 
-use core::ops::RangeInclusive;
+use core::ops::{Range, RangeInclusive};
 
 use serde::Serialize;
 use tributary_bridge::{Halt, Hint, Position, Said};
@@ -13,9 +14,15 @@ use tributary_core::log::ControlKind;
 
 use super::answers::{Daemon, LaneAnswers};
 use super::hint::{LaneHint, Overruled};
+use super::search::Search;
 use crate::io::control::Decide;
 use crate::replicate::account::Account;
+use crate::replicate::evidence::{Ground, Verdict};
+use crate::replicate::table::Table;
 use crate::sync::lock;
+
+/// What is read to settle a doubt before an operator is asked: a link may be slow, and paid for by the byte.
+const UNASKED_BYTES_MAX: u64 = 64 << 20;
 
 /// What a decision comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,27 +55,92 @@ impl Daemon {
     /// Tells what a decision comes to, and does it if it is confirmed.
     pub(super) async fn decide(&self, decide: &Decide) -> Result<Plan, String> {
         let lane = self.halted(decide.lane.as_deref())?;
-        let Some((halt, said)) = lock(&lane.report).halted.clone() else {
-            return Err(format!("lane {} has not halted", lane.lane.name()));
+        if decide.read {
+            return self.settle(&lane, u64::MAX).await;
+        }
+        let (halt, said) = why(&lane)?;
+        let mut plan = plan(lane.lane.name(), (&halt, said), &self.known(&lane), decide)?;
+        if decide.confirmed {
+            self.put(&lane, &mut plan).await?;
+            tracing::warn!(lane = plan.lane, at = plan.at, "an operator decided: {}", plan.words);
+        }
+        Ok(plan)
+    }
+
+    /// Has lanes that are in doubt go on where Kafka's topics show that they have come to, as far as these can
+    /// be read at no great cost.
+    pub(super) async fn settle_doubts(&self) {
+        let lanes = lock(&self.upstream).clone().map(|upstream| upstream.lanes);
+        for lane in lanes.into_iter().flatten() {
+            let is_in_doubt = matches!(why(&lane), Ok((Halt::InDoubt { .. }, _)));
+            if is_in_doubt && let Err(why) = self.settle(&lane, UNASKED_BYTES_MAX).await {
+                let lane = lane.lane.name();
+                tracing::warn!(
+                    lane,
+                    why,
+                    "what stands in Kafka cannot be told; `tributary upstream repair`, `adopt` or `skip` decides"
+                );
+            }
+        }
+    }
+
+    /// Has a lane go on where Kafka's topics show that it has come to.
+    async fn settle(&self, lane: &LaneAnswers, bytes_max: u64) -> Result<Plan, String> {
+        let (halt, said) = why(lane)?;
+        let known = self.known(lane);
+        let (base, between) = doubt(&halt, &said, &known)?;
+        let doubt = in_doubt(&halt, &base, &between)?;
+        let account = Account::parse(&base.account).unwrap_or_default();
+        if account.backfill.is_some() {
+            return Err("a route was reading back when the doubt began".to_owned());
+        }
+        let log = self.log.clone();
+        let read = {
+            let (lane, doubt) = (lane.lane, doubt.clone());
+            move || Ground::read((&log, log.end()), lane, &doubt)
         };
-        let durable = self.log.end();
-        let known = Known {
+        let ground =
+            tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
+        let upstream = lock(&self.upstream).clone().ok_or("there is no upstream")?;
+        let search = Search {
+            upstream: &upstream.config,
+            gateway: &self.constants.gateway,
+            log_id: lock(&self.facts).id.0,
+            start: doubt.start,
+            bytes_max,
+        };
+        let verdict = search.run(ground).await?;
+        if why(lane)? != (halt.clone(), said.clone()) {
+            return Err("the lane has gone on meanwhile".to_owned());
+        }
+        let table = lock(&self.table).clone();
+        let mut plan = proven(lane.lane.name(), (&halt, said), (&known, base), (&table, &verdict));
+        (plan.from, plan.to) = (doubt.start, doubt.end);
+        self.put(lane, &mut plan).await?;
+        tracing::warn!(lane = plan.lane, at = plan.at, "read in Kafka: {}", plan.words);
+        Ok(plan)
+    }
+
+    /// What the log knows of a lane.
+    fn known(&self, lane: &LaneAnswers) -> Known {
+        Known {
             hint: lock(&self.hints[lane.lane.index()]).clone(),
             generation: lock(&self.facts).generation,
             oldest: self.log.oldest(),
-            end: durable.offset,
-        };
-        let mut plan = plan(lane.lane.name(), (&halt, said), &known, decide)?;
-        if let Some(hint) = plan.hint.take().filter(|_| decide.confirmed) {
-            let body = hint.encode(durable.offset);
-            let written = self.ingest.write_control(ControlKind::Hint, move |_, _| body);
-            written.await.map_err(|_| "the log cannot be written")?;
-            tracing::warn!(lane = plan.lane, at = plan.at, "an operator decided: {}", plan.words);
-            *lock(&self.hints[lane.lane.index()]) = Some(hint);
-            lane.decided.notify_one();
-            plan.done = true;
+            end: self.log.end().offset,
         }
-        Ok(plan)
+    }
+
+    /// Puts a plan into force.
+    async fn put(&self, lane: &LaneAnswers, plan: &mut Plan) -> Result<(), String> {
+        let hint = plan.hint.take().unwrap_or_else(|| unreachable!("a plan is put once"));
+        let body = hint.encode(self.log.end().offset);
+        let written = self.ingest.write_control(ControlKind::Hint, move |_, _| body);
+        written.await.map_err(|_| "the log cannot be written")?;
+        *lock(&self.hints[lane.lane.index()]) = Some(hint);
+        lane.decided.notify_one();
+        plan.done = true;
+        Ok(())
     }
 
     /// The lane of this name; without a name the only one that has halted.
@@ -89,6 +161,72 @@ impl Daemon {
     }
 }
 
+/// Why a lane has halted, and what Kafka had said.
+fn why(lane: &LaneAnswers) -> Result<(Halt, Said), String> {
+    let halted = lock(&lane.report).halted.clone();
+    halted.ok_or_else(|| format!("lane {} has not halted", lane.lane.name()))
+}
+
+/// The offsets of which Kafka's topics can tell whether they are there.
+fn in_doubt(
+    halt: &Halt,
+    base: &Position,
+    between: &RangeInclusive<Offset>,
+) -> Result<Range<u64>, String> {
+    match halt {
+        Halt::InDoubt { hint, .. } => {
+            let high = hint.map_or(*between.end(), |(_, high)| high.max(*between.end()));
+            Ok(base.offset.0..high.0)
+        }
+        Halt::Identity { .. } | Halt::Ahead { .. } | Halt::HangingTransaction { .. } => Err(
+            "another log has written under this identity: which of its records are whose cannot be told; \
+             `adopt` or `skip` decides"
+                .to_owned(),
+        ),
+    }
+}
+
+/// Where a lane goes on because Kafka's topics show how far it has come.
+fn proven(
+    lane: &str,
+    (halt, said): (&Halt, Said),
+    (known, base): (&Known, Position),
+    (table, verdict): (&Table, &Verdict),
+) -> Plan {
+    let mut account = Account::parse(&base.account).unwrap_or_default();
+    for entry in &table.routes {
+        if let Some(count) = verdict.delivered.get(&entry.rule.name) {
+            account.deliver(entry.id, *count);
+        }
+    }
+    let records: u64 = verdict.delivered.values().sum();
+    let at = verdict.at;
+    let words = format!(
+        "lane {lane} goes on at offset {at}: of what was in doubt {records} records are in Kafka, none \
+         behind. Nothing is lost, nothing comes twice."
+    );
+    Plan {
+        lane: lane.to_owned(),
+        halt: halt.to_string(),
+        from: at,
+        to: at,
+        at,
+        words,
+        done: false,
+        hint: Some(hint_at(lane, (known, said), (at, &account))),
+    }
+}
+
+/// The hint by which a lane goes on somewhere, as long as Kafka says the same.
+fn hint_at(lane: &str, (known, said): (&Known, Said), (at, account): (u64, &Account)) -> LaneHint {
+    let low =
+        Position { offset: Offset(at), generation: known.generation, account: account.to_string() };
+    let hint = Hint { high: low.offset, low };
+    let overruled = Overruled { kafka: said.0.map(|(offset, text)| (offset.0, text)) };
+    let spent = known.hint.as_ref().map(|hint| hint.spent).unwrap_or_default();
+    LaneHint { lane: lane.to_owned(), hint, reached: None, spent, overruled: Some(overruled) }
+}
+
 /// What a decision comes to.
 fn plan(
     lane: &str,
@@ -104,14 +242,7 @@ fn plan(
     }
     let mut account = Account::parse(&base.account).unwrap_or_default();
     account.skip(at.saturating_sub(base.offset.0));
-    let low =
-        Position { offset: Offset(at), generation: known.generation, account: account.to_string() };
-    let hint = Hint { high: low.offset, low };
-    let overruled = Overruled { kafka: said.0.map(|(offset, text)| (offset.0, text)) };
-    let before = known.hint.clone();
-    let spent = before.map(|hint| hint.spent).unwrap_or_default();
-    let hint =
-        LaneHint { lane: lane.to_owned(), hint, reached: None, spent, overruled: Some(overruled) };
+    let hint = hint_at(lane, (known, said), (at, &account));
     let words = words(lane, at, from..=to);
     let (lane, halt) = (lane.to_owned(), halt.to_string());
     Ok(Plan { lane, halt, from, to, at, words, done: false, hint: Some(hint) })
@@ -181,7 +312,7 @@ mod tests {
     }
 
     fn decide(skip: bool, at: Option<u64>) -> Decide {
-        Decide { lane: None, skip, at, confirmed: false }
+        Decide { lane: None, skip, at, read: false, confirmed: false }
     }
 
     /// Where a lane goes on, and its account there.

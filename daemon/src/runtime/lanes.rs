@@ -85,6 +85,7 @@ impl Lanes {
             let running = lock(&self.running);
             let brokers = upstream.brokers.iter().map(|(host, port)| format!("{host}:{port}"));
             *lock(&daemon.upstream) = Some(Upstream {
+                config: upstream.clone(),
                 brokers: brokers.collect(),
                 traffic: Arc::clone(&lock(&self.traffic)),
                 monthly: upstream.monthly,
@@ -186,6 +187,7 @@ impl Lanes {
             clocks: Arc::clone(&daemon.clocks),
             report: Arc::clone(&answers.report),
             decided: Arc::clone(&answers.decided),
+            halted: Arc::clone(&daemon.halted),
             detours: self.detours.clone(),
             stop: stopped,
         };

@@ -24,6 +24,7 @@ mod replaying;
 pub mod retention;
 pub mod routing;
 pub mod scrub;
+mod search;
 mod server;
 pub mod sessions;
 pub mod snapshot;

@@ -149,6 +149,7 @@ impl Server {
             table: Arc::new(Mutex::new(table)),
             hints: hints.clone(),
             replay: Arc::default(),
+            halted: Arc::default(),
         });
         let committer = Arc::new(Committer::new(writer, Arc::clone(&ingest), delay));
         let log_thread = Arc::clone(&committer);
@@ -260,6 +261,10 @@ impl Server {
                     Asked::Stop => break,
                 },
                 Some(asked) = self.detours.recv() => self.detour(asked).await,
+                () = self.daemon.halted.notified() => {
+                    let daemon = Arc::clone(&self.daemon);
+                    tokio::spawn(async move { daemon.settle_doubts().await });
+                }
             }
         }
         tracing::info!("stopping");

@@ -75,6 +75,11 @@ impl Faults {
         self.ordered.push(fault);
     }
 
+    /// How many requests will be hit that were ordered to be.
+    pub(crate) fn ordered(&self) -> u32 {
+        self.ordered.iter().map(|fault| fault.count).sum()
+    }
+
     pub(crate) fn set_rates(&mut self, rates: FaultRates) {
         let FaultRates { drop_request, drop_answer, cut_before, cut_after, delay, .. } = rates;
         let all = [drop_request, drop_answer, cut_before, cut_after, delay];

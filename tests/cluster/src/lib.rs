@@ -37,6 +37,7 @@ mod log;
 mod login;
 mod read;
 mod wire;
+mod write;
 
 mod served;
 

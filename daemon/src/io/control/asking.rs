@@ -21,7 +21,8 @@ impl Request {
     /// Whether a single line answers it, at once.
     const fn has_one_answer(&self) -> bool {
         match self {
-            Self::Status | Self::LogEnd { .. } | Self::Forget { .. } | Self::Decide(_) => true,
+            Self::Status | Self::LogEnd { .. } | Self::Forget { .. } => true,
+            Self::Decide(decide) => !decide.read,
             Self::Tail { .. } | Self::Replay(_) => false,
         }
     }

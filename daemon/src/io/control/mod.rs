@@ -88,6 +88,9 @@ pub struct Decide {
     pub skip: bool,
     /// The offset at which it goes on; none: as far back, or ahead, as is possible.
     pub at: Option<u64>,
+    /// Where Kafka's topics show that it has come to: they are read, and it is done.
+    #[serde(default)]
+    pub read: bool,
     /// Whether it is done, rather than only told what would be.
     pub confirmed: bool,
 }

@@ -67,7 +67,9 @@ impl Desk<'_> {
     /// When it cannot be taken now; nothing of it is kept.
     pub fn append_read(&mut self, event: &Event<'_>, place: Place) -> Result<Offset, NotTaken> {
         let offset = self.append(event)?;
-        let Some(body) = self.state.taken.bodies.back_mut() else { unreachable!("it has an event") };
+        let Some(body) = self.state.taken.bodies.back_mut() else {
+            unreachable!("it has an event")
+        };
         let is_same = |it: &&mut Place| it.topic == place.topic && it.partition == place.partition;
         match body.places.iter_mut().find(is_same) {
             Some(known) => known.next = place.next,

@@ -164,6 +164,20 @@ impl Cluster {
         self.state.trim(topic, partition, offset)
     }
 
+    /// Appends what another producer writes, as one batch without a transaction; answers with the offset
+    /// of the first. Offsets in `records` count for nothing.
+    ///
+    /// # Errors
+    /// What the broker would answer.
+    pub fn write(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        records: &[ReadRecord],
+    ) -> Result<i64, ResponseError> {
+        crate::write::write(&mut self.state, (topic, partition), records)
+    }
+
     /// Upgrades or downgrades the cluster while it runs.
     pub fn set_kafka(&mut self, kafka: Kafka) {
         self.state.set_kafka(kafka);
@@ -249,6 +263,12 @@ impl Cluster {
     /// Orders a fault. Of several that fit a request, the one ordered first strikes.
     pub fn inject(&mut self, fault: Fault) {
         self.faults.inject(fault);
+    }
+
+    /// How many requests will be hit because that was ordered.
+    #[must_use]
+    pub fn faults_ordered(&self) -> u32 {
+        self.faults.ordered()
     }
 
     /// Random faults from now on, drawn from the seed.

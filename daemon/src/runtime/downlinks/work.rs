@@ -10,22 +10,21 @@ use std::sync::{Arc, Mutex};
 use core::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
-use tributary_bridge::{Began, Edge, Found, Output, ReadRecord, Reader, Settings, Start};
+use tributary_bridge::{Began, Edge, Found, ReadRecord, Reader, Settings, Start};
 use tributary_core::Offset;
 use tributary_core::log::ControlKind;
 use tributary_core::time::Instant;
 
-use super::dialogue::Shared;
-use super::ingest::{Closed, NotTaken};
-use super::status::DownlinkStatus;
 use crate::config::{self, Downlink};
 use crate::downlink::command::{Command, Passed};
 use crate::downlink::place::{Place, Places, TopicPlaces};
 use crate::io::clock::{moment, now};
 use crate::io::files::entropy;
-use crate::io::kafka::{LinkEvent, Links};
+use crate::io::kafka::{self, LinkEvent, Links};
 use crate::io::network::Watch;
+use crate::runtime::dialogue::Shared;
+use crate::runtime::ingest::{Closed, NotTaken};
+use crate::runtime::status::DownlinkStatus;
 use crate::sync::lock;
 
 /// How long a broker may hold back an answer without records: so often something is sent while nothing
@@ -38,74 +37,8 @@ const SAVED_MS: u64 = 10 * 60_000;
 /// While a command's age cannot be judged, how often it is looked at the clock.
 const CLOCK_LOOKED_AT: Duration = Duration::from_secs(1);
 
-/// The downlinks that run, and how far they have read.
-pub(super) struct Downlinks {
-    places: Arc<Mutex<Places>>,
-    running: Mutex<Option<Running>>,
-}
-
-/// A reader at work.
-struct Running {
-    upstream: config::Upstream,
-    downlinks: Vec<Downlink>,
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-    report: Arc<Mutex<Vec<DownlinkStatus>>>,
-}
-
-impl Downlinks {
-    /// None runs. The log knows how far they had read.
-    pub(super) fn new(places: Places) -> Self {
-        Self { places: Arc::new(Mutex::new(places)), running: Mutex::default() }
-    }
-
-    /// Has those of a configuration run, and no others.
-    pub(super) async fn follow(
-        &self,
-        (upstream, downlinks): (Option<&config::Upstream>, &[Downlink]),
-        (gateway, log_id): (&str, u64),
-        shared: &Arc<Shared>,
-    ) {
-        let is_same = |running: &Running| {
-            Some(&running.upstream) == upstream && running.downlinks == downlinks
-        };
-        if lock(&self.running).as_ref().is_some_and(is_same) {
-            return;
-        }
-        self.stop().await;
-        let Some(upstream) = upstream.filter(|_| !downlinks.is_empty()) else { return };
-        let status = |rule: &Downlink| DownlinkStatus {
-            topic: rule.from.clone(),
-            ..DownlinkStatus::default()
-        };
-        let report = Arc::new(Mutex::new(downlinks.iter().map(status).collect()));
-        let (stop, stopped) = watch::channel(false);
-        let work = Work::new(
-            (upstream, downlinks),
-            (gateway, log_id),
-            (Arc::clone(shared), Arc::clone(&self.places), Arc::clone(&report)),
-        );
-        let task = tokio::spawn(work.run(stopped));
-        let (upstream, downlinks) = (upstream.clone(), downlinks.to_vec());
-        *lock(&self.running) = Some(Running { upstream, downlinks, stop, task, report });
-    }
-
-    /// Ends all; how far they have read is in the log then.
-    pub(super) async fn stop(&self) {
-        let running = lock(&self.running).take();
-        let Some(running) = running else { return };
-        running.stop.send_replace(true);
-        if running.task.await.is_err() {
-            tracing::error!("the reader of the downlinks has panicked");
-        }
-    }
-
-    /// How they stand.
-    pub(super) fn status(&self) -> Vec<DownlinkStatus> {
-        let running = lock(&self.running);
-        running.as_ref().map(|running| lock(&running.report).clone()).unwrap_or_default()
-    }
-}
+/// How each downlink stands.
+pub(super) type Reports = Arc<Mutex<Vec<DownlinkStatus>>>;
 
 /// Why the work ends.
 enum Ended {
@@ -115,12 +48,13 @@ enum Ended {
     Closed,
 }
 
-struct Work {
+/// What reads, and what it leaves where.
+pub(super) struct Work {
     rules: Vec<Downlink>,
     gateway: String,
     shared: Arc<Shared>,
     places: Arc<Mutex<Places>>,
-    report: Arc<Mutex<Vec<DownlinkStatus>>>,
+    report: Reports,
     reader: Reader,
     links: Links,
     events: mpsc::Receiver<LinkEvent>,
@@ -135,14 +69,10 @@ struct Work {
 }
 
 impl Work {
-    fn new(
+    pub(super) fn new(
         (upstream, downlinks): (&config::Upstream, &[Downlink]),
         (gateway, log_id): (&str, u64),
-        (shared, places, report): (
-            Arc<Shared>,
-            Arc<Mutex<Places>>,
-            Arc<Mutex<Vec<DownlinkStatus>>>,
-        ),
+        (shared, places, report): (Arc<Shared>, Arc<Mutex<Places>>, Reports),
     ) -> Self {
         let settings = Settings {
             authenticate: upstream.access.sasl.is_some(),
@@ -171,7 +101,7 @@ impl Work {
         }
     }
 
-    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         match self.work(&mut stop).await {
             Ended::Stopped => self.save().await.unwrap_or_default(),
             Ended::Closed => tracing::warn!("the log takes nothing more: downlinks end"),
@@ -181,9 +111,7 @@ impl Work {
     async fn work(&mut self, stop: &mut watch::Receiver<bool>) -> Ended {
         let network = Watch::new();
         loop {
-            while let Some(output) = self.reader.poll_output() {
-                connect(output, &mut self.links);
-            }
+            kafka::connect(&mut self.reader, &mut self.links);
             self.found.extend(core::iter::from_fn(|| self.reader.poll_found()));
             let waits = self.waits_for_clock();
             self.tell(waits);
@@ -198,11 +126,12 @@ impl Work {
                 self.reader.handle_kept(now());
                 continue;
             }
-            let until = self.reader.poll_timeout().map(|at| Duration::from_millis(at.ms_since(now())));
+            let until =
+                self.reader.poll_timeout().map(|at| Duration::from_millis(at.ms_since(now())));
             let pause = until.unwrap_or(CLOCK_LOOKED_AT);
             let pause = if waits { pause.min(CLOCK_LOOKED_AT) } else { pause };
             tokio::select! {
-                event = self.events.recv() => hand_over(event, &mut self.reader),
+                event = self.events.recv() => kafka::hand_over(event, &mut self.reader),
                 () = network.returned() => self.reader.handle_link_returned(now()),
                 _ = stop.changed() => return Ended::Stopped,
                 () = tokio::time::sleep(pause) => self.reader.handle_timeout(now()),
@@ -237,7 +166,9 @@ impl Work {
                 }
                 Found::Records { topic, partition, records, too_large, next } => {
                     for (first, last) in too_large {
-                        let words = format!("offsets {first} to {last} of partition {partition}: a batch that is too large to be read");
+                        let words = format!(
+                            "offsets {first} to {last} of partition {partition}: a batch that is too large to be read"
+                        );
                         self.refuse(&topic, words);
                     }
                     self.take(&topic, partition, &records).await?;
@@ -259,15 +190,23 @@ impl Work {
         match why {
             Began::First => tracing::info!(topic, partition, next, "a downlink begins here"),
             Began::Recreated => tracing::warn!(
-                topic, partition, next,
+                topic,
+                partition,
+                next,
                 "the topic was deleted and made again: its downlink begins at what comes next"
             ),
             Began::Gone(from) => tracing::error!(
-                topic, partition, from, next,
+                topic,
+                partition,
+                from,
+                next,
                 "records were deleted before this gateway has read them"
             ),
             Began::Beyond(place) => tracing::error!(
-                topic, partition, place, next,
+                topic,
+                partition,
+                place,
+                next,
                 "the partition has lost records: its downlink goes on at what comes next"
             ),
         }
@@ -449,31 +388,6 @@ impl Work {
 fn start_of(places: &Places, topic: &str) -> Start {
     match places.get(topic) {
         None => Start { id: None, next: BTreeMap::new(), others: Edge::End },
-        Some(places) => {
-            Start { id: places.id, next: places.next.clone(), others: Edge::Beginning }
-        }
-    }
-}
-
-fn connect(output: Output, links: &mut Links) {
-    match output {
-        Output::Connect { conn, host, port } => links.connect(conn, host, port),
-        Output::Authenticate { conn, fresh } => links.authenticate(conn, fresh),
-        Output::Send { conn, bytes } => links.send(conn, bytes),
-        Output::Disconnect { conn } => links.disconnect(conn),
-        // Those of a lane.
-        _ => {}
-    }
-}
-
-fn hand_over(event: Option<LinkEvent>, reader: &mut Reader) {
-    match event {
-        Some(LinkEvent::Connected(conn)) => reader.handle_connected(now(), conn),
-        Some(LinkEvent::Credentials(conn, credentials)) => {
-            reader.handle_credentials(now(), conn, credentials);
-        }
-        Some(LinkEvent::Bytes(conn, bytes)) => reader.handle_bytes(now(), conn, &bytes),
-        Some(LinkEvent::Closed(conn, why)) => reader.handle_closed(now(), conn, &why),
-        None => unreachable!("the links keep a sender"),
+        Some(places) => Start { id: places.id, next: places.next.clone(), others: Edge::Beginning },
     }
 }
