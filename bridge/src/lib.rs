@@ -9,6 +9,9 @@
 //! asks Kafka for the position (`OffsetFetch` with `require_stable`, KIP-447); no other memory of
 //! the position counts while Kafka has one.
 //!
+//! Where an operator asks for [`Delivery::AtLeastOnce`] there are no transactions: the records go by an
+//! idempotent producer, and the position is committed when they are taken.
+//!
 //! It is crash-only: what is not answered, or answered with an error that leaves something open,
 //! ends the session. Nothing is resolved in place and `EndTxn(abort)` is never sent: the next
 //! session's `InitProducerId` aborts, and with the epoch it bumps nothing of the old session can
@@ -44,5 +47,5 @@ pub use reconcile::{Halt, Local, Said, reconcile};
 pub use replicator::Replicator;
 pub use sasl::{Credentials, Hash, SaslError};
 pub use secrecy;
-pub use settings::{BatchLimits, Creation, Settings};
+pub use settings::{BatchLimits, Creation, Delivery, Settings};
 pub use status::{Counters, Refusal, State, Status};

@@ -82,6 +82,25 @@ pub fn reconcile(kafka: Option<(Offset, &str)>, local: &Local) -> Result<Positio
     }
 }
 
+/// The same where a record may come twice: what is in doubt is sent again.
+///
+/// # Errors
+/// The lane must halt: somebody else uses the identity.
+pub(crate) fn reconcile_at_least(
+    kafka: Option<(Offset, &str)>,
+    local: &Local,
+) -> Result<Position, Halt> {
+    let halt = match reconcile(kafka, local) {
+        Err(halt @ Halt::InDoubt { .. }) => halt,
+        decided => return decided,
+    };
+    let said = kafka.and_then(|(offset, metadata)| Position::parse(offset, metadata));
+    let low = said.or_else(|| local.hint.as_ref().map(|hint| hint.low.clone()));
+    let oldest =
+        Position { offset: local.oldest, generation: local.generation, account: String::new() };
+    local.resume(low.unwrap_or(oldest)).map_err(|_| halt)
+}
+
 fn known_to_kafka(offset: Offset, metadata: &str, local: &Local) -> Result<Position, Halt> {
     let foreign = || Halt::Identity { offset, metadata: shortened(metadata) };
     let position = Position::parse(offset, metadata).ok_or_else(foreign)?;

@@ -311,7 +311,12 @@ impl Replicator {
         let turn = usize::try_from((serial - 1) % brokers.len() as u64);
         let address = brokers.swap_remove(turn.expect("below the list's length"));
         let memory = core::mem::take(&mut self.memory);
-        let session = self.session.insert(Session::new(now, serial, address, memory));
+        let session = self.session.insert(Session::new(
+            now,
+            (serial, self.settings.delivery),
+            address,
+            memory,
+        ));
         session.rest_until(self.rest);
     }
 

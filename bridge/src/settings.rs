@@ -31,12 +31,25 @@ pub struct Settings {
     pub batch: BatchLimits,
     /// What record batches are compressed with.
     pub compression: Compression,
+    /// What is promised.
+    pub delivery: Delivery,
     /// How missing topics are made.
     pub create: Creation,
     /// Whether brokers want a login (SASL): then `Output::Authenticate` asks for credentials.
     pub authenticate: bool,
     /// Whether connections are encrypted; only what people are told depends on it.
     pub encrypted: bool,
+}
+
+/// What is promised to who reads the records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// Each record once, by transactions that carry the position.
+    #[default]
+    ExactlyOnce,
+    /// Each record at least once, in order, by an idempotent producer (KIP-98) without transactions; the
+    /// position is committed behind the records. For clusters that have no transactions, or do not permit them.
+    AtLeastOnce,
 }
 
 /// How much one transaction may carry.
@@ -72,6 +85,7 @@ impl Settings {
             request_timeout_ms: 15_000,
             batch: BatchLimits::default(),
             compression: Compression::Fixed(Codec::None),
+            delivery: Delivery::default(),
             create: Creation::default(),
             authenticate: false,
             encrypted: false,

@@ -16,8 +16,8 @@ use super::{Codec, Header, Record, varint};
 
 pub(super) const HEADER_BYTES: usize = 61;
 const MAGIC: u8 = 2;
-/// The producer's timestamps, transactional; the codec's bits are added.
-const ATTRIBUTES: i16 = 0x10;
+/// Of a batch in a transaction; the codec's bits are added. The timestamps are the producer's.
+const TRANSACTIONAL: i16 = 0x10;
 
 /// A batch that still takes records.
 #[derive(Debug)]
@@ -68,6 +68,15 @@ pub(super) struct Stamp {
 pub(crate) struct Producer {
     pub(crate) id: i64,
     pub(crate) epoch: i16,
+    /// Whether its batches are parts of transactions.
+    pub(crate) transactional: bool,
+}
+
+impl Producer {
+    /// One for transactions.
+    pub(crate) const fn new(id: i64, epoch: i16) -> Self {
+        Self { id, epoch, transactional: true }
+    }
 }
 
 impl OpenBatch {
@@ -176,7 +185,8 @@ fn put_bytes(buffer: &mut Vec<u8>, bytes: &[u8]) {
 impl Stamp {
     /// Writes the header in front of the records in `buffer`, and computes the CRC.
     pub(super) fn finish(&self, mut buffer: Vec<u8>) -> Bytes {
-        let attributes = ATTRIBUTES | self.codec.attribute();
+        let kind = if self.producer.transactional { TRANSACTIONAL } else { 0 };
+        let attributes = kind | self.codec.attribute();
         let length = i32::try_from(buffer.len() - 12).expect("a batch is limited to far below");
         let mut head = Head { buffer: &mut buffer, at: 0 };
         head.put(0_i64.to_be_bytes());
@@ -203,7 +213,8 @@ impl Stamp {
         fn field<const N: usize>(batch: &[u8], at: usize) -> [u8; N] {
             *batch[at..].first_chunk().expect("a batch begins with its header")
         }
-        let codec = Codec::of_attributes(i16::from_be_bytes(field(batch, 21)));
+        let attributes = i16::from_be_bytes(field(batch, 21));
+        let codec = Codec::of_attributes(attributes);
         Self {
             codec: codec.expect("a batch of ours"),
             base_timestamp: i64::from_be_bytes(field(batch, 27)),
@@ -211,6 +222,7 @@ impl Stamp {
             producer: Producer {
                 id: i64::from_be_bytes(field(batch, 43)),
                 epoch: i16::from_be_bytes(field(batch, 51)),
+                transactional: attributes & TRANSACTIONAL != 0,
             },
             sequence: i32::from_be_bytes(field(batch, 53)),
             count: i32::from_be_bytes(field(batch, 57)),

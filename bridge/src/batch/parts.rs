@@ -158,7 +158,7 @@ mod tests {
         }
         let mut open = open.expect("there is a record");
         open.compress(codec);
-        open.seal(Producer { id: 9, epoch: 3 }, 7)
+        open.seal(Producer::new(9, 3), 7)
     }
 
     /// By the codec crate, which decompresses nothing here.

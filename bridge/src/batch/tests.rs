@@ -5,7 +5,7 @@ use kafka_protocol::records::RecordBatchDecoder;
 
 use super::*;
 
-const PRODUCER: Producer = Producer { id: 77, epoch: 5 };
+const PRODUCER: Producer = Producer::new(77, 5);
 
 fn builder(limits: BatchLimits) -> BatchBuilder {
     let origin = Origin {

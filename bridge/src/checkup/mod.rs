@@ -18,7 +18,7 @@ use crate::links::{Ask, Links, Role};
 use crate::output::{ConnId, Output};
 use crate::position::Position;
 use crate::sasl::Credentials;
-use crate::settings::{POSITIONS_TOPIC, Settings};
+use crate::settings::{Delivery, POSITIONS_TOPIC, Settings};
 use crate::task::Task;
 use crate::wire::{Address, Api, Dialect, ask};
 
@@ -215,7 +215,7 @@ impl Checkup {
 
     fn send(&mut self, now: Instant, conn: ConnId) -> Result<(), Failure> {
         let ids = self.links.ids.clone();
-        let producer = self.producer.unwrap_or(Producer { id: 0, epoch: 0 });
+        let producer = self.producer.unwrap_or(Producer::new(0, 0));
         let to = |api| {
             let version = self.links.version(conn, api, Dialect::Explicit)?;
             Ok((conn, api, version))
@@ -241,7 +241,8 @@ impl Checkup {
                 self.links.send(now, to, Ask::Coordinator(role), &request);
             }
             Stage::Producer => {
-                let request = ask::new_producer(&ids, self.settings.transaction_timeout_ms);
+                let timeout_ms = self.settings.transaction_timeout_ms;
+                let request = ask::new_producer(&ids, timeout_ms, true);
                 let to = to(Api::InitProducerId)?;
                 self.links.send(now, to, Ask::Producer, &request);
             }
@@ -258,9 +259,15 @@ impl Checkup {
             Stage::Position => {
                 let account = "check".to_owned();
                 let position = Position { offset: Offset(0), generation: 0, account };
-                let request = ask::commit_position(&ids, producer, &position);
-                let to = to(Api::TxnOffsetCommit)?;
-                self.links.send(now, to, Ask::CommitPosition, &request);
+                if self.settings.delivery == Delivery::AtLeastOnce {
+                    let to = to(Api::OffsetCommit)?;
+                    let request = ask::commit_offset(&ids, &position);
+                    self.links.send(now, to, Ask::CommitPosition, &request);
+                } else {
+                    let to = to(Api::TxnOffsetCommit)?;
+                    let request = ask::commit_position(&ids, producer, &position);
+                    self.links.send(now, to, Ask::CommitPosition, &request);
+                }
             }
             Stage::End => {
                 let to = to(Api::EndTxn)?;
@@ -269,6 +276,14 @@ impl Checkup {
             Stage::Done => {}
         }
         Ok(())
+    }
+
+    /// The first step behind the topics.
+    fn identity(&self) -> Stage {
+        Stage::Coordinator(match self.settings.delivery {
+            Delivery::ExactlyOnce => Role::Transactions,
+            Delivery::AtLeastOnce => Role::Group,
+        })
     }
 
     fn go_on(&mut self, stage: Stage) {

@@ -6,7 +6,7 @@ use super::{Checkup, PATIENCE_MS, Stage, mend};
 use crate::failure::Failure;
 use crate::links::{Ask, Role};
 use crate::output::ConnId;
-use crate::settings::POSITIONS_TOPIC;
+use crate::settings::{Delivery, POSITIONS_TOPIC};
 use crate::task::MOVING;
 use crate::wire::{Address, Api, Class, Cluster, Code, Dialect, Outcome, Reply, read};
 
@@ -29,8 +29,12 @@ impl Checkup {
                 };
                 let level = versions.transaction_version;
                 self.links.greeted(now, conn, versions)?;
-                for api in Api::required(Dialect::Explicit) {
-                    self.links.version(conn, *api, Dialect::Explicit)?;
+                let dialect = match self.settings.delivery {
+                    Delivery::ExactlyOnce => Dialect::Explicit,
+                    Delivery::AtLeastOnce => Dialect::Plain,
+                };
+                for api in Api::required(dialect) {
+                    self.links.version(conn, *api, dialect)?;
                 }
                 if self.stage == Stage::Topics {
                     let words = format!("speaks all that is needed; transaction.version {level}");
@@ -73,8 +77,11 @@ impl Checkup {
                 }
             }
             Ask::CommitPosition => {
-                let code = read::position_committed(reply).map_err(malformed)?;
-                self.step_answered(now, "position", code, Stage::End);
+                let is_plain = api == Api::OffsetCommit;
+                let read = if is_plain { read::offset_committed } else { read::position_committed };
+                let code = read(reply).map_err(malformed)?;
+                let next = if is_plain { Stage::Done } else { Stage::End };
+                self.step_answered(now, "position", code, next);
             }
             Ask::End => {
                 let code = read::ended(reply).map_err(malformed)?.err().unwrap_or(Code::GOOD);
@@ -126,7 +133,7 @@ impl Checkup {
             self.found("topic", Err(words), mend);
             self.topics.retain(|topic| *topic != name);
         }
-        self.go_on(Stage::Coordinator(Role::Transactions));
+        self.go_on(self.identity());
     }
 
     fn created(&mut self, now: Instant, code: Code) {
@@ -145,16 +152,14 @@ impl Checkup {
             self.found("topic", Err(format!("{name} cannot be made: {code}")), mend);
             self.topics.retain(|topic| *topic != name);
         }
-        self.go_on(if rest.is_empty() {
-            Stage::Coordinator(Role::Transactions)
-        } else {
-            Stage::Create(rest)
-        });
+        self.go_on(if rest.is_empty() { self.identity() } else { Stage::Create(rest) });
     }
 
     fn coordinator_found(&mut self, now: Instant, role: Role, found: Outcome<Address>) {
+        let is_plain = self.settings.delivery == Delivery::AtLeastOnce;
         let (step, place, next) = match role {
             Role::Transactions => ("transactional id", 0, Stage::Coordinator(Role::Group)),
+            Role::Group if is_plain => ("group", 1, Stage::Position),
             Role::Group => ("group", 1, Stage::Producer),
         };
         match found {

@@ -45,8 +45,6 @@ impl Reader {
                 let found = read::fetched(reply).map_err(malformed)?;
                 let found = found.map_err(|code| Failure::answered(api, code))?;
                 self.go_on(leader);
-                self.status.is_live = true;
-                self.status.refused = None;
                 self.backoff.reset();
                 found.into_iter().try_for_each(|found| self.handle_fetched(now, found))
             }

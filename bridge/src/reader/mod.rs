@@ -24,6 +24,9 @@ pub use batches::ReadRecord;
 /// How often it is looked whether a topic has more partitions, or is another one.
 const METADATA_MS: u64 = 10 * 60_000;
 
+/// A session that is younger is not begun again because a link has come back.
+const RENEWED_MS: u64 = 10_000;
+
 /// Where reading of a topic begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
@@ -137,6 +140,7 @@ pub struct Reader {
 
 #[derive(Debug)]
 struct Session {
+    begun: Instant,
     /// Who is asked what any broker can answer.
     broker: Address,
     brokers: BTreeMap<i32, Address>,
@@ -247,9 +251,10 @@ impl Reader {
     }
 
     /// An interface or a route has come back: what was connected over it may be dead, and an answer
-    /// that is held back would not tell.
+    /// that is held back would not tell. So a session that is not new is begun again.
     pub fn handle_link_returned(&mut self, now: Instant) {
-        if self.session.is_some() {
+        let is_old = |session: &Session| now.ms_since(session.begun) >= RENEWED_MS;
+        if self.session.as_ref().is_some_and(is_old) {
             self.end_session(now, &Failure::Unreachable("the link was away".to_owned()));
         }
         if self.is_cut_off {
@@ -306,14 +311,14 @@ impl Reader {
     /// Begins a session if it is time, and asks what is due.
     fn advance(&mut self, now: Instant) {
         if self.next_session.is_some_and(|at| at <= now) {
-            self.begin_session();
+            self.begin_session(now);
         }
         if let Err(failure) = self.ask(now) {
             self.end_session(now, &failure);
         }
     }
 
-    fn begin_session(&mut self) {
+    fn begin_session(&mut self, now: Instant) {
         let brokers = &self.settings.bootstrap;
         let (host, port) = brokers[self.sessions % brokers.len()].clone();
         self.sessions += 1;
@@ -323,6 +328,7 @@ impl Reader {
             partition.at_end = false;
         }
         self.session = Some(Session {
+            begun: now,
             broker: Address { host, port },
             brokers: BTreeMap::new(),
             metadata: Task::default(),
@@ -394,6 +400,7 @@ impl Reader {
             self.links.send(now, to, Ask::Offsets(leader), &ask::offsets(unknown.into_iter()));
             return Ok(());
         }
+        (self.status.is_live, self.status.refused) = (true, None);
         let version = self.links.version(conn, Api::Fetch, Dialect::Explicit)?;
         let turn = session.fetches % known.len();
         known.rotate_left(turn);

@@ -22,6 +22,11 @@ impl Coordinator {
         Self { role, task: Task::default(), address: None }
     }
 
+    /// One that is not needed, and never looked for.
+    pub(crate) fn unneeded(role: Role) -> Self {
+        Self { role, task: Task::DONE, address: None }
+    }
+
     /// Where it is, unless it is being looked for.
     pub(crate) fn address(&self) -> Option<&Address> {
         self.address.as_ref().filter(|_| self.task.is_done())

@@ -28,8 +28,8 @@ use crate::failure::Failure;
 use crate::links::{Links, Role};
 use crate::output::Output;
 use crate::position::Position;
-use crate::reconcile::{Local, Said, reconcile};
-use crate::settings::{BatchLimits, Settings};
+use crate::reconcile::{Local, Said, reconcile, reconcile_at_least};
+use crate::settings::{BatchLimits, Delivery, Settings};
 use crate::status::Counters;
 use crate::task::Task;
 use crate::transaction::{Order, Size, Transaction};
@@ -55,6 +55,7 @@ pub(crate) struct Context<'a> {
 #[derive(Debug)]
 pub(crate) struct Session {
     serial: u64,
+    delivery: Delivery,
     bootstrap: Address,
     /// Known from the first broker's answer.
     transaction_version: Option<i16>,
@@ -117,16 +118,26 @@ enum Stage {
 }
 
 impl Session {
-    pub(crate) fn new(now: Instant, serial: u64, bootstrap: Address, memory: Memory) -> Self {
+    pub(crate) fn new(
+        now: Instant,
+        (serial, delivery): (u64, Delivery),
+        bootstrap: Address,
+        memory: Memory,
+    ) -> Self {
+        let transactions = match delivery {
+            Delivery::ExactlyOnce => Coordinator::new(Role::Transactions),
+            Delivery::AtLeastOnce => Coordinator::unneeded(Role::Transactions),
+        };
         Self {
             serial,
+            delivery,
             bootstrap,
             transaction_version: None,
             stage: Stage::Starting,
             init: Task::default(),
             fetch: Task::default(),
             parts: Parts {
-                transactions: Coordinator::new(Role::Transactions),
+                transactions,
                 group: Coordinator::new(Role::Group),
                 topics: Topics::new(now, memory),
                 producer: None,
@@ -208,7 +219,11 @@ impl Session {
             return Ok(());
         };
         let kafka = kafka.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str()));
-        let position = reconcile(kafka, local).map_err(Failure::Halt)?;
+        let position = match self.delivery {
+            Delivery::ExactlyOnce => reconcile(kafka, local),
+            Delivery::AtLeastOnce => reconcile_at_least(kafka, local),
+        };
+        let position = position.map_err(Failure::Halt)?;
         let is_overruled = local.decided(kafka).is_some();
         self.parts.claimed = local.hint.as_ref().map(|hint| hint.high);
         if kafka.is_none() || is_overruled {
@@ -322,7 +337,7 @@ impl Session {
     }
 
     fn dialect(&self) -> Option<Dialect> {
-        self.transaction_version.map(Dialect::of)
+        self.transaction_version.map(|level| Dialect::chosen(self.delivery, level))
     }
 
     /// What builders know is a copy: they outlive changes.

@@ -71,7 +71,7 @@ impl Session {
         };
         let offered = Dialect::of(versions.transaction_version);
         let level = *self.transaction_version.get_or_insert(versions.transaction_version);
-        let dialect = Dialect::of(level);
+        let dialect = Dialect::chosen(cx.settings.delivery, level);
         cx.links.greeted(cx.now, conn, versions)?;
         if dialect == Dialect::Implicit && offered == Dialect::Explicit {
             return Err(Failure::Ended("brokers disagree about transaction.version".to_owned()));

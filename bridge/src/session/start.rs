@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::links::Ask;
 use crate::output::Output;
 use crate::reconcile::Halt;
+use crate::settings::Delivery;
 use crate::task::{BUSY, MOVING, Task, UNSTABLE};
 use crate::wire::{Api, Class, Code, Dialect, Outcome, ask};
 
@@ -33,7 +34,10 @@ impl Session {
     }
 
     fn ask_producer(&mut self, cx: &mut Context<'_>, dialect: Dialect) -> Result<(), Failure> {
-        let Some(address) = self.parts.transactions.address() else {
+        // Any broker hands out producers that are merely idempotent.
+        let transactional = dialect != Dialect::Plain;
+        let any = (!transactional).then_some(&self.bootstrap);
+        let Some(address) = any.or(self.parts.transactions.address()) else {
             return Ok(());
         };
         let Some(conn) = cx.links.reach(cx.now, address)? else {
@@ -41,7 +45,8 @@ impl Session {
         };
         if self.init.is_due() {
             let version = cx.links.version(conn, Api::InitProducerId, dialect)?;
-            let request = ask::new_producer(&cx.links.ids, cx.settings.transaction_timeout_ms);
+            let timeout_ms = cx.settings.transaction_timeout_ms;
+            let request = ask::new_producer(&cx.links.ids, timeout_ms, transactional);
             cx.links.send(cx.now, (conn, Api::InitProducerId, version), Ask::Producer, &request);
             self.init.asked();
         }
@@ -72,7 +77,8 @@ impl Session {
         const API: Api = Api::InitProducerId;
         let code = match producer {
             Ok(producer) => {
-                self.parts.producer = Some(producer);
+                let transactional = self.delivery == Delivery::ExactlyOnce;
+                self.parts.producer = Some(Producer { transactional, ..producer });
                 self.init.done();
                 return Ok(());
             }

@@ -3,6 +3,8 @@
 //!
 //! Before transaction version 2 the partitions and the group are added to it first. Answers that
 //! ask for it are followed by the same bytes again; anything else ends the session.
+//!
+//! Where only at least once is promised it is none to Kafka: `Produce`, and then `OffsetCommit`.
 
 mod burial;
 mod chain;
@@ -163,6 +165,13 @@ impl Transaction {
             }
         }
         self.send_batches(cx, parts, dialect)?;
+        if dialect == Dialect::Plain {
+            // What is not taken must not be passed.
+            if self.chains.iter().all(Chain::is_done) && self.is_nothing_unburied(cx) {
+                self.send_offset(cx, parts)?;
+            }
+            return Ok(());
+        }
         self.send_position(cx, parts, (dialect, producer))?;
         let all_good = self.chains.iter().all(Chain::is_done) && self.commit.is_done();
         if all_good && !self.is_nothing_unburied(cx) {
@@ -195,9 +204,14 @@ impl Transaction {
                 follow(moved, parts, api);
             }
             Ask::CommitPosition => {
-                let code = read::position_committed(reply).map_err(malformed)?;
+                let is_plain = api == Api::OffsetCommit;
+                let read = if is_plain { read::offset_committed } else { read::position_committed };
+                let code = read(reply).map_err(malformed)?;
                 let moved = settle(cx, &mut self.commit, (api, code, None))?;
                 follow(moved, parts, api);
+                if is_plain && self.commit.is_done() {
+                    return Ok(Some(self.ended(parts, None)));
+                }
             }
             Ask::Produce(places) => {
                 let answers = read::produced(reply).map_err(malformed)?;
@@ -206,12 +220,7 @@ impl Transaction {
                 }
             }
             Ask::End => match read::ended(reply).map_err(malformed)? {
-                Ok(producer) => {
-                    for chain in &self.chains {
-                        parts.give_back(&chain.topic, chain.partition, chain.left_out.len());
-                    }
-                    return Ok(Some(self.ended(producer)));
-                }
+                Ok(producer) => return Ok(Some(self.ended(parts, producer))),
                 Err(code) => {
                     let moved = settle(cx, &mut self.end, (api, code, None))?;
                     follow(moved, parts, api);
@@ -254,7 +263,10 @@ impl Transaction {
         self.chains.is_empty() || claimed.is_some_and(|claimed| claimed >= self.claim)
     }
 
-    fn ended(&mut self, producer: Option<Producer>) -> Ended {
+    fn ended(&mut self, parts: &mut Parts, producer: Option<Producer>) -> Ended {
+        for chain in &self.chains {
+            parts.give_back(&chain.topic, chain.partition, chain.left_out.len());
+        }
         let position = core::mem::take(&mut self.next);
         let Size { records, raw_bytes, .. } = self.size;
         let undeliverable = self.left_out() as u64;
@@ -294,6 +306,16 @@ impl Transaction {
         let to = (parts.group.address(), Api::TxnOffsetCommit, dialect);
         if let Some(to) = due(cx, &mut self.commit, to)? {
             let request = ask::commit_position(&cx.links.ids, producer, &self.next);
+            cx.links.send(cx.now, to, Ask::CommitPosition, &request);
+        }
+        Ok(())
+    }
+
+    /// `OffsetCommit`, behind the records.
+    fn send_offset(&mut self, cx: &mut Context<'_>, parts: &Parts) -> Result<(), Failure> {
+        let to = (parts.group.address(), Api::OffsetCommit, Dialect::Plain);
+        if let Some(to) = due(cx, &mut self.commit, to)? {
+            let request = ask::commit_offset(&cx.links.ids, &self.next);
             cx.links.send(cx.now, to, Ask::CommitPosition, &request);
         }
         Ok(())
@@ -374,7 +396,7 @@ fn settle(
 fn follow(moved: Moved, parts: &mut Parts, api: Api) {
     match (moved, api) {
         (Moved::Nobody, _) => {}
-        (Moved::Coordinator, Api::TxnOffsetCommit) => parts.group.moved(),
+        (Moved::Coordinator, Api::TxnOffsetCommit | Api::OffsetCommit) => parts.group.moved(),
         (Moved::Coordinator, _) => parts.transactions.moved(),
         (Moved::Leader, _) => parts.topics.refresh(),
     }

@@ -21,6 +21,7 @@ impl Transaction {
         dialect: Dialect,
     ) -> Result<(), Failure> {
         let timeout_ms = cx.settings.request_timeout_ms;
+        let transactional = dialect != Dialect::Plain;
         for address in self.leaders(cx.now, &mut parts.topics) {
             let Some(conn) = cx.links.reach(cx.now, &address)? else {
                 continue;
@@ -43,7 +44,8 @@ impl Transaction {
                     let chain = &self.chains[index];
                     (&*chain.topic, chain.partition, chain.batch(batch).bytes.clone())
                 });
-                let request = ask::produce(&cx.links.ids, timeout_ms, batches);
+                let ids = transactional.then_some(&cx.links.ids);
+                let request = ask::produce(ids, timeout_ms, batches);
                 let to = (conn, Api::Produce, version);
                 cx.links.send(cx.now, to, Ask::Produce(places), &request);
             }

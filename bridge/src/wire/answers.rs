@@ -177,7 +177,7 @@ pub(crate) fn created(reply: Reply) -> Result<Code, Malformed> {
 
 pub(crate) fn new_producer(reply: Reply) -> Result<Outcome<Producer>, Malformed> {
     let answer: m::InitProducerIdResponse = decode(reply)?;
-    let producer = Producer { id: answer.producer_id.0, epoch: answer.producer_epoch };
+    let producer = Producer::new(answer.producer_id.0, answer.producer_epoch);
     match answer.error_code {
         0 if producer.id >= 0 && producer.epoch >= 0 => Ok(Ok(producer)),
         0 => Err(Malformed),
@@ -248,10 +248,17 @@ pub(crate) fn position_committed(reply: Reply) -> Result<Code, Malformed> {
     partition.map(|p| Code(p.error_code)).ok_or(Malformed)
 }
 
+pub(crate) fn offset_committed(reply: Reply) -> Result<Code, Malformed> {
+    let answer: m::OffsetCommitResponse = decode(reply)?;
+    let topic = answer.topics.iter().find(|t| &**t.name == POSITIONS_TOPIC).ok_or(Malformed)?;
+    let partition = topic.partitions.iter().find(|p| p.partition_index == INPUT_PARTITION);
+    partition.map(|p| Code(p.error_code)).ok_or(Malformed)
+}
+
 /// The producer with which the next transaction runs, where the answer names one.
 pub(crate) fn ended(reply: Reply) -> Result<Outcome<Option<Producer>>, Malformed> {
     let answer: m::EndTxnResponse = decode(reply)?;
-    let producer = Producer { id: answer.producer_id.0, epoch: answer.producer_epoch };
+    let producer = Producer::new(answer.producer_id.0, answer.producer_epoch);
     match answer.error_code {
         0 => Ok(Ok((producer.id >= 0 && producer.epoch >= 0).then_some(producer))),
         code => Ok(Err(Code(code))),

@@ -19,12 +19,14 @@ pub(crate) use error::{Class, Code};
 pub(crate) use frame::{Reply, encode, take_frame};
 pub(crate) use requests::Ids;
 
+use crate::settings::Delivery;
+
 pub(crate) mod ask {
     //! Requests, by what they ask for.
     pub(crate) use super::requests::{
-        add_offsets, add_partitions, authenticate, commit_position, committed_position,
-        coordinator, create_topic, end_transaction, fetch, handshake, metadata, new_producer,
-        offsets, produce, versions,
+        add_offsets, add_partitions, authenticate, commit_offset, commit_position,
+        committed_position, coordinator, create_topic, end_transaction, fetch, handshake, metadata,
+        new_producer, offsets, produce, versions,
     };
 }
 
@@ -32,8 +34,8 @@ pub(crate) mod read {
     //! Answers, by what was asked for.
     pub(crate) use super::answers::{
         Authenticated, Fetched, LookedUp, Produced, authenticated, coordinator, created, ended,
-        fetched, handshaken, looked_up, metadata, new_producer, partitions_added, plain, position,
-        position_committed, produced, versions,
+        fetched, handshaken, looked_up, metadata, new_producer, offset_committed, partitions_added,
+        plain, position, position_committed, produced, versions,
     };
 }
 
@@ -46,6 +48,7 @@ pub(crate) enum Api {
     Fetch = 1,
     ListOffsets = 2,
     Metadata = 3,
+    OffsetCommit = 8,
     OffsetFetch = 9,
     FindCoordinator = 10,
     SaslHandshake = 17,
@@ -67,6 +70,8 @@ pub(crate) enum Dialect {
     /// Transaction version 2 (KIP-890): the first write adds a partition, and every transaction
     /// has a new epoch.
     Implicit,
+    /// No transactions.
+    Plain,
 }
 
 /// Where a broker listens.
@@ -102,13 +107,15 @@ impl Api {
             (Self::ListOffsets, _) => (2, 7),
             (Self::Metadata, _) => (7, 12),
             (Self::FindCoordinator, _) => (2, 4),
-            (Self::InitProducerId, _) | (Self::TxnOffsetCommit, Dialect::Explicit) => (3, 4),
+            (Self::InitProducerId, _)
+            | (Self::TxnOffsetCommit, Dialect::Explicit | Dialect::Plain) => (3, 4),
             (Self::CreateTopics, _) => (4, 5),
+            (Self::OffsetCommit, _) => (5, 8),
             (Self::OffsetFetch, _) => (7, 9),
             (Self::AddPartitionsToTxn | Self::AddOffsetsToTxn, _) => (1, 3),
-            (Self::Produce, Dialect::Explicit) => (7, 11),
+            (Self::Produce, Dialect::Explicit | Dialect::Plain) => (7, 11),
             (Self::Produce, Dialect::Implicit) => (12, 12),
-            (Self::EndTxn, Dialect::Explicit) => (1, 4),
+            (Self::EndTxn, Dialect::Explicit | Dialect::Plain) => (1, 4),
             (Self::TxnOffsetCommit | Self::EndTxn, Dialect::Implicit) => (5, 5),
         }
     }
@@ -119,6 +126,7 @@ impl Api {
             Self::Fetch => 12,
             Self::Produce | Self::Metadata => 9,
             Self::ListOffsets | Self::OffsetFetch => 6,
+            Self::OffsetCommit => 8,
             Self::CreateTopics => 5,
             Self::InitProducerId | Self::SaslAuthenticate => 2,
             Self::SaslHandshake => i16::MAX,
@@ -145,6 +153,14 @@ impl Api {
                 Self::AddOffsetsToTxn,
                 Self::EndTxn,
             ],
+            Dialect::Plain => &[
+                Self::OffsetFetch,
+                Self::OffsetCommit,
+                Self::Produce,
+                Self::Metadata,
+                Self::FindCoordinator,
+                Self::InitProducerId,
+            ],
             Dialect::Implicit => &[
                 Self::OffsetFetch,
                 Self::TxnOffsetCommit,
@@ -161,6 +177,7 @@ impl Api {
     pub(crate) const fn needed_for(self) -> &'static str {
         match self {
             Self::OffsetFetch => "to read the position only when it is stable (Kafka 2.5)",
+            Self::OffsetCommit => "to commit the position (Kafka 2.1)",
             Self::TxnOffsetCommit => "to commit the position in the transaction (Kafka 2.5)",
             Self::ApiVersions => "to say what it can do (Kafka 2.4)",
             Self::SaslHandshake | Self::SaslAuthenticate => "to let us in by SASL (Kafka 2.2)",
@@ -181,6 +198,14 @@ impl Dialect {
     /// The dialect of a finalized level of `transaction.version`.
     pub(crate) const fn of(transaction_version: i16) -> Self {
         if transaction_version >= 2 { Self::Implicit } else { Self::Explicit }
+    }
+
+    /// The dialect of a session.
+    pub(crate) const fn chosen(delivery: Delivery, transaction_version: i16) -> Self {
+        match delivery {
+            Delivery::ExactlyOnce => Self::of(transaction_version),
+            Delivery::AtLeastOnce => Self::Plain,
+        }
     }
 }
 

@@ -104,9 +104,14 @@ pub(crate) fn coordinator(
     }
 }
 
-pub(crate) fn new_producer(ids: &Ids, timeout_ms: u32) -> m::InitProducerIdRequest {
+/// A producer for transactions, or one that is merely idempotent.
+pub(crate) fn new_producer(
+    ids: &Ids,
+    timeout_ms: u32,
+    transactional: bool,
+) -> m::InitProducerIdRequest {
     m::InitProducerIdRequest::default()
-        .with_transactional_id(Some(ids.transactional()))
+        .with_transactional_id(transactional.then(|| ids.transactional()))
         .with_transaction_timeout_ms(milliseconds(timeout_ms))
         .with_producer_id(ProducerId(-1))
         .with_producer_epoch(-1)
@@ -165,9 +170,9 @@ pub(crate) fn add_offsets(ids: &Ids, producer: Producer) -> m::AddOffsetsToTxnRe
         .with_group_id(ids.group())
 }
 
-/// At most one batch of a partition, as Kafka demands.
+/// At most one batch of a partition, as Kafka demands; in a transaction of these ids, if any.
 pub(crate) fn produce<'a>(
-    ids: &Ids,
+    ids: Option<&Ids>,
     timeout_ms: u32,
     batches: impl Iterator<Item = (&'a str, i32, Bytes)>,
 ) -> m::ProduceRequest {
@@ -185,7 +190,7 @@ pub(crate) fn produce<'a>(
         }
     }
     m::ProduceRequest::default()
-        .with_transactional_id(Some(ids.transactional()))
+        .with_transactional_id(ids.map(Ids::transactional))
         .with_acks(ACKS_ALL)
         .with_timeout_ms(milliseconds(timeout_ms))
         .with_topic_data(topics)
@@ -228,6 +233,24 @@ pub(crate) fn end_transaction(ids: &Ids, producer: Producer) -> m::EndTxnRequest
 
 fn milliseconds(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+/// Commits a position outside of any transaction, without being a member of the group.
+pub(crate) fn commit_offset(ids: &Ids, position: &Position) -> m::OffsetCommitRequest {
+    use m::offset_commit_request as o;
+    let offset = i64::try_from(position.offset.0).expect("checked when the batch was handed in");
+    let partition = o::OffsetCommitRequestPartition::default()
+        .with_partition_index(INPUT_PARTITION)
+        .with_committed_offset(offset)
+        .with_committed_leader_epoch(-1)
+        .with_committed_metadata(Some(StrBytes::from_string(position.metadata())));
+    let topic = o::OffsetCommitRequestTopic::default()
+        .with_name(positions_topic())
+        .with_partitions(vec![partition]);
+    m::OffsetCommitRequest::default()
+        .with_group_id(ids.group())
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic])
 }
 
 /// Asks for the offsets of partitions at these moments: -1 the end, -2 the beginning, else the first

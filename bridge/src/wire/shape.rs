@@ -260,7 +260,7 @@ const fn schema(api: Api) -> &'static [Field] {
         Api::ListOffsets => LIST_OFFSETS,
         Api::OffsetFetch => OFFSET_FETCH,
         Api::CreateTopics => CREATE_TOPICS,
-        Api::AddPartitionsToTxn | Api::TxnOffsetCommit => PER_PARTITION,
+        Api::AddPartitionsToTxn | Api::TxnOffsetCommit | Api::OffsetCommit => PER_PARTITION,
         Api::AddOffsetsToTxn => PLAIN,
         Api::InitProducerId => PRODUCER,
         Api::EndTxn => PRODUCER_SINCE_5,

@@ -231,8 +231,11 @@ fn sources(text: &mut String, sources: &[SourceStatus]) {
 }
 
 fn upstream(text: &mut String, upstream: &UpstreamStatus) {
-    let version =
-        upstream.transaction_version.map_or(String::new(), |v| format!(", transactions v{v}"));
+    let version = match upstream.transaction_version {
+        _ if upstream.at_least_once => ", at least once".to_owned(),
+        None => String::new(),
+        Some(version) => format!(", transactions v{version}"),
+    };
     line(
         text,
         "upstream",

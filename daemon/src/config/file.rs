@@ -120,6 +120,19 @@ pub(super) struct UpstreamSection {
     pub(super) bandwidth: Option<Rate>,
     pub(super) monthly: Option<Spanned<Size>>,
     pub(super) gaps: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) delivery: Delivery,
+}
+
+/// What is promised to who reads the records in Kafka.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// Each once, by transactions.
+    #[default]
+    ExactlyOnce,
+    /// Each at least once, without transactions.
+    AtLeastOnce,
 }
 
 /// What records are compressed with.

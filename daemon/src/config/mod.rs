@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use downlinks::{Downlink, Only, Target};
 use file::File;
-pub use file::{CertificateName, ClientIds, Compression, PartitionBy, Start, WhenFull};
+pub use file::{CertificateName, ClientIds, Compression, Delivery, PartitionBy, Start, WhenFull};
 pub use lane::{CONFIGURED, LANES, Lane};
 pub use listeners::{CONNECTIONS_MAX, Listener, ListenerTls};
 use problem::{Problem, Problems, from_toml};

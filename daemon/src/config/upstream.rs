@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use toml::Spanned;
 use tributary_bridge::Hash;
 
-use super::file::{Compression, OneOr, ProxySection, SaslSection, TlsSection, UpstreamSection};
+use super::file::{
+    Compression, Delivery, OneOr, ProxySection, SaslSection, TlsSection, UpstreamSection,
+};
 use super::problem::Problem;
 use super::reach::{check_client, host_and_port, one_secret};
 use super::routes::check_topic;
@@ -29,6 +31,8 @@ pub struct Upstream {
     pub monthly: Option<u64>,
     /// The topic that is told of offsets that are gone before they were shipped.
     pub gaps: Option<String>,
+    /// What is promised to who reads the records.
+    pub delivery: Delivery,
     /// How it is reached and who we are.
     pub access: Access,
 }
@@ -155,6 +159,7 @@ pub(super) fn check(section: &UpstreamSection, problems: &mut Vec<Problem>) -> U
         compression: section.compression,
         bandwidth: section.bandwidth.map(|rate| rate.0),
         monthly: section.monthly.as_ref().map(|monthly| check_monthly(monthly, problems)),
+        delivery: section.delivery,
         gaps: section.gaps.as_ref().map(|topic| {
             check_topic(topic, problems);
             topic.get_ref().clone()

@@ -25,7 +25,7 @@ use super::status::{
 };
 use super::tail;
 use super::writer::Facts;
-use crate::config::{self, Lane};
+use crate::config::{self, Delivery, Lane};
 use crate::door::{Counters, Door};
 use crate::io::clock::moment;
 use crate::io::control::{self, Answers, Decide, Lines, Replay, Request};
@@ -56,9 +56,7 @@ pub(super) struct Constants {
 pub(super) struct Upstream {
     /// How it is reached.
     pub(super) config: config::Upstream,
-    pub(super) brokers: Vec<String>,
     pub(super) traffic: Arc<Mutex<Traffic>>,
-    pub(super) monthly: Option<u64>,
     /// By priority.
     pub(super) lanes: Vec<LaneAnswers>,
 }
@@ -116,7 +114,7 @@ impl Daemon {
             mqtt: self.mqtt_status(),
             sources: self.sources.status(),
             downlinks: self.downlinks.status(),
-            upstream: upstream.map(|upstream| self.upstream_status(upstream, &reports, durable)),
+            upstream: upstream.map(|upstream| self.upstream_status(&upstream, &reports, durable)),
             routes: routes(&lock(&self.table), &reports, durable.0),
         }
     }
@@ -194,18 +192,20 @@ impl Daemon {
 
     fn upstream_status(
         &self,
-        upstream: Upstream,
+        upstream: &Upstream,
         reports: &Reports,
         durable: Offset,
     ) -> UpstreamStatus {
-        let lanes = upstream.lanes.iter();
+        let (config, lanes) = (&upstream.config, upstream.lanes.iter());
         let lanes: Vec<LaneStatus> =
             lanes.map(|lane| self.lane_status(lane, &reports[&lane.lane], durable)).collect();
         let spent = lock(&upstream.traffic).spent();
         let this_month = month_of(moment().wall) == spent.month;
         let month =
-            Month { bytes: if this_month { spent.bytes } else { 0 }, bytes_max: upstream.monthly };
-        UpstreamStatus::of(upstream.brokers, lanes, month, durable.0)
+            Month { bytes: if this_month { spent.bytes } else { 0 }, bytes_max: config.monthly };
+        let brokers = config.brokers.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+        let at_least_once = config.delivery == Delivery::AtLeastOnce;
+        UpstreamStatus { at_least_once, ..UpstreamStatus::of(brokers, lanes, month, durable.0) }
     }
 
     fn lane_status(&self, lane: &LaneAnswers, report: &Report, durable: Offset) -> LaneStatus {

@@ -52,6 +52,7 @@ pub async fn run(wanted: Wanted<'_>, mut tell: impl FnMut(&Finding)) {
     let settings = Settings {
         authenticate: upstream.access.sasl.is_some(),
         encrypted: upstream.access.tls.is_some(),
+        delivery: super::lanes::delivery(upstream.delivery),
         ..Settings::new(gateway, 0, upstream.brokers.clone())
     };
     let mut checkup = Checkup::new(now(), settings, topics, create, principal);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, watch};
-use tributary_bridge::{Codec, Compression, Settings};
+use tributary_bridge::{Codec, Compression, Delivery, Settings};
 use tributary_core::Offset;
 
 use super::answers::{Daemon, LaneAnswers, Upstream};
@@ -83,12 +83,9 @@ impl Lanes {
         if let Some(upstream) = upstream {
             self.start(upstream, daemon)?;
             let running = lock(&self.running);
-            let brokers = upstream.brokers.iter().map(|(host, port)| format!("{host}:{port}"));
             *lock(&daemon.upstream) = Some(Upstream {
                 config: upstream.clone(),
-                brokers: brokers.collect(),
                 traffic: Arc::clone(&lock(&self.traffic)),
-                monthly: upstream.monthly,
                 lanes: running.values().map(|lane| lane.answers.clone()).collect(),
             });
         }
@@ -152,6 +149,7 @@ impl Lanes {
                     authenticate: upstream.access.sasl.is_some(),
                     encrypted: upstream.access.tls.is_some(),
                     compression,
+                    delivery: delivery(upstream.delivery),
                     lane: lane.name().to_owned(),
                     ..Settings::new(gateway, log_id, upstream.brokers.clone())
                 };
@@ -194,6 +192,14 @@ impl Lanes {
         let name = format!("lane-{}", lane.name());
         let thread = spawn_async(&name, drive::run(context))?;
         Ok(Running { stop, thread, answers })
+    }
+}
+
+/// What is promised, as the bridge calls it.
+pub(super) fn delivery(wanted: config::Delivery) -> Delivery {
+    match wanted {
+        config::Delivery::ExactlyOnce => Delivery::ExactlyOnce,
+        config::Delivery::AtLeastOnce => Delivery::AtLeastOnce,
     }
 }
 

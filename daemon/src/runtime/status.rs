@@ -212,6 +212,9 @@ pub struct UpstreamStatus {
     pub identity: String,
     /// The cluster's finalized `transaction.version`.
     pub transaction_version: Option<i16>,
+    /// Whether records may come twice, because that was asked for.
+    #[serde(default)]
+    pub at_least_once: bool,
     /// All below is dealt with by every lane: in Kafka, or not selected.
     pub settled: u64,
     /// Events that are not.
@@ -274,6 +277,7 @@ impl UpstreamStatus {
             counters.add(lane.counters);
         }
         Self {
+            at_least_once: false,
             state: shown.state,
             reason: shown.reason,
             refused: lanes.iter().find_map(|lane| lane.refused.clone()),

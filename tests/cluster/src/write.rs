@@ -31,7 +31,8 @@ pub(crate) fn write(
             producer_epoch: -1,
             timestamp_type: TimestampType::Creation,
             offset,
-            sequence: -1,
+            // Without a producer there is none; the encoder takes for one batch what is numbered on.
+            sequence: i32::try_from(offset).unwrap_or(0) - 1,
             timestamp: record.timestamp.0,
             key: record.key.clone(),
             value: record.value.clone(),
