@@ -20,6 +20,8 @@ def producer(brokers, codec):
             "transactional.id": f"centre-{codec}",
             "compression.type": codec,
             "linger.ms": 0,
+            # A broker is killed meanwhile.
+            "log_level": 0,
         }
     )
     made.init_transactions(MAX_S)

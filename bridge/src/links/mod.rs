@@ -1,4 +1,4 @@
-//! Connections to brokers: one for each address, requests pipelined and answered in order.
+//! Connections to brokers: one for each address and use, requests pipelined and answered in order.
 //!
 //! Every connection begins with `ApiVersions`, then a login where one is configured (`login`). A broker
 //! that throttles is not spoken to until its time is over (KIP-219). What is not answered in time, or not with what was
@@ -56,6 +56,15 @@ pub(crate) enum Role {
     Group,
 }
 
+/// What a connection is for: a broker looks at the next request only when it has answered the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Answers that come at once.
+    Answers,
+    /// Answers that are held back until there is something to tell.
+    Waiting,
+}
+
 /// All connections of a replicator, and what it wants done.
 #[derive(Debug)]
 pub(crate) struct Links {
@@ -78,6 +87,7 @@ pub(crate) struct Links {
 #[derive(Debug)]
 struct Link {
     address: Address,
+    used_for: Use,
     state: LinkState,
     received: BytesMut,
     pending: VecDeque<Pending>,
@@ -135,7 +145,18 @@ impl Links {
         now: Instant,
         address: &Address,
     ) -> Result<Option<ConnId>, Failure> {
-        let known = self.all.iter_mut().find(|(_, link)| link.address == *address);
+        self.reach_for(now, address, Use::Answers)
+    }
+
+    /// The same of a connection for this use alone.
+    pub(crate) fn reach_for(
+        &mut self,
+        now: Instant,
+        address: &Address,
+        used_for: Use,
+    ) -> Result<Option<ConnId>, Failure> {
+        let is_it = |link: &Link| link.address == *address && link.used_for == used_for;
+        let known = self.all.iter_mut().find(|(_, link)| is_it(link));
         if let Some((conn, link)) = known {
             let conn = *conn;
             let LinkState::Ready { versions, login_at } = &mut link.state else {
@@ -156,6 +177,7 @@ impl Links {
         let deadline = now.plus_ms(self.timeout_ms);
         let link = Link {
             address: address.clone(),
+            used_for,
             state: LinkState::Connecting { deadline },
             received: BytesMut::new(),
             pending: VecDeque::new(),

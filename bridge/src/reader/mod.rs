@@ -13,7 +13,7 @@ use tributary_core::time::{Instant, Timestamp};
 
 use crate::backoff::Backoff;
 use crate::failure::Failure;
-use crate::links::{Ask, Links};
+use crate::links::{Ask, Links, Use};
 use crate::output::{ConnId, Output};
 use crate::sasl::Credentials;
 use crate::settings::Settings;
@@ -392,7 +392,8 @@ impl Reader {
         if unknown.is_empty() && (known.is_empty() || self.is_unkept) {
             return Ok(());
         }
-        let Some(conn) = self.links.reach(now, address)? else { return Ok(()) };
+        let used_for = if unknown.is_empty() { Use::Waiting } else { Use::Answers };
+        let Some(conn) = self.links.reach_for(now, address, used_for)? else { return Ok(()) };
         task.asked();
         if !unknown.is_empty() {
             let version = self.links.version(conn, Api::ListOffsets, Dialect::Explicit)?;
