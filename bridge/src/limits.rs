@@ -17,7 +17,7 @@ pub const ACCOUNT_BYTES_MAX: usize = 4000;
 /// is larger by itself is passed over.
 pub const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Partitions of one topic that a reader reads: where it is in each of them is kept.
-pub const READ_PARTITIONS_MAX: usize = 1024;
+pub const READ_PARTITIONS_MAX: usize = 128;
 /// The most records of one transaction.
 pub const RECORDS_MAX: usize = 100_000;
 

@@ -159,3 +159,26 @@ fn what_is_refused_becomes_a_dead_letter() -> Result<()> {
     ensure!(there == 60 - large, "{there} records");
     Ok(())
 }
+
+/// `upstream check` asks for what this delivery needs, and for no transaction.
+#[test]
+fn the_check_needs_no_transaction() -> Result<()> {
+    let (served, upstream) = cluster(Kafka::V3_9_2)?;
+    let route = "[[route]]\nfrom = \"#\"\ntopic = \"all\"\n";
+    let daemon = Daemon::start(TRIBUTARY, &format!("{upstream}{route}"))?;
+    forbid_transactions(&served, &daemon)?;
+    let check = "tributary.gw.0000000000000000.check".to_owned();
+    served.with(|cluster| {
+        cluster.deny(Permission::WriteTransactionalId(check.clone()));
+        cluster.deny(Permission::DescribeTransactionalId(check.clone()));
+    });
+    Device::publish(daemon.port(), "plant/1/telemetry", vec!["1".to_owned()])?;
+    daemon.drain()?;
+    let found = daemon.try_command(&["upstream", "check"])?;
+    ensure!(found.status.success(), "{found:?}");
+    served.with(|cluster| cluster.deny(Permission::ReadGroup(check)));
+    let found = daemon.try_command(&["upstream", "check"])?;
+    let text = String::from_utf8_lossy(&found.stdout).into_owned();
+    ensure!(!found.status.success() && text.contains("✗ position"), "{text}");
+    Ok(())
+}

@@ -6,10 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, anyhow, ensure};
 use bytes::Bytes;
 use serde_json::Value;
-use tributary_cluster::{BrokerId, Cluster, ReadRecord, Served, Settings, TopicSettings};
+use tributary_cluster::{
+    BrokerId, Cluster, Permission, ReadRecord, Served, Settings, TopicSettings,
+};
 use tributary_core::time::Timestamp;
 use tributary_tests::daemon::{Daemon, GATEWAY};
 use tributary_tests::delivery::Event;
+use tributary_tests::device::Device;
 use tributary_tests::{scratch, wait};
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
@@ -254,5 +257,55 @@ fn reading_goes_on_where_leaders_move_and_a_topic_comes_late() -> Result<()> {
         write(&served, 0, &[record("a", &turn.to_string())?])?;
         await_events(&daemon, turn + 1)?;
     }
+    Ok(())
+}
+
+/// Telemetry fills segments behind the last command: each of them knows how far the topic was read.
+#[test]
+fn a_command_is_known_behind_the_segment_that_holds_it() -> Result<()> {
+    const LARGE: usize = 60_000;
+    const MESSAGES: usize = 250;
+    let served = cluster()?;
+    let mut daemon = Daemon::start(TRIBUTARY, &sections(&served, DOWNLINK))?;
+    await_begin(&daemon)?;
+    write(&served, 0, &[record("a", "1")?, record("a", "2")?])?;
+    await_events(&daemon, 2)?;
+    let telemetry = (0..MESSAGES).map(|number| format!("{number:0LARGE$}")).collect();
+    Device::publish(daemon.port(), "plant/1/telemetry", telemetry)?;
+    daemon.kill()?;
+    daemon.restart()?;
+    await_begin(&daemon)?;
+    write(&served, 0, &[record("a", "3")?])?;
+    let durable = (MESSAGES + 3) as u64;
+    wait::until("the last command", ANSWER_MAX, || {
+        Ok((daemon.status()?["log"]["durable"].as_u64() >= Some(durable)).then_some(()))
+    })?;
+    let events = daemon.events()?;
+    let commands = events.iter().filter(|event| event.topic == "cmd/a");
+    let commands: Vec<&str> = commands.map(|event| &*event.payload).collect();
+    ensure!(commands == ["1", "2", "3"], "{commands:?}");
+    Ok(())
+}
+
+/// `upstream check` tries to read; what is missing is named with the command that mends it.
+#[test]
+fn the_check_tries_to_read() -> Result<()> {
+    let served = cluster()?;
+    let downlinks = format!("{DOWNLINK}[[downlink]]\nfrom = \"more\"\nto = \"more\"\n");
+    let daemon = Daemon::start(TRIBUTARY, &sections(&served, &downlinks))?;
+    let look = || -> Result<Vec<Value>> {
+        let output = daemon.try_command(&["upstream", "check", "--json"])?;
+        let text = String::from_utf8(output.stdout)?;
+        let all: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        Ok(all.into_iter().filter(|finding| finding["step"] == "read").collect())
+    };
+    let found = look()?;
+    let words: Vec<&str> = found.iter().filter_map(|it| it["words"].as_str()).collect();
+    let wanted = ["more, of a downlink, does not exist", "commands may be read"];
+    ensure!(words == wanted, "{words:?}");
+    served.with(|cluster| cluster.deny(Permission::ReadTopic(TOPIC.to_owned())));
+    let found = look()?;
+    let mend = found[1]["mend"].to_string();
+    ensure!(mend.contains("--operation Read --topic commands"), "{found:?}");
     Ok(())
 }

@@ -52,6 +52,9 @@ pub struct Checkup {
     asked_at: Instant,
     /// Topics that are to be written to.
     topics: Vec<String>,
+    /// Topics that are to be read; and those that are there, each with who leads its first partition.
+    reads: Vec<String>,
+    readable: Vec<(String, Address)>,
     /// Whether missing topics are made.
     create: bool,
     /// Whom an administrator has to permit what.
@@ -65,6 +68,8 @@ pub struct Checkup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     Topics,
+    /// Reads from these, the last one first.
+    Read(Vec<(String, Address)>),
     /// Makes these, the last one first.
     Create(Vec<String>),
     Coordinator(Role),
@@ -78,8 +83,8 @@ enum Stage {
 }
 
 impl Checkup {
-    /// Looks at the cluster of `settings`, whose topics are to be written to. `create`: missing topics
-    /// are made. `principal` is only named in what an administrator is told to do.
+    /// Looks at the cluster of `settings`, whose topics are to be written to, and others to be read. `create`:
+    /// missing topics of the former are made. `principal` is only named in what an administrator is told to do.
     ///
     /// # Panics
     /// If there is no broker to ask first.
@@ -87,7 +92,7 @@ impl Checkup {
     pub fn new(
         now: Instant,
         settings: Settings,
-        topics: BTreeSet<String>,
+        (topics, reads): (BTreeSet<String>, BTreeSet<String>),
         create: bool,
         principal: &str,
     ) -> Self {
@@ -101,6 +106,8 @@ impl Checkup {
             task: Task::default(),
             asked_at: now,
             topics: topics.into_iter().collect(),
+            reads: reads.into_iter().collect(),
+            readable: Vec::new(),
             create,
             principal: principal.to_owned(),
             coordinators: [None, None],
@@ -204,6 +211,7 @@ impl Checkup {
                 self.coordinators[0].clone()
             }
             Stage::Position => self.coordinators[1].clone(),
+            Stage::Read(topics) => topics.last().map(|(_, leader)| leader.clone()),
             Stage::Topics | Stage::Create(_) | Stage::Coordinator(_) | Stage::Done => None,
         };
         let address = address.unwrap_or_else(|| self.broker.clone());
@@ -222,10 +230,17 @@ impl Checkup {
         };
         match &self.stage {
             Stage::Topics => {
-                let names = self.topics.iter().map(String::as_str).chain([POSITIONS_TOPIC]);
+                let names = self.topics.iter().chain(&self.reads).map(String::as_str);
+                let names = names.chain([POSITIONS_TOPIC]).collect::<BTreeSet<_>>().into_iter();
                 let request = ask::metadata(names);
                 let to = to(Api::Metadata)?;
                 self.links.send(now, to, Ask::Metadata, &request);
+            }
+            Stage::Read(topics) => {
+                let topic = topics.last().map_or("", |(topic, _)| topic.as_str());
+                let request = ask::fetch([(topic, 0, 0)].into_iter(), 0);
+                let to = to(Api::Fetch)?;
+                self.links.send(now, to, Ask::Fetch(0), &request);
             }
             Stage::Create(missing) => {
                 let topic = missing.last().map_or("", String::as_str);

@@ -10,6 +10,8 @@ use crate::settings::{Delivery, POSITIONS_TOPIC};
 use crate::task::MOVING;
 use crate::wire::{Address, Api, Class, Cluster, Code, Dialect, Outcome, Reply, read};
 
+/// What was asked for first is not there any more: reading is allowed.
+const OUT_OF_RANGE: Code = Code(1);
 const UNKNOWN_TOPIC: Code = Code(3);
 const ALREADY_EXISTS: Code = Code(36);
 
@@ -91,8 +93,15 @@ impl Checkup {
             | Ask::Authenticate
             | Ask::Produce(_)
             | Ask::Position
-            | Ask::Offsets(_)
-            | Ask::Fetch(_) => {}
+            | Ask::Offsets(_) => {}
+            Ask::Fetch(_) => {
+                let found = read::fetched(reply).map_err(malformed)?;
+                let code = found.map_or_else(
+                    |code| code,
+                    |all| all.first().map_or(Code::GOOD, |first| first.code),
+                );
+                self.was_read(now, code);
+            }
         }
         Ok(())
     }
@@ -123,6 +132,7 @@ impl Checkup {
                 Some(Err(_)) | None => missing.push(name),
             }
         }
+        self.readable = self.topics_to_read(cluster);
         if self.create && !missing.is_empty() {
             self.go_on(Stage::Create(missing));
             return;
@@ -133,7 +143,53 @@ impl Checkup {
             self.found("topic", Err(words), mend);
             self.topics.retain(|topic| *topic != name);
         }
-        self.go_on(self.identity());
+        self.go_on_reading();
+    }
+
+    /// Topics of commands that are there, each with who leads its first partition.
+    fn topics_to_read(&mut self, cluster: &Cluster) -> Vec<(String, Address)> {
+        let mut readable = Vec::new();
+        for name in self.reads.clone() {
+            let error = match cluster.topics.get(&name) {
+                Some(Ok(leaders)) => {
+                    let leader = leaders.first().and_then(|leader| cluster.brokers.get(leader));
+                    readable.extend(leader.map(|leader| (name, leader.clone())));
+                    continue;
+                }
+                Some(Err(code)) if *code != UNKNOWN_TOPIC => {
+                    let mend = self.permit(&["--operation", "Read", "--topic", &name]);
+                    (format!("{name}: {code}"), mend)
+                }
+                Some(Err(_)) | None => {
+                    let mend = mend::create_topic(&self.broker, &name);
+                    (format!("{name}, of a downlink, does not exist"), mend)
+                }
+            };
+            self.found("read", Err(error.0), error.1);
+        }
+        readable
+    }
+
+    fn go_on_reading(&mut self) {
+        let topics = core::mem::take(&mut self.readable);
+        self.go_on(if topics.is_empty() { self.identity() } else { Stage::Read(topics) });
+    }
+
+    fn was_read(&mut self, now: Instant, code: Code) {
+        let Stage::Read(topics) = &self.stage else { return };
+        let mut topics = topics.clone();
+        if self.is_retriable(now, code) {
+            return;
+        }
+        let name = topics.pop().map(|(name, _)| name).unwrap_or_default();
+        if [Code::GOOD, OUT_OF_RANGE].contains(&code) {
+            self.found("read", Ok(format!("{name} may be read")), Vec::new());
+        } else {
+            let mend = self.permit(&["--operation", "Read", "--topic", &name]);
+            self.found("read", Err(format!("{name}: {code}")), mend);
+        }
+        self.readable = topics;
+        self.go_on_reading();
     }
 
     fn created(&mut self, now: Instant, code: Code) {
@@ -152,7 +208,11 @@ impl Checkup {
             self.found("topic", Err(format!("{name} cannot be made: {code}")), mend);
             self.topics.retain(|topic| *topic != name);
         }
-        self.go_on(if rest.is_empty() { self.identity() } else { Stage::Create(rest) });
+        if rest.is_empty() {
+            self.go_on_reading();
+        } else {
+            self.go_on(Stage::Create(rest));
+        }
     }
 
     fn coordinator_found(&mut self, now: Instant, role: Role, found: Outcome<Address>) {

@@ -384,6 +384,16 @@ impl Links {
         self.all.values().filter_map(deadline).chain(quiet).min()
     }
 
+    /// Gives up what is waited for there, if anything is.
+    pub(crate) fn hang_up(&mut self, address: &Address, used_for: Use) {
+        let is_it = |link: &Link| link.address == *address && link.used_for == used_for;
+        let found = self.all.iter().find(|(_, link)| is_it(link)).map(|(conn, _)| *conn);
+        if let Some(conn) = found {
+            self.all.remove(&conn);
+            self.outputs.push_back(Output::Disconnect { conn });
+        }
+    }
+
     /// Closes every connection; what is still unsent is not sent.
     pub(crate) fn close_all(&mut self) {
         let moot = |output: &Output| {

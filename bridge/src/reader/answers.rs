@@ -1,12 +1,14 @@
 //! What a reader makes of the answers.
 
+use std::collections::BTreeSet;
+
 use tributary_core::time::Instant;
 
 use super::batches::{Decoded, decode};
 use super::{Began, Edge, Found, METADATA_MS, Partition, Place, Reader};
 use crate::failure::Failure;
 use crate::limits::READ_PARTITIONS_MAX;
-use crate::links::Ask;
+use crate::links::{Ask, Use};
 use crate::output::ConnId;
 use crate::task::{MISSING, MOVING, Task};
 use crate::wire::{Api, Class, Cluster, Code, Dialect, Reply, read};
@@ -63,7 +65,7 @@ impl Reader {
 
     fn handle_metadata(&mut self, now: Instant, cluster: Cluster) -> Result<(), Failure> {
         let Some(session) = &mut self.session else { return Ok(()) };
-        let (mut missing, mut leaderless) = (None, false);
+        let (mut missing, mut leaderless, mut joined) = (None, false, BTreeSet::new());
         for (name, topic) in &mut self.topics {
             let leaders = match cluster.topics.get(name) {
                 Some(Ok(leaders)) => leaders,
@@ -97,14 +99,26 @@ impl Reader {
             for (index, &leader) in (0..).zip(leaders) {
                 let place = topic.start.next.get(&index).map(|next| Place::At(*next));
                 let place = place.unwrap_or(Place::Unknown(topic.start.others, first));
-                let new = Partition { leader, place, at_end: false };
+                let new = Partition { leader: -1, place, at_end: false };
                 let partition = topic.partitions.entry(index).or_insert(new);
-                partition.leader = leader;
+                if partition.leader != leader {
+                    partition.leader = leader;
+                    joined.insert(leader);
+                }
                 leaderless |= leader < 0;
                 session.leaders.entry(leader).or_default();
             }
         }
         session.brokers = cluster.brokers;
+        // An answer that is held back there knows nothing of them.
+        for leader in joined {
+            if let (Some(address), Some(task)) =
+                (session.brokers.get(&leader), session.leaders.get_mut(&leader))
+            {
+                self.links.hang_up(address, Use::Waiting);
+                *task = Task::default();
+            }
+        }
         let unknown =
             session.leaders.keys().any(|it| *it >= 0 && !session.brokers.contains_key(it));
         if leaderless || unknown {

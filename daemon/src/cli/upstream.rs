@@ -120,7 +120,8 @@ async fn look_at(config: &Config, upstream: &Upstream, json: bool, create: bool)
         "gateway".to_owned()
     });
     let mut well = true;
-    let wanted = Wanted { gateway: &gateway, upstream, topics, create };
+    let reads = config.downlinks.iter().map(|downlink| downlink.from.clone()).collect();
+    let wanted = Wanted { gateway: &gateway, upstream, topics, reads, create };
     checkup::run(wanted, |finding| {
         well &= finding.outcome.is_ok();
         show(finding, json);

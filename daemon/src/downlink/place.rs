@@ -22,7 +22,7 @@ pub const OFFSET: &str = "kafka.offset";
 
 /// Topics whose places are kept: more than can be configured, so that one that is taken out of the
 /// configuration for a while is not forgotten.
-pub const TOPICS_MAX: usize = 32;
+pub const TOPICS_MAX: usize = 16;
 
 /// A place behind a record.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,13 +20,15 @@ pub struct Wanted<'a> {
     pub upstream: &'a Upstream,
     /// The topics that routes write to.
     pub topics: BTreeSet<String>,
+    /// The topics that downlinks read.
+    pub reads: BTreeSet<String>,
     /// Whether missing topics are made.
     pub create: bool,
 }
 
 /// Looks, and tells each finding as it comes.
 pub async fn run(wanted: Wanted<'_>, mut tell: impl FnMut(&Finding)) {
-    let Wanted { gateway, upstream, topics, create } = wanted;
+    let Wanted { gateway, upstream, topics, reads, create } = wanted;
     let dialer = Dialer::new(&upstream.access);
     let mut reached = false;
     for (host, port) in &upstream.brokers {
@@ -55,7 +57,7 @@ pub async fn run(wanted: Wanted<'_>, mut tell: impl FnMut(&Finding)) {
         delivery: super::lanes::delivery(upstream.delivery),
         ..Settings::new(gateway, 0, upstream.brokers.clone())
     };
-    let mut checkup = Checkup::new(now(), settings, topics, create, principal);
+    let mut checkup = Checkup::new(now(), settings, (topics, reads), create, principal);
     let (mut links, mut events) = Links::new(&upstream.access);
     loop {
         while let Some(output) = checkup.poll_output() {
