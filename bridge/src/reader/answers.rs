@@ -99,7 +99,7 @@ impl Reader {
             for (index, &leader) in (0..).zip(leaders) {
                 let place = topic.start.next.get(&index).map(|next| Place::At(*next));
                 let place = place.unwrap_or(Place::Unknown(topic.start.others, first));
-                let new = Partition { leader: -1, place, at_end: false };
+                let new = Partition { leader: -1, place, end: None, at_end: false };
                 let partition = topic.partitions.entry(index).or_insert(new);
                 if partition.leader != leader {
                     partition.leader = leader;
@@ -147,7 +147,7 @@ impl Reader {
             return self.handle_error(now, &name, code, Api::ListOffsets);
         }
         let Some(topic) = self.topics.get_mut(&name) else { return Ok(()) };
-        let id = topic.start.id;
+        let (id, partitions) = (topic.start.id, topic.partitions.len());
         let Some(partition) = topic.partitions.get_mut(&index) else { return Ok(()) };
         let Place::Unknown(edge, why) = partition.place else { return Ok(()) };
         let next = match (offset, why, edge) {
@@ -165,7 +165,8 @@ impl Reader {
         };
         partition.place = Place::At(next);
         self.is_unkept = true;
-        self.found.push_back(Found::Began { topic: name, id, partition: index, next, why });
+        let (topic, partition) = (name, index);
+        self.found.push_back(Found::Began { topic, id, partition, partitions, next, why });
         Ok(())
     }
 
@@ -187,7 +188,8 @@ impl Reader {
             Failure::Alarm(format!("records of {name}-{index} from {from} on {words}"))
         })?;
         let next = next.unwrap_or(from).max(from);
-        let reached = next >= found.last_stable && !partition.at_end;
+        let end = *partition.end.get_or_insert(found.end);
+        let reached = next >= end && !partition.at_end;
         partition.at_end |= reached;
         if next > from {
             partition.place = Place::At(next);

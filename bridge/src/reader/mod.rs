@@ -62,6 +62,8 @@ pub enum Found {
         id: Option<u128>,
         /// The partition.
         partition: i32,
+        /// How many the topic has.
+        partitions: usize,
         /// The offset of the next record.
         next: u64,
         /// Why here.
@@ -80,7 +82,7 @@ pub enum Found {
         /// The offset of the next record.
         next: u64,
     },
-    /// All that is committed was read, for the first time in this session.
+    /// All was read that was there when this session began, open transactions included.
     AtEnd {
         /// The topic.
         topic: String,
@@ -161,7 +163,8 @@ struct Topic {
 struct Partition {
     leader: i32,
     place: Place,
-    /// Whether its end was reached in this session.
+    /// Where it ended when this session began to read it, and whether that was reached.
+    end: Option<u64>,
     at_end: bool,
 }
 
@@ -325,7 +328,7 @@ impl Reader {
         self.next_session = None;
         self.status.until = None;
         for partition in self.topics.values_mut().flat_map(|topic| topic.partitions.values_mut()) {
-            partition.at_end = false;
+            (partition.end, partition.at_end) = (None, false);
         }
         self.session = Some(Session {
             begun: now,

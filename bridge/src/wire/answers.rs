@@ -31,8 +31,8 @@ pub(crate) struct Fetched {
     pub(crate) topic: String,
     pub(crate) partition: i32,
     pub(crate) code: Code,
-    /// All below is decided: committed or aborted.
-    pub(crate) last_stable: u64,
+    /// Where the partition ends; what lies behind the first undecided transaction is not told yet.
+    pub(crate) end: u64,
     /// Producer and first offset of each aborted transaction that reaches into the records.
     pub(crate) aborted: Vec<(i64, i64)>,
     /// Record batches, one behind the other; the last one may be cut off.
@@ -308,7 +308,7 @@ pub(crate) fn fetched(reply: Reply) -> Result<Outcome<Vec<Fetched>>, Malformed> 
                 topic: topic.topic.0.to_string(),
                 partition: partition.partition_index,
                 code: Code(partition.error_code),
-                last_stable: u64::try_from(partition.last_stable_offset).unwrap_or(0),
+                end: u64::try_from(partition.high_watermark).unwrap_or(0),
                 aborted: aborted.iter().map(|it| (it.producer_id.0, it.first_offset)).collect(),
                 records: partition.records.unwrap_or_default(),
             });

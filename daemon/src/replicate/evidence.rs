@@ -45,6 +45,8 @@ pub struct Evidence {
     /// The first offset in doubt.
     start: u64,
     ground: Ground,
+    /// How many partitions each topic has.
+    counts: BTreeMap<String, usize>,
     /// Partitions that are being read; whether their end was reached.
     partitions: BTreeMap<(String, i32), bool>,
     /// By route, the offsets in doubt that stand in Kafka.
@@ -142,6 +144,7 @@ impl Evidence {
             log_id,
             start,
             ground,
+            counts: BTreeMap::new(),
             partitions: BTreeMap::new(),
             found: BTreeMap::new(),
             bytes: 0,
@@ -152,7 +155,8 @@ impl Evidence {
     /// A reader has found this.
     pub fn handle_found(&mut self, found: &Found) {
         match found {
-            Found::Began { topic, partition, why, .. } => {
+            Found::Began { topic, partition, partitions, why, .. } => {
+                self.counts.insert(topic.clone(), *partitions);
                 self.partitions.entry((topic.clone(), *partition)).or_insert(false);
                 if !matches!(why, Began::First) {
                     self.fail(format!("records of {topic}-{partition} were deleted meanwhile"));
@@ -210,9 +214,8 @@ impl Evidence {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let was_read = |topic: &String| {
-            let mut partitions =
-                self.partitions.iter().filter(|((of, _), _)| of == topic).peekable();
-            partitions.peek().is_some() && partitions.all(|(_, at_end)| *at_end)
+            let read = self.partitions.iter().filter(|((of, _), at_end)| of == topic && **at_end);
+            self.counts.get(topic) == Some(&read.count())
         };
         self.ground.topics.iter().all(was_read)
     }
@@ -278,7 +281,8 @@ mod tests {
     }
 
     fn began(topic: &str, why: Began) -> Found {
-        Found::Began { topic: topic.to_owned(), id: None, partition: 0, next: 0, why }
+        let topic = topic.to_owned();
+        Found::Began { topic, id: None, partition: 0, partitions: 1, next: 0, why }
     }
 
     fn at_end(topic: &str) -> Found {
@@ -310,6 +314,24 @@ mod tests {
         let delivered = [("hot", 2), ("all", 3)].map(|(route, count)| (route.to_owned(), count));
         let verdict = Verdict { at: 122, delivered: delivered.into() };
         assert_eq!(evidence.verdict(), Ok(verdict));
+    }
+
+    #[test]
+    fn partitions_that_were_not_heard_of_yet_are_waited_for() {
+        let mut evidence = evidence();
+        let topic = "hot".to_owned();
+        let two = Found::Began {
+            topic,
+            id: None,
+            partition: 0,
+            partitions: 2,
+            next: 0,
+            why: Began::First,
+        };
+        evidence.handle_found(&two);
+        evidence.handle_found(&at_end("hot"));
+        evidence.handle_found(&at_end("all"));
+        assert!(!evidence.is_complete());
     }
 
     #[test]

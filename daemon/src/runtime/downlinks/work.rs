@@ -160,7 +160,7 @@ impl Work {
         let mut has_begun = false;
         for found in core::mem::take(&mut self.found) {
             match found {
-                Found::Began { topic, id, partition, next, why } => {
+                Found::Began { topic, id, partition, next, why, .. } => {
                     self.begin(&topic, id, (partition, next), why);
                     has_begun = true;
                 }
