@@ -5,6 +5,7 @@
 //! A value, as the replicator: the same outputs are to be done, the same calls made.
 
 mod mend;
+mod reading;
 mod replies;
 
 use std::collections::{BTreeSet, VecDeque};

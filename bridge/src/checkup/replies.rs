@@ -8,11 +8,9 @@ use crate::links::{Ask, Role};
 use crate::output::ConnId;
 use crate::settings::{Delivery, POSITIONS_TOPIC};
 use crate::task::MOVING;
-use crate::wire::{Address, Api, Class, Cluster, Code, Dialect, Outcome, Reply, read};
+use crate::wire::{Address, Api, Class, Cluster, Code, Dialect, Outcome, Reply, Versions, read};
 
-/// What was asked for first is not there any more: reading is allowed.
-const OUT_OF_RANGE: Code = Code(1);
-const UNKNOWN_TOPIC: Code = Code(3);
+pub(super) const UNKNOWN_TOPIC: Code = Code(3);
 const ALREADY_EXISTS: Code = Code(36);
 
 impl Checkup {
@@ -29,19 +27,7 @@ impl Checkup {
                 let Ok(versions) = read::versions(reply).map_err(malformed)? else {
                     return Err(self.links.lacks(conn, Api::ApiVersions, Dialect::Explicit));
                 };
-                let level = versions.transaction_version;
-                self.links.greeted(now, conn, versions)?;
-                let dialect = match self.settings.delivery {
-                    Delivery::ExactlyOnce => Dialect::Explicit,
-                    Delivery::AtLeastOnce => Dialect::Plain,
-                };
-                for api in Api::required(dialect) {
-                    self.links.version(conn, *api, dialect)?;
-                }
-                if self.stage == Stage::Topics {
-                    let words = format!("speaks all that is needed; transaction.version {level}");
-                    self.found("broker", Ok(words), Vec::new());
-                }
+                self.greeted(now, conn, versions)?;
             }
             Ask::Metadata => {
                 let cluster = read::metadata(reply).map_err(malformed)?;
@@ -96,12 +82,26 @@ impl Checkup {
             | Ask::Offsets(_) => {}
             Ask::Fetch(_) => {
                 let found = read::fetched(reply).map_err(malformed)?;
-                let code = found.map_or_else(
-                    |code| code,
-                    |all| all.first().map_or(Code::GOOD, |first| first.code),
-                );
-                self.was_read(now, code);
+                self.was_read(now, found);
             }
+        }
+        Ok(())
+    }
+
+    /// A broker has said what it can do.
+    fn greeted(&mut self, now: Instant, conn: ConnId, versions: Versions) -> Result<(), Failure> {
+        let level = versions.transaction_version;
+        self.links.greeted(now, conn, versions)?;
+        let dialect = match self.settings.delivery {
+            Delivery::ExactlyOnce => Dialect::Explicit,
+            Delivery::AtLeastOnce => Dialect::Plain,
+        };
+        for api in Api::required(dialect) {
+            self.links.version(conn, *api, dialect)?;
+        }
+        if self.stage == Stage::Topics {
+            let words = format!("speaks all that is needed; transaction.version {level}");
+            self.found("broker", Ok(words), Vec::new());
         }
         Ok(())
     }
@@ -143,52 +143,6 @@ impl Checkup {
             self.found("topic", Err(words), mend);
             self.topics.retain(|topic| *topic != name);
         }
-        self.go_on_reading();
-    }
-
-    /// Topics of commands that are there, each with who leads its first partition.
-    fn topics_to_read(&mut self, cluster: &Cluster) -> Vec<(String, Address)> {
-        let mut readable = Vec::new();
-        for name in self.reads.clone() {
-            let error = match cluster.topics.get(&name) {
-                Some(Ok(leaders)) => {
-                    let leader = leaders.first().and_then(|leader| cluster.brokers.get(leader));
-                    readable.extend(leader.map(|leader| (name, leader.clone())));
-                    continue;
-                }
-                Some(Err(code)) if *code != UNKNOWN_TOPIC => {
-                    let mend = self.permit(&["--operation", "Read", "--topic", &name]);
-                    (format!("{name}: {code}"), mend)
-                }
-                Some(Err(_)) | None => {
-                    let mend = mend::create_topic(&self.broker, &name);
-                    (format!("{name}, of a downlink, does not exist"), mend)
-                }
-            };
-            self.found("read", Err(error.0), error.1);
-        }
-        readable
-    }
-
-    fn go_on_reading(&mut self) {
-        let topics = core::mem::take(&mut self.readable);
-        self.go_on(if topics.is_empty() { self.identity() } else { Stage::Read(topics) });
-    }
-
-    fn was_read(&mut self, now: Instant, code: Code) {
-        let Stage::Read(topics) = &self.stage else { return };
-        let mut topics = topics.clone();
-        if self.is_retriable(now, code) {
-            return;
-        }
-        let name = topics.pop().map(|(name, _)| name).unwrap_or_default();
-        if [Code::GOOD, OUT_OF_RANGE].contains(&code) {
-            self.found("read", Ok(format!("{name} may be read")), Vec::new());
-        } else {
-            let mend = self.permit(&["--operation", "Read", "--topic", &name]);
-            self.found("read", Err(format!("{name}: {code}")), mend);
-        }
-        self.readable = topics;
         self.go_on_reading();
     }
 
@@ -288,13 +242,13 @@ impl Checkup {
     }
 
     /// Whether the answer asks for another try, which is then under way.
-    fn is_retriable(&mut self, now: Instant, code: Code) -> bool {
+    pub(super) fn is_retriable(&mut self, now: Instant, code: Code) -> bool {
         let again =
             matches!(code.class(), Class::Busy | Class::Loading | Class::Moved | Class::Leader);
         again && code != UNKNOWN_TOPIC && self.task.again(now, MOVING) <= PATIENCE_MS
     }
 
-    fn permit(&self, rights: &[&str]) -> Vec<String> {
+    pub(super) fn permit(&self, rights: &[&str]) -> Vec<String> {
         mend::permit(&self.broker, &self.principal, rights)
     }
 }

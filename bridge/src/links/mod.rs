@@ -5,6 +5,7 @@
 //! asked for, is a failure of the session; a connection that closes while nothing is outstanding
 //! is not, and is opened again when it is needed.
 
+mod ask;
 mod login;
 mod words;
 
@@ -18,6 +19,7 @@ use crate::failure::Failure;
 use crate::output::{ConnId, Output};
 use crate::settings::Settings;
 use crate::wire::{self, Address, Api, Dialect, Ids, Reply, Versions};
+pub(crate) use ask::{Ask, Role, Use};
 use login::Login;
 
 /// A broker's throttle time is believed up to here; Kafka's own quotas reach 11 s by default.
@@ -25,45 +27,6 @@ const THROTTLE_MS_MAX: u64 = 60_000;
 /// Unanswered for so long, a request is taken for lost when the link comes back: the first
 /// retransmissions of TCP are over by then, and the next one may be far.
 const STALLED_MS: u64 = 2_000;
-
-/// What a request was sent for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ask {
-    Versions,
-    Handshake,
-    Authenticate,
-    Coordinator(Role),
-    Metadata,
-    CreateTopic,
-    Producer,
-    Position,
-    AddPartitions,
-    AddOffsets,
-    /// The batches in it: index of the chain, index in the chain.
-    Produce(Vec<(usize, usize)>),
-    CommitPosition,
-    End,
-    /// At this broker.
-    Offsets(i32),
-    /// From this broker.
-    Fetch(i32),
-}
-
-/// What a coordinator coordinates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Transactions,
-    Group,
-}
-
-/// What a connection is for: a broker looks at the next request only when it has answered the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Use {
-    /// Answers that come at once.
-    Answers,
-    /// Answers that are held back until there is something to tell.
-    Waiting,
-}
 
 /// All connections of a replicator, and what it wants done.
 #[derive(Debug)]

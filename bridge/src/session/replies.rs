@@ -21,10 +21,8 @@ impl Session {
                 let versions = read::versions(reply).map_err(malformed)?;
                 self.handle_versions(cx, conn, versions)
             }
-            // Dealt with before they come here.
-            Ask::Handshake | Ask::Authenticate => Ok(()),
-            // Asked by readers alone.
-            Ask::Offsets(_) | Ask::Fetch(_) => Ok(()),
+            // Dealt with before they come here, or asked by readers alone.
+            Ask::Handshake | Ask::Authenticate | Ask::Offsets(_) | Ask::Fetch(_) => Ok(()),
             Ask::Coordinator(role) => {
                 let found = read::coordinator(reply).map_err(malformed)?;
                 match role {

@@ -6,6 +6,7 @@
 //!
 //! Where only at least once is promised it is none to Kafka: `Produce`, and then `OffsetCommit`.
 
+mod asking;
 mod burial;
 mod chain;
 mod pace;
@@ -19,12 +20,13 @@ use tributary_core::time::Instant;
 use crate::batch::{BatchBuilder, Producer, SealedChain};
 use crate::failure::Failure;
 use crate::links::Ask;
-use crate::output::{ConnId, Output};
+use crate::output::Output;
 use crate::position::Position;
 use crate::session::{Context, Parts};
-use crate::task::{BUSY, MOVING, Task};
-use crate::wire::{Address, Api, Class, Code, Dialect, Reply, ask, read};
+use crate::task::Task;
+use crate::wire::{Api, Dialect, Reply, ask, read};
 
+use asking::{due, follow, settle};
 use burial::Burial;
 use chain::Chain;
 pub(crate) use chain::Lesson;
@@ -334,70 +336,5 @@ impl Transaction {
             cx.links.send(cx.now, to, Ask::End, &request);
         }
         Ok(())
-    }
-}
-
-/// Who has to be looked for before another try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moved {
-    Nobody,
-    Coordinator,
-    Leader,
-}
-
-/// Where a request goes if it is due; it is then on its way.
-fn due(
-    cx: &mut Context<'_>,
-    task: &mut Task,
-    (address, api, dialect): (Option<&Address>, Api, Dialect),
-) -> Result<Option<(ConnId, Api, i16)>, Failure> {
-    let Some(address) = address.filter(|_| task.is_due()) else {
-        return Ok(None);
-    };
-    let Some(conn) = cx.links.reach(cx.now, address)? else {
-        return Ok(None);
-    };
-    let version = cx.links.version(conn, api, dialect)?;
-    task.asked();
-    Ok(Some((conn, api, version)))
-}
-
-/// Does with a request what its answer asks for.
-fn settle(
-    cx: &mut Context<'_>,
-    task: &mut Task,
-    (api, code, topic): (Api, Code, Option<String>),
-) -> Result<Moved, Failure> {
-    let (pause, moved) = match code.class() {
-        Class::Good => {
-            task.done();
-            return Ok(Moved::Nobody);
-        }
-        Class::Busy => (BUSY, Moved::Nobody),
-        Class::Loading => (MOVING, Moved::Nobody),
-        Class::Moved => (MOVING, Moved::Coordinator),
-        Class::Leader => (MOVING, Moved::Leader),
-        class if class.is_refusal() => {
-            return Err(match topic {
-                Some(topic) if code.is_of_topic() => Failure::refused_topic(&topic, code),
-                Some(topic) => Failure::refused(&format!("topic {topic}"), code),
-                None => Failure::refused_identity(&cx.links.ids.identity, code),
-            });
-        }
-        _ => return Err(Failure::answered(api, code)),
-    };
-    cx.counters.retries += 1;
-    // The deadline of the transaction bounds the tries.
-    task.again(cx.now, pause);
-    Ok(moved)
-}
-
-/// Looks for who has moved; `api` tells which coordinator was asked.
-fn follow(moved: Moved, parts: &mut Parts, api: Api) {
-    match (moved, api) {
-        (Moved::Nobody, _) => {}
-        (Moved::Coordinator, Api::TxnOffsetCommit | Api::OffsetCommit) => parts.group.moved(),
-        (Moved::Coordinator, _) => parts.transactions.moved(),
-        (Moved::Leader, _) => parts.topics.refresh(),
     }
 }

@@ -6,6 +6,7 @@ mod answers;
 mod error;
 mod frame;
 mod requests;
+mod schemas;
 mod shape;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use super::*;
 
-/// What a reader is answered.
+/// What a reader is answered, and who commits an offset outside of transactions.
 fn read(api: Api, version: i16) -> Bytes {
     use m::fetch_response as f;
     let mut out = BytesMut::new();
@@ -15,6 +15,14 @@ fn read(api: Api, version: i16) -> Bytes {
         let topic = m::list_offsets_response::ListOffsetsTopicResponse::default()
             .with_partitions(vec![partition; 2]);
         let answer = m::ListOffsetsResponse::default().with_topics(vec![topic]);
+        answer.encode(&mut out, version).expect("the version is known");
+        return out.freeze();
+    }
+    if api == Api::OffsetCommit {
+        let partition = m::offset_commit_response::OffsetCommitResponsePartition::default();
+        let topic = m::offset_commit_response::OffsetCommitResponseTopic::default()
+            .with_partitions(vec![partition; 2]);
+        let answer = m::OffsetCommitResponse::default().with_topics(vec![topic]);
         answer.encode(&mut out, version).expect("the version is known");
         return out.freeze();
     }
@@ -84,13 +92,7 @@ fn encoded(api: Api, version: i16) -> Bytes {
  m::add_partitions_to_txn_response::AddPartitionsToTxnPartitionResult::default(); 2]),
             ])
             .encode(&mut out, version),
-        Api::Fetch | Api::ListOffsets => return read(api, version),
-        Api::OffsetCommit => {
-            use m::offset_commit_response as o;
-            let partition = o::OffsetCommitResponsePartition::default();
-            let topic = o::OffsetCommitResponseTopic::default().with_partitions(vec![partition; 2]);
-            m::OffsetCommitResponse::default().with_topics(vec![topic]).encode(&mut out, version)
-        }
+        Api::Fetch | Api::ListOffsets | Api::OffsetCommit => return read(api, version),
         Api::SaslHandshake | Api::SaslAuthenticate => return login(api, version),
         Api::AddOffsetsToTxn => m::AddOffsetsToTxnResponse::default().encode(&mut out, version),
         Api::EndTxn => m::EndTxnResponse::default().encode(&mut out, version),
