@@ -110,11 +110,7 @@ pub async fn run(context: Context) {
         if goes_on {
             continue;
         }
-        let was_halted = lock(&report).halted.is_some();
-        let is_spent = tell(&lane, name, (&report, &ingest, &traffic, &table));
-        if !was_halted && lock(&report).halted.is_some() {
-            halted.notify_one();
-        }
+        let is_spent = tell(&lane, name, (&report, &halted), (&ingest, &traffic, &table));
         if is_spent || lane.is_done(now()) {
             lock(&traffic).reset(name);
             return;
@@ -147,11 +143,16 @@ pub async fn run(context: Context) {
 fn tell(
     lane: &Lane<SegmentReader>,
     name: crate::config::Lane,
-    (report, ingest, traffic, table): (&Mutex<Report>, &Ingest, &Mutex<Traffic>, &Mutex<Table>),
+    (report, halted): (&Mutex<Report>, &Notify),
+    (ingest, traffic, table): (&Ingest, &Mutex<Traffic>, &Mutex<Table>),
 ) -> bool {
     let position = {
         let mut report = lock(report);
+        let was_halted = report.halted.is_some();
         lane.tell(now(), &mut report);
+        if !was_halted && report.halted.is_some() {
+            halted.notify_one();
+        }
         report.position()
     };
     ingest.positions().set(name.name(), position);

@@ -239,7 +239,9 @@ impl Evidence {
 }
 
 fn bytes_of(record: &ReadRecord) -> u64 {
-    let len = |bytes: &Option<tributary_bridge::Bytes>| bytes.as_ref().map_or(0, |it| it.len());
+    let len = |bytes: &Option<tributary_bridge::Bytes>| {
+        bytes.as_ref().map_or(0, tributary_bridge::Bytes::len)
+    };
     let headers = record.headers.iter().map(|(name, value)| name.len() + len(value));
     (len(&record.key) + len(&record.value) + headers.sum::<usize>()) as u64
 }

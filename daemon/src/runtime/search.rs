@@ -13,7 +13,7 @@ use crate::replicate::evidence::{Evidence, Ground, Verdict};
 /// How long a broker may hold back an answer without records.
 const WAIT_MS: u32 = 200;
 /// Without anything new for so long the cluster is away.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// What is looked for.
 pub(super) struct Search<'a> {

@@ -35,7 +35,7 @@ use super::sources::Sources;
 use super::writer::Writer;
 use crate::config::{Config, Lane};
 use crate::io::mqtt::{FileCommitter, Inside};
-use crate::io::segments::Place;
+use crate::io::segments::{Place, SegmentReader};
 use crate::io::signals::{Asked, Signals, connections_max, raise_open_files};
 use crate::io::{clock, control, mqtt, threads};
 use crate::replicate::drive::DetourAsked;
@@ -128,11 +128,7 @@ impl Server {
             .map_err(|e| Failure::Directory(format!("cannot make the control socket: {e}")))?;
         let (doors, sockets) = Doors::open(config)?;
         let listeners = doors.describe(&sockets);
-        let (dir, size) = (&config.log.dir, config.log.bytes_max);
-        let letters = FileLetters::of_files(dir, size, clock::moment());
-        let mut letters = letters.map_err(Failure::Directory)?;
-        let input = Input { log_id: id.0, reader: &reader, end: reader.end() };
-        letters.settle(clock::moment(), &input).map_err(Failure::Directory)?;
+        let letters = open_letters(config, id.0, &reader)?;
         let daemon = Arc::new(Daemon {
             constants: constants(config, gateway, place, Arc::clone(&damage), listeners),
             ingest: Arc::clone(&ingest),
@@ -353,6 +349,20 @@ fn constants(
         damage,
         started: clock::now(),
     }
+}
+
+/// The stream of dead letters, and what is settled of those that were put back.
+fn open_letters(
+    config: &Config,
+    log_id: u64,
+    reader: &SegmentReader,
+) -> Result<FileLetters, Failure> {
+    let (dir, size) = (&config.log.dir, config.log.bytes_max);
+    let letters = FileLetters::of_files(dir, size, clock::moment());
+    let mut letters = letters.map_err(Failure::Directory)?;
+    let input = Input { log_id, reader, end: reader.end() };
+    letters.settle(clock::moment(), &input).map_err(Failure::Directory)?;
+    Ok(letters)
 }
 
 /// Runs a future on a thread of its own, for work that reads files.

@@ -215,7 +215,7 @@ impl Work {
         if why == Began::Recreated && known.id != id {
             known.next.clear();
         }
-        known.topic = topic.to_owned();
+        topic.clone_into(&mut known.topic);
         known.id = id.or(known.id);
         known.next.insert(partition, next);
         places.note(known);
