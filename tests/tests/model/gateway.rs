@@ -122,8 +122,8 @@ fn begin(
     let (state, _) = resume(None, &reader, reader.end().0).map_err(|why| anyhow!("{why}"))?;
     ingest.number_changes_from(state.applied.change);
     let known: &Mutex<Clocks> = &clocks;
-    let age = known.lock().unwrap_or_else(PoisonError::into_inner).now(moment).age;
-    hub.restore(state, age);
+    let known = *known.lock().unwrap_or_else(PoisonError::into_inner);
+    hub.restore(state, known.now(moment).age, &known.anchor());
     let fanout = Fanout::new(Arc::clone(&hub));
     let session_expiry_max_s = u32::MAX;
     let settings = tributary_mqtt::Settings { session_expiry_max_s, ..Default::default() };

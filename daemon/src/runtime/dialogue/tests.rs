@@ -54,7 +54,7 @@ fn enter(shared: &Arc<Shared>, packet: &[u8], moment: Moment) -> (Dialogue, Vec<
 
 /// A client that is inside.
 fn inside() -> (Arc<Shared>, Dialogue) {
-    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, moment()))));
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
     let (mut dialogue, mut out) = enter(&shared, CONNECT, moment());
     commit(&shared);
     dialogue.handle_wake(moment(), &mut out);
@@ -113,7 +113,7 @@ fn after_an_hour_off() -> (Arc<Shared>, Arc<Mutex<Clocks>>, impl Fn(u64, i64) ->
         wall: Timestamp(wall),
         is_set: wall >= NOON,
     };
-    let clocks = Arc::new(Mutex::new(Clocks::resume(Some(last), at(0, 0))));
+    let clocks = Arc::new(Mutex::new(Clocks::resume(Some(last), None, at(0, 0))));
     (shared(Arc::clone(&clocks)), clocks, at)
 }
 
@@ -135,7 +135,7 @@ fn time_off_that_is_counted_late_ends_no_session_before_its_time() {
 /// The client was away for longer than its will waits, and nobody has looked meanwhile.
 #[test]
 fn a_will_that_is_due_does_not_wait_for_who_comes_again() {
-    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, moment()))));
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
     enter(&shared, WITH_WILL, moment()).0.leave(at(1_000));
     enter(&shared, WITH_WILL, at(3_500));
     assert_eq!((shared.ingest.take().events(), shared.hub.wills()), (1, 0));
@@ -144,7 +144,7 @@ fn a_will_that_is_due_does_not_wait_for_who_comes_again() {
 /// A session has ended, its will found no room, and its client is back before there is some.
 #[test]
 fn what_ended_before_a_client_came_does_not_end_what_it_has_begun() {
-    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, moment()))));
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
     enter(&shared, WITH_WILL, moment()).0.leave(at(1_000));
     shared.ingest.hold(true);
     enter(&shared, WITH_WILL, at(12_000));

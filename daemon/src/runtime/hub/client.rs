@@ -15,6 +15,7 @@ use tributary_mqtt::session::{InFlight, Kept, Phase};
 use tributary_mqtt::subscriptions::Subscription;
 
 use super::mailbox::{Mailbox, Outgoing};
+use crate::runtime::clock::Anchor;
 use crate::runtime::sessions::{ClientState, StoredWill};
 
 /// A client with its session.
@@ -119,15 +120,20 @@ impl Client {
     }
 
     /// As the log remembers it. A client that was connected has left `now`.
-    pub(super) fn restored(name: &str, state: ClientState, now: Age) -> Self {
+    pub(super) fn restored(name: &str, state: ClientState, (now, anchor): (Age, &Anchor)) -> Self {
         let mut client = Self::new(name, Offset(state.cursor));
         client.lasting = state.expiry_s > 0;
         client.noted = true;
         client.expiry_s = state.expiry_s;
-        client.left = Some(state.left.map_or(now, Age));
+        let left = state.left.map(|left| anchor.counted(Age(left)));
+        client.left = Some(left.unwrap_or(now));
         client.will_due = match (&state.will, state.left) {
             (None, _) => None,
-            (Some(_), Some(_)) => state.will_due.map(Age),
+            // It waits for as long as it did by the ages that were read then.
+            (Some(_), Some(read)) => state
+                .will_due
+                .zip(left)
+                .map(|(due, left)| Age(left.0.saturating_add(due.saturating_sub(read)))),
             (Some(will), None) => {
                 let delay_s = will.delay_s.min(state.expiry_s);
                 Some(Age(now.0 + u64::from(delay_s) * 1_000))
@@ -282,7 +288,7 @@ mod tests {
             filters: BTreeMap::from([("a".to_owned(), filter)]),
             ..ClientState::default()
         };
-        let mut client = Client::restored("ann", state, Age(0));
+        let mut client = Client::restored("ann", state, (Age(0), &Anchor::default()));
         // It was sent again and is over, before the session has read so far.
         client.kept = Kept::default();
         let event = Event {

@@ -13,6 +13,7 @@ use super::client::Client;
 use super::group::held_for;
 use super::mailbox::Message;
 use super::{Hub, Key, Members, Target};
+use crate::runtime::clock::Anchor;
 use crate::runtime::ingest::Desk;
 use crate::runtime::sessions::{Change, State, StoredWill};
 
@@ -172,8 +173,8 @@ impl Hub {
         }
     }
 
-    /// What the log remembers, at the start.
-    pub fn restore(&self, state: State, now: Age) {
+    /// What the log remembers, at the start; `anchor` corrects the ages that it has.
+    pub fn restore(&self, state: State, now: Age, anchor: &Anchor) {
         let mut members = self.lock();
         for (_, retained) in state.retained {
             let mut record = &retained.record[..];
@@ -185,7 +186,7 @@ impl Hub {
         let mut present = BTreeSet::new();
         for (name, client) in state.clients {
             let was_here = client.left.is_none();
-            members.restore_client(Client::restored(&name, client, now));
+            members.restore_client(Client::restored(&name, client, (now, anchor)));
             present.extend(members.key_of(&name).filter(|_| was_here));
         }
         let Members { sessions, groups, lagging, .. } = &mut *members;
