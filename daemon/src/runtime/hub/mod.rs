@@ -94,6 +94,8 @@ struct Members {
     /// Wills and ends of sessions, by the age clock.
     due: BTreeSet<(Age, Key)>,
     /// The time off of before this run was counted.
+    /// Their connections ended with the run before, and the log does not know when.
+    untold: Vec<Key>,
     off_counted: bool,
     /// Wills to be published now.
     wills: VecDeque<DueWill>,

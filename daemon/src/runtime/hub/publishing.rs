@@ -101,6 +101,7 @@ impl Hub {
     /// [taken](Hub::take_will) afterwards.
     pub fn handle_due(&self, age: Age, desk: &mut Desk<'_>) {
         let mut members = self.lock();
+        members.tell_left(desk);
         while let Some((due, key)) = members.due.first().copied()
             && due <= age
         {
@@ -190,6 +191,7 @@ impl Hub {
             present.extend(members.key_of(&name).filter(|_| was_here));
         }
         let Members { sessions, groups, lagging, .. } = &mut *members;
+        members.untold = present.iter().copied().collect();
         for (id, group) in groups {
             // Nothing is for it from before it was one.
             let place = |key: &Key| {
@@ -259,6 +261,19 @@ impl Members {
     }
 
     fn handle_due(&mut self, key: Key, age: Age, desk: &mut Desk<'_>) {
+    /// Tells the log that those who were connected have left by now: else each start would have their time
+    /// begin anew, and a gateway that starts often would never end their sessions. But not of those who share
+    /// subscriptions: what they were dealt may not have come to them as long as it is not known that they left.
+    fn tell_left(&mut self, desk: &mut Desk<'_>) {
+        for key in core::mem::take(&mut self.untold) {
+            let Some(client) = self.sessions.get(&key) else { continue };
+            let shares = client.filters.keys().any(|filter| filter.starts_with("$share/"));
+            let Some(left) = client.left.filter(|_| !shares) else { continue };
+            let (expiry_s, will_due) = (client.expiry_s, client.will_due.map(|due| due.0));
+            desk.change(&client.name, &Change::Left { age: left.0, expiry_s, will_due });
+        }
+    }
+
         let Some(client) = self.sessions.get_mut(&key).filter(|client| !client.is_connected())
         else {
             return;
