@@ -1,6 +1,6 @@
 //! One client as the hub knows it: with a connection, or a session that waits for one.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use core::num::{NonZeroU16, NonZeroU32};
@@ -16,6 +16,7 @@ use tributary_mqtt::subscriptions::Subscription;
 
 use super::group::split;
 use super::mailbox::{Mailbox, Outgoing};
+use super::rare::Rare;
 use crate::runtime::clock::Anchor;
 use crate::runtime::sessions::{ClientState, StoredWill};
 
@@ -31,16 +32,16 @@ pub(super) struct Client {
     pub(super) expiry_s: u32,
     /// When the client left.
     pub(super) left: Option<Age>,
-    pub(super) will: Option<StoredWill<'static>>,
+    pub(super) will: Option<Box<StoredWill<'static>>>,
     pub(super) will_due: Option<Age>,
     pub(super) filters: BTreeMap<Box<str>, Entry>,
     pub(super) kept: Kept,
     /// Retained messages that did not leave.
-    pub(super) left_over: VecDeque<Outgoing>,
+    pub(super) left_over: Rare<Outgoing>,
     /// What was under way and is to be read from the log again.
-    pub(super) resend: VecDeque<InFlight>,
+    pub(super) resend: Rare<InFlight>,
     /// Retained messages for new subscriptions that are still to be looked for.
-    pub(super) scans: VecDeque<Scan>,
+    pub(super) scans: Rare<Scan>,
     /// Messages from here on are read from the log for this client alone; `None`: it gets them as
     /// they come.
     pub(super) lag: Option<Offset>,
@@ -108,9 +109,9 @@ impl Client {
             will_due: None,
             filters: BTreeMap::new(),
             kept: Kept::default(),
-            left_over: VecDeque::new(),
-            resend: VecDeque::new(),
-            scans: VecDeque::new(),
+            left_over: Rare::new(),
+            resend: Rare::new(),
+            scans: Rare::new(),
             lag: None,
             away_until: at,
             over: BTreeSet::new(),
@@ -140,7 +141,7 @@ impl Client {
                 Some(Age(now.0 + u64::from(delay_s) * 1_000))
             }
         };
-        client.will = state.will;
+        client.will = state.will.map(Box::new);
         for (filter, known) in state.filters {
             let identifier = NonZeroU32::new(known.identifier);
             let Some(options) = Options::from_byte(known.options) else { continue };
@@ -272,7 +273,6 @@ impl Client {
     }
 }
 
-#[cfg(test)]
 /// Whether an event is a client's own: it is not for its No Local subscriptions (MQTT-3.8.3-3). What comes
 /// from elsewhere bears a name that may be a client's.
 pub(super) fn is_from(name: &str, event: &Event<'_>) -> bool {
@@ -300,13 +300,13 @@ impl Share {
     }
 }
 
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::runtime::sessions::{Filter, InFlightState};
     use tributary_core::properties::Properties;
     use tributary_core::time::Timestamp;
 
-    #[test]
     #[test]
     fn what_is_sent_again_comes_as_a_shared_subscription_wants_it_too() {
         let mut client = Client::new("ann", Offset(0));
@@ -346,6 +346,7 @@ mod tests {
         }
     }
 
+    #[test]
     fn what_was_under_way_before_a_restart_is_never_read_as_something_new() {
         let known = InFlightState { packet_id: 1, offset: 5, retained: false, received: false };
         let filter = Filter { options: 2, identifier: 0, since: 0 };

@@ -120,7 +120,8 @@ impl Hub {
         };
         client.will_due = None;
         if let Some(will) = client.will.take() {
-            members.wills.push_back(DueWill { client: name.into(), will, ends: false });
+            let (client, will) = (name.into(), *will);
+            members.wills.push_back(DueWill { client, will, ends: false });
         }
     }
 
@@ -190,8 +191,8 @@ impl Hub {
             members.restore_client(Client::restored(&name, client, (now, anchor)));
             present.extend(members.key_of(&name).filter(|_| was_here));
         }
-        let Members { sessions, groups, lagging, .. } = &mut *members;
         members.untold = present.iter().copied().collect();
+        let Members { sessions, groups, lagging, .. } = &mut *members;
         for (id, group) in groups {
             // Nothing is for it from before it was one.
             let place = |key: &Key| {
@@ -260,7 +261,6 @@ impl Members {
         }
     }
 
-    fn handle_due(&mut self, key: Key, age: Age, desk: &mut Desk<'_>) {
     /// Tells the log that those who were connected have left by now: else each start would have their time
     /// begin anew, and a gateway that starts often would never end their sessions. But not of those who share
     /// subscriptions: what they were dealt may not have come to them as long as it is not known that they left.
@@ -274,6 +274,7 @@ impl Members {
         }
     }
 
+    fn handle_due(&mut self, key: Key, age: Age, desk: &mut Desk<'_>) {
         let Some(client) = self.sessions.get_mut(&key).filter(|client| !client.is_connected())
         else {
             return;
@@ -291,7 +292,8 @@ impl Members {
         if client.will_due.is_some_and(|due| due <= age) {
             client.will_due = None;
             if let Some(will) = client.will.take() {
-                self.wills.push_back(DueWill { client: client.name.clone(), will, ends: false });
+                let (client, will) = (client.name.clone(), *will);
+                self.wills.push_back(DueWill { client, will, ends: false });
             }
         }
         self.due.insert((ends.max(Age(age.0 + 1)), key));
