@@ -153,7 +153,9 @@ impl Anchor {
         };
         let clock = Clock { wall: Timestamp(wall), age: Age(age), trusted };
         let mut anchor = Self { before, ..Self::new(clock) };
-        outages.into_iter().for_each(|outage| anchor.note(outage));
+        for outage in outages {
+            anchor.note(outage);
+        }
         Some(anchor)
     }
 }

@@ -153,7 +153,7 @@ impl Gateway {
         if booted && self.clock == Clock::Late {
             // Some begin in 1970, others where they were.
             let wall = WALL_AT_ORIGIN + self.time.cast_signed();
-            self.wall_off = if off_ms % 2 == 0 { -wall } else { -off_ms.cast_signed() };
+            self.wall_off = if off_ms.is_multiple_of(2) { -wall } else { -off_ms.cast_signed() };
             self.is_set = false;
         }
         let moment = self.moment();

@@ -59,7 +59,8 @@ mod tests {
             *first = 9;
         }
         assert_eq!(queue.iter().copied().collect::<Vec<_>>(), [9, 2, 3]);
-        assert_eq!((queue.front(), queue.pop_front()), (Some(&9), Some(9)));
+        assert_eq!(queue.front(), Some(&9));
+        assert_eq!(queue.pop_front(), Some(9));
         assert_eq!(
             (queue.pop_front(), queue.pop_front(), queue.pop_front()),
             (Some(2), Some(3), None)

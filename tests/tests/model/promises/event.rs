@@ -38,11 +38,18 @@ pub(super) struct Share {
     copies: [u32; 3],
     /// At QoS 1 it may come again: a connection was lost since.
     pub(super) may_repeat: bool,
-    /// RETAIN may be as it was published, or may be 0.
-    as_published: bool,
-    as_new: bool,
+    comes: Comes,
     pub(super) names: Names,
     pub(super) kept: Kept,
+}
+
+/// How its RETAIN may come.
+#[derive(Clone, Copy, Default)]
+struct Comes {
+    /// As it was published.
+    as_published: bool,
+    /// As 0.
+    as_new: bool,
 }
 
 /// What a client has called the subscriptions that select an event.
@@ -99,8 +106,7 @@ impl Default for Share {
             at: (Qos::ExactlyOnce, Qos::AtMostOnce),
             copies: [0; 3],
             may_repeat: false,
-            as_published: false,
-            as_new: false,
+            comes: Comes::default(),
             names: Names::default(),
             kept: Kept::default(),
         }
@@ -119,8 +125,8 @@ impl Share {
     /// It may come with RETAIN as a subscription has it.
     fn come_by(&mut self, wanted: Subscription) {
         let Subscription { retain_as_published, .. } = wanted;
-        self.as_published |= retain_as_published;
-        self.as_new |= !retain_as_published;
+        self.comes.as_published |= retain_as_published;
+        self.comes.as_new |= !retain_as_published;
     }
 
     /// It has come to the client before.
@@ -223,7 +229,9 @@ impl Event {
             let qos = qos.min(self.sent.qos);
             let share = self.shares.entry(client).or_default();
             share.names.meet(&own, share.is_own);
-            own.iter().for_each(|(_, wanted)| share.come_by(*wanted));
+            for (_, wanted) in &own {
+                share.come_by(*wanted);
+            }
             share.is_own = true;
             share.is_owed |= is_readable && qos > Qos::AtMostOnce;
             share.widen(qos);
@@ -304,7 +312,7 @@ impl Event {
     pub(super) fn excuse(&mut self, client: usize, filter: Option<&'static str>) {
         if let Some(share) = self.shares.get_mut(&client) {
             share.names.part(filter);
-            share.as_new = true;
+            share.comes.as_new = true;
             if filter.is_none_or(|filter| shared(filter).is_none()) {
                 share.excuse();
                 share.widen(Qos::AtMostOnce);
@@ -395,9 +403,9 @@ impl Event {
         self.check_time(client, heard, time)?;
         let share = self.shares.entry(client).or_default();
         let is_own = share.is_own;
-        let as_published = share.as_published && self.sent.retain;
+        let as_published = share.comes.as_published && self.sent.retain;
         let is_kept = retain && share.kept.most > 0;
-        let as_new = share.as_new || !self.sent.retain;
+        let as_new = share.comes.as_new || !self.sent.retain;
         let fits = is_kept || if retain { as_published } else { as_new };
         ensure!(fits, "{payload} comes to {client} with retain {retain}");
         self.check_names(client, heard, is_kept)?;

@@ -106,7 +106,9 @@ impl Promises {
         let ended = |session: &Session| session.end().is_some_and(|end| end <= now);
         let over = self.state.sessions.iter().filter(|(_, session)| ended(session));
         let over: Vec<usize> = over.map(|(client, _)| *client).collect();
-        over.into_iter().for_each(|client| self.end_session(client));
+        for client in over {
+            self.end_session(client);
+        }
         let is_due = |will: &PendingWill| will.due.is_some_and(|due| due <= now);
         let due = self.state.wills.iter().filter(|(_, will)| is_due(will));
         let due: Vec<usize> = due.map(|(client, _)| *client).collect();
@@ -148,7 +150,9 @@ impl Promises {
         }
         let known = self.events.iter().flat_map(|event| event.shares.keys());
         let clients: BTreeSet<usize> = self.state.sessions.keys().chain(known).copied().collect();
-        clients.into_iter().for_each(|client| self.part(client));
+        for client in clients {
+            self.part(client);
+        }
         self.keep();
     }
 }
