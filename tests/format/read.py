@@ -476,6 +476,10 @@ def explain(item):
         said = {"openings": openings}
     elif kind == "anchor":
         said = {"age_ms": cursor.varint(), "wall_ms": cursor.zigzag(), "trusted": cursor.byte() == 1}
+        if cursor.at != len(cursor.data):
+            outages = [[cursor.varint(), cursor.varint(), cursor.varint()] for _ in range(cursor.varint())]
+            said["outages"] = outages
+            said["before"] = cursor.optional(lambda: [cursor.varint(), cursor.zigzag()])
     elif kind == "hint":
         said = {"claim": number("Q"), "lane": cursor.text(), "high": cursor.varint(), "low": cursor.varint(),
                 "generation": f"{cursor.varint():08x}", "account": cursor.text()}

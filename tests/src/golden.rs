@@ -246,8 +246,7 @@ fn plain(scribe: &mut Scribe) -> Result<()> {
     scribe.commit()?;
     scribe.hint(0, 1)?;
     scribe.clock.trusted = true;
-    let Clock { wall, age, trusted } = scribe.clock;
-    let anchor = Anchor { age: age.0, wall: wall.0, trusted, ..Anchor::default() };
+    let anchor = Anchor::new(scribe.clock);
     scribe.control(ControlKind::Anchor, &anchor.encode())?;
     for count in [2, 1, 9, 3] {
         scribe.events(count)?;

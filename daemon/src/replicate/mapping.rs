@@ -40,7 +40,7 @@ impl EventTime {
     /// The time of an event whose frame carries `frame`; a trusted anchor corrects a clock that
     /// was not set yet.
     #[must_use]
-    pub(super) fn of(event: &Event<'_>, frame: Clock, anchor: Anchor) -> Self {
+    pub(super) fn of(event: &Event<'_>, frame: Clock, anchor: &Anchor) -> Self {
         if frame.trusted || !anchor.trusted {
             return Self { time: event.time, trusted: frame.trusted };
         }
@@ -212,10 +212,12 @@ mod tests {
     #[test]
     fn an_untrusted_time_is_corrected_by_an_anchor() {
         let frame = Clock { wall: Timestamp(1_000), age: Age(50_000), trusted: false };
-        let anchor = Anchor { age: 60_000, wall: NOW.0, trusted: true, ..Anchor::default() };
-        let time = EventTime::of(&event(1_500, &[]), frame, anchor);
+        let at = Clock { age: Age(60_000), wall: NOW, trusted: true };
+        let anchor = Anchor::new(at);
+        let time = EventTime::of(&event(1_500, &[]), frame, &anchor);
         assert_eq!(time, EventTime { time: Timestamp(NOW.0 - 9_500), trusted: true });
-        let none = EventTime::of(&event(1_500, &[]), frame, Anchor { trusted: false, ..anchor });
+        let none =
+            EventTime::of(&event(1_500, &[]), frame, &Anchor::new(Clock { trusted: false, ..at }));
         assert_eq!(none, EventTime { time: Timestamp(1_500), trusted: false });
     }
 

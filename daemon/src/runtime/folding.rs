@@ -5,13 +5,14 @@ use core::time::Duration;
 use tokio::sync::watch;
 use tributary_core::Offset;
 use tributary_core::log::{End, LogId, ReadMedia};
-use tributary_core::time::Age;
 
+use super::clock::Clocks;
 use super::hub::Hub;
 use super::ingest::Ingest;
 use super::server::Failure;
 use super::sessions::{replay, resume};
 use crate::config::Config;
+use crate::io::clock::moment;
 use crate::io::segments::SegmentReader;
 use crate::io::sessions::SessionStore;
 
@@ -36,7 +37,7 @@ impl Folding {
         config: &Config,
         id: LogId,
         log: SegmentReader,
-        (ingest, hub, age): (&Ingest, &Hub, Age),
+        (ingest, hub, clocks): (&Ingest, &Hub, &Clocks),
     ) -> Result<Self, Failure> {
         let end = log.end();
         let store = SessionStore::open(&config.log.dir, id.0).inspect_err(|error| {
@@ -59,7 +60,7 @@ impl Folding {
         }
         ingest.number_changes_from(state.applied.change);
         let (clients, retained) = (state.clients.len(), state.retained.len());
-        hub.restore(state, age);
+        hub.restore(state, clocks.now(moment()).age, &clocks.anchor());
         tracing::info!(clients, retained, "sessions restored");
         Ok(Self { store, folded: 0, log })
     }

@@ -62,8 +62,10 @@ impl Keeper {
 /// changes that say so: in one commit, and before the client comes again. Whether there was room.
 pub(super) fn settle_due(shared: &Shared, moment: Moment, desk: &mut Desk<'_>) -> bool {
     let hub = &shared.hub;
-    let anchor = lock(&shared.clocks).anchor();
-    hub.count_time_off(&anchor, desk);
+    let late = lock(&shared.clocks).late_outage();
+    if let Some(outage) = late {
+        hub.count_time_off(&outage);
+    }
     hub.handle_due(shared.age(moment), desk);
     while let Some(due) = hub.take_will() {
         if !publish(shared, moment, &due, desk) {

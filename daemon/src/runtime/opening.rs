@@ -2,11 +2,11 @@
 
 use tributary_core::Offset;
 use tributary_core::log::{
-    BODY_BYTES_MAX, Control, Entropy, Item, Log, Media, OpenError, Reader, Recovery, Report,
-    buffer_bytes,
+    BODY_BYTES_MAX, Control, ControlKind, Entropy, Item, Log, Media, OpenError, Reader, Recovery,
+    Report, buffer_bytes,
 };
 
-use super::clock::{Clocks, Moment};
+use super::clock::{Anchor, Clocks, Moment};
 use super::dead_letters;
 use super::scrub::{Damage, Gaps};
 use super::server::Failure;
@@ -48,9 +48,20 @@ pub fn recover<M: Media>(
     let mut note = |control: Control<'_>| snapshot.note_control(&control);
     let recovery = Recovery::run(media, buffer, Offset(0), crc32c, &mut note)?;
     let report = Box::new(recovery.report().clone());
-    let clocks = Clocks::resume(report.last_clock, moment);
+    let anchor = snapshot.anchor().and_then(Anchor::decode);
+    let mut clocks = Clocks::resume(report.last_clock, anchor, moment);
     let begun = recovery.begin(entropy, clocks.now(moment), &snapshot.records());
-    let log = Box::new(begun.map_err(OpenError::Media)?);
+    let mut log = Box::new(begun.map_err(OpenError::Media)?);
+    if let Some(news) = clocks.news() {
+        // Before anything else: what this opening has written hides how the last run ended. What fails
+        // here the writer tells later.
+        let (body, clock) = (news.encode(), clocks.now(moment));
+        let appended = log.append_control(ControlKind::Anchor, &body, clock);
+        if appended.is_ok() && log.commit().is_ok() {
+            snapshot.note(ControlKind::Anchor, &body);
+            clocks.settle_news();
+        }
+    }
     Ok(Recovered { log, snapshot, clocks, report })
 }
 

@@ -121,8 +121,8 @@ impl Server {
         let policy = Policy { max_age: config.log.max_age, when_full: config.log.when_full };
         let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, policy);
         let hub = Arc::new(Hub::default());
-        let age = lock(&clocks).now(clock::moment()).age;
-        let folding = Folding::restore(config, id, reader.clone(), (&ingest, &hub, age))?;
+        let known = *lock(&clocks);
+        let folding = Folding::restore(config, id, reader.clone(), (&ingest, &hub, &known))?;
         // First: who finds an open MQTT port may ask.
         let control = control::listen(&config.log.dir)
             .map_err(|e| Failure::Directory(format!("cannot make the control socket: {e}")))?;

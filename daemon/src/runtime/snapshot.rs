@@ -94,6 +94,12 @@ impl Snapshot {
         self.routes.as_deref()
     }
 
+    /// The body of the last moment on both clocks.
+    #[must_use]
+    pub fn anchor(&self) -> Option<&[u8]> {
+        self.anchor.as_deref()
+    }
+
     /// The body of the last mark of a replay.
     #[must_use]
     pub fn replayed(&self) -> Option<&[u8]> {

@@ -158,9 +158,16 @@ impl<M: Media> Writer<M> {
 
     /// Notes a moment on both clocks in the log when the wall clock was set.
     fn observe_clock(&mut self, moment: Moment) {
-        let stepped = lock(&self.clocks).stepped(moment);
+        let (stepped, news) = {
+            let mut clocks = lock(&self.clocks);
+            let noted = (clocks.stepped(moment), clocks.news());
+            clocks.settle_news();
+            noted
+        };
         if let Some(anchor) = stepped {
             tracing::info!(trusted = anchor.trusted, "the wall clock was set");
+        }
+        if let Some(anchor) = stepped.or(news) {
             let written =
                 self.ingest.write_control(ControlKind::Anchor, move |_, _| anchor.encode());
             // Nobody waits for it: it only improves times that are shipped later.

@@ -110,7 +110,8 @@ impl Process {
         let (state, _) =
             resume(file, &reader, reader.end().0).unwrap_or_else(|why| panic!("{why}"));
         ingest.number_changes_from(state.applied.change);
-        hub.restore(state, lock::<Clocks>(&clocks).now(moment).age);
+        let known = *lock::<Clocks>(&clocks);
+        hub.restore(state, known.now(moment).age, &known.anchor());
         let (doubtful, fanout) = (ingest.durable(), Fanout::new(Arc::clone(&hub)));
         // Machines are off for longer than sessions last by default.
         let session_expiry_max_s = u32::MAX;

@@ -68,6 +68,27 @@ fn no_local_keeps_ones_own_messages_away() -> Result<()> {
 }
 
 #[test]
+fn no_local_keeps_ones_own_retained_messages_away() -> Result<()> {
+    let daemon = Daemon::start(TRIBUTARY, "")?;
+    for (name, is_own) in [("a", true), ("b", false)] {
+        let (mut wire, _) = Wire::open(daemon.port(), &connect_5(name, Properties::NONE))?;
+        if is_own {
+            wire.tell(("TopicA", "x"), Qos::AtLeastOnce, true, &[])?;
+        }
+        let options = Options { no_local: true, ..Options::with_qos(Qos::ExactlyOnce) };
+        wire.subscribe_to(&[("TopicA", options)], &[])?;
+        if !is_own {
+            ensure!(wire.take()?.payload == "x");
+        }
+        wire.is_quiet()?;
+        // Who wants them has them.
+        wire.subscribe("TopicA", Qos::ExactlyOnce)?;
+        ensure!(wire.take()?.payload == "x");
+    }
+    Ok(())
+}
+
+#[test]
 fn topics_with_a_dollar_are_not_for_wildcards() -> Result<()> {
     let daemon = Daemon::start(TRIBUTARY, "")?;
     let (mut wire, _) = Wire::open(daemon.port(), &connect("c"))?;

@@ -8,13 +8,16 @@ use fastrand::Rng;
 use tributary::runtime::clock::Moment;
 use tributary::runtime::dialogue::Dialogue;
 use tributary_core::record::Qos;
-use tributary_mqtt::Version;
 use tributary_mqtt::codec::ack::Ack;
-use tributary_mqtt::codec::connect::Connect;
+use tributary_mqtt::codec::connect::{Connect, LastWill};
+use tributary_mqtt::codec::disconnect::Disconnect;
 use tributary_mqtt::codec::property::{Carrier, Properties, Property};
 use tributary_mqtt::codec::publish::{Delivery, Publish};
 use tributary_mqtt::codec::{Decoded, Packet, decode};
+use tributary_mqtt::{Reason, Version};
 use tributary_tests::wire::{checked, connect_5, encoded, id};
+
+use crate::promises::Will;
 
 /// Where a client stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +32,22 @@ pub(crate) enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Came {
     Welcome { present: bool },
-    Message { payload: String, qos: Qos, retain: bool },
+    Message(Heard),
     Granted(Vec<u8>),
     Acknowledged(NonZeroU16),
     Released(NonZeroU16),
+}
+
+/// A message as it came to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    pub(crate) payload: String,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
+    /// Seconds until it is of no use any more.
+    pub(crate) expiry_s: Option<u32>,
+    /// What the client called the subscriptions that it came by.
+    pub(crate) identifiers: Vec<u32>,
 }
 
 /// A message that is not acknowledged.
@@ -42,6 +57,8 @@ pub(crate) struct Sent {
     pub(crate) payload: String,
     pub(crate) retain: bool,
     pub(crate) qos: Qos,
+    /// Seconds after which it is of no use any more.
+    pub(crate) expiry_s: Option<u32>,
     /// PUBREC has come.
     pub(crate) received: bool,
 }
@@ -49,7 +66,8 @@ pub(crate) struct Sent {
 pub(crate) struct Client {
     pub(crate) name: &'static str,
     pub(crate) stage: Stage,
-    pub(crate) lasting: bool,
+    /// Seconds for which its session outlives its connections.
+    pub(crate) expiry_s: u32,
     /// Messages above QoS 0 that it takes at once: the receive maximum.
     room: NonZeroU16,
     /// Acknowledges at once.
@@ -66,11 +84,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(name: &'static str, rng: &mut Rng) -> Self {
+    pub(crate) fn new(name: &'static str, expiry_s: u32, rng: &mut Rng) -> Self {
         Self {
             name,
             stage: Stage::Away,
-            lasting: rng.u8(..4) > 0,
+            expiry_s,
             room: NonZeroU16::MIN.saturating_add([0, 1, 5, u16::MAX][rng.usize(..4)]),
             prompt: rng.bool(),
             wire: None,
@@ -91,18 +109,26 @@ impl Client {
 
     /// Sends a CONNECT over a new connection; the one from before, if there is one. Who has forgotten
     /// everything asks for a clean start until it is welcomed.
-    pub(crate) fn greet(&mut self, wire: Dialogue) -> Option<Dialogue> {
+    pub(crate) fn greet(&mut self, wire: Dialogue, will: Option<&Will>) -> Option<Dialogue> {
         let clean_start = self.is_clean;
         if clean_start {
             self.forget();
         }
         let before = self.wire.replace(wire);
         (self.stage, self.input, self.answers) = (Stage::Greeting, Vec::new(), Vec::new());
-        let expiry = Property::SessionExpiry(if self.lasting { u32::MAX } else { 0 });
+        let expiry = Property::SessionExpiry(self.expiry_s);
         let properties = encoded(&[expiry, Property::ReceiveMaximum(self.room)]);
         let connect = connect_5(self.name, checked(Carrier::Connect, &properties));
         self.unsent.clear();
-        self.send(&Packet::Connect(Connect { clean_start, keep_alive_s: 0, ..connect }));
+        let said = will.map(|will| encoded(&said_of(will))).unwrap_or_default();
+        let will = will.map(|Will { sent, .. }| LastWill {
+            qos: sent.qos,
+            retain: sent.retain,
+            properties: checked(Carrier::Will, &said),
+            topic: sent.topic,
+            payload: sent.payload.as_bytes(),
+        });
+        self.send(&Packet::Connect(Connect { clean_start, keep_alive_s: 0, will, ..connect }));
         before
     }
 
@@ -111,6 +137,21 @@ impl Client {
         (self.stage, self.input, self.answers) = (Stage::Away, Vec::new(), Vec::new());
         self.unsent.clear();
         self.wire.take()
+    }
+
+    /// Takes its leave, or has its will published all the same. Whether the gateway has heard it.
+    pub(crate) fn depart(&mut self, moment: Moment, reason: Reason) -> bool {
+        let properties = Properties::NONE;
+        self.send(&Packet::Disconnect(Disconnect { reason, properties }));
+        let unsent = core::mem::take(&mut self.unsent);
+        let Some(mut wire) = self.lose() else { return false };
+        let mut out = Vec::new();
+        if wire.wants_bytes(&out) {
+            wire.handle_bytes(moment, &unsent, &mut out);
+        }
+        let was_heard = wire.is_closed();
+        wire.leave(moment);
+        was_heard
     }
 
     pub(crate) fn send(&mut self, packet: &Packet<'_>) {
@@ -139,7 +180,9 @@ impl Client {
             Some(packet_id) => Delivery::ExactlyOnce { packet_id, dup },
         };
         let Sent { topic, ref payload, retain, .. } = *sent;
-        let (properties, payload) = (Properties::NONE, payload.as_bytes());
+        let said: Vec<_> = sent.expiry_s.map(Property::MessageExpiry).into_iter().collect();
+        let said = encoded(&said);
+        let (properties, payload) = (checked(Carrier::Publish, &said), payload.as_bytes());
         self.send(&Packet::Publish(Publish { delivery, retain, topic, properties, payload }));
     }
 
@@ -234,7 +277,17 @@ impl Client {
         came: &mut Vec<Came>,
     ) -> Result<Option<Packet<'static>>> {
         let payload = core::str::from_utf8(publish.payload)?.to_owned();
-        let message = |qos| Came::Message { payload, qos, retain: publish.retain };
+        let mut expiry_s = None;
+        let mut identifiers = Vec::new();
+        for property in publish.properties.iter() {
+            match property {
+                Property::MessageExpiry(seconds) => expiry_s = Some(seconds),
+                Property::SubscriptionIdentifier(name) => identifiers.push(name.get()),
+                other => bail!("nobody said {other:?}"),
+            }
+        }
+        let retain = publish.retain;
+        let message = |qos| Came::Message(Heard { payload, qos, retain, expiry_s, identifiers });
         match publish.delivery {
             Delivery::AtMostOnce => came.push(message(Qos::AtMostOnce)),
             Delivery::AtLeastOnce { packet_id, .. } => {
@@ -258,4 +311,11 @@ impl Client {
         self.under_way.clear();
         self.held.clear();
     }
+}
+
+/// The properties of a will.
+fn said_of(will: &Will) -> Vec<Property<'static>> {
+    let expiry = will.sent.expiry_s.map(Property::MessageExpiry);
+    let delay = (will.delay_s > 0).then_some(Property::WillDelay(will.delay_s));
+    expiry.into_iter().chain(delay).collect()
 }

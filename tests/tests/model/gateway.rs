@@ -27,6 +27,17 @@ const GEOMETRY: Geometry = Geometry { segments: 64, segment_bytes: 64 << 10, pag
 /// The right time when a life begins: 2026-06-01.
 const WALL_AT_ORIGIN: i64 = 1_780_272_000_000;
 
+/// What the gateway's wall clock is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// The network sets it, always.
+    Set,
+    /// After a boot it is wrong until the network sets it.
+    Late,
+    /// It jumps, and nobody says when it is right.
+    Jumping,
+}
+
 /// A gateway that runs.
 pub(crate) struct Gateway {
     disk: Disk,
@@ -37,26 +48,60 @@ pub(crate) struct Gateway {
     door: Arc<Door>,
     acl: NamedTempFile,
     generation: u32,
-    /// Since the boot, and what the wall clock is off by.
+    clock: Clock,
+    /// Since the beginning, and since the boot.
+    time: u64,
     now: u64,
+    /// What the wall clock is off by, and whether the network has set it.
     wall_off: i64,
+    is_set: bool,
 }
 
 impl Gateway {
-    pub(crate) fn new(seed: u64, rules: &str) -> Result<Self> {
+    pub(crate) fn new(seed: u64, clock: Clock, rules: &str) -> Result<Self> {
         let acl = NamedTempFile::new()?;
         let door = Door::new(load(acl.path(), rules)?, Verifier::new())?;
         let disk = Disk::new(GEOMETRY, seed);
-        let moment = moment(1_000, 0);
+        let is_set = clock != Clock::Jumping;
+        let (time, now, wall_off) = (1_000, 1_000, 0);
+        let moment = moment(now, WALL_AT_ORIGIN + i64::from(1_000), is_set);
         let (shared, writer, fanout) = begin(&disk, 1, moment)?;
         let keeper = Keeper::new(Arc::clone(&shared), moment);
         let generation = 1;
-        let (now, wall_off) = (1_000, 0);
-        Ok(Self { disk, shared, writer, fanout, keeper, door, acl, generation, now, wall_off })
+        Ok(Self {
+            disk,
+            shared,
+            writer,
+            fanout,
+            keeper,
+            door,
+            acl,
+            generation,
+            clock,
+            time,
+            now,
+            wall_off,
+            is_set,
+        })
     }
 
     pub(crate) fn moment(&self) -> Moment {
-        moment(self.now, self.wall_off)
+        moment(self.now, WALL_AT_ORIGIN + self.time.cast_signed() + self.wall_off, self.is_set)
+    }
+
+    /// Since the beginning, in milliseconds.
+    pub(crate) const fn time(&self) -> u64 {
+        self.time
+    }
+
+    /// Whether the network has set its clock.
+    pub(crate) const fn is_set(&self) -> bool {
+        self.is_set
+    }
+
+    /// How long it has run, in milliseconds.
+    pub(crate) const fn uptime(&self) -> u64 {
+        self.now
     }
 
     /// Somebody connects.
@@ -67,8 +112,18 @@ impl Gateway {
 
     /// Time passes, and the wall clock may jump.
     pub(crate) fn pass(&mut self, ms: u64, jump: i64) {
-        self.now += ms;
+        (self.time, self.now) = (self.time + ms, self.now + ms);
         self.wall_off += jump;
+        self.keep();
+    }
+
+    /// The network sets the clock.
+    pub(crate) fn set_clock(&mut self) {
+        (self.wall_off, self.is_set) = (0, true);
+    }
+
+    /// Does what is due.
+    pub(crate) fn keep(&mut self) {
         self.keeper.turn(self.moment());
     }
 
@@ -86,13 +141,20 @@ impl Gateway {
         Ok(())
     }
 
-    /// The process is gone, with all that was not committed, and begins again; the machine, too, if its
-    /// clock is `booted` anew.
-    pub(crate) fn crash(&mut self, booted: bool) -> Result<()> {
+    /// The process is gone, with all that was not committed, and begins again after a while; the machine,
+    /// too, if its clock is `booted` anew.
+    pub(crate) fn crash(&mut self, booted: bool, off_ms: u64) -> Result<()> {
         self.generation += 1;
+        self.time += off_ms;
+        self.now += off_ms;
         if booted {
-            self.wall_off += self.now.cast_signed();
             self.now = 0;
+        }
+        if booted && self.clock == Clock::Late {
+            // Some begin in 1970, others where they were.
+            let wall = WALL_AT_ORIGIN + self.time.cast_signed();
+            self.wall_off = if off_ms.is_multiple_of(2) { -wall } else { -off_ms.cast_signed() };
+            self.is_set = false;
         }
         let moment = self.moment();
         (self.shared, self.writer, self.fanout) = begin(&self.disk, self.generation, moment)?;
@@ -101,9 +163,8 @@ impl Gateway {
     }
 }
 
-fn moment(now: u64, wall_off: i64) -> Moment {
-    let wall = Timestamp(WALL_AT_ORIGIN + now.cast_signed() + wall_off);
-    Moment { now: Instant(now), wall, is_set: false }
+fn moment(now: u64, wall: i64, is_set: bool) -> Moment {
+    Moment { now: Instant(now), wall: Timestamp(wall), is_set }
 }
 
 fn begin(
@@ -122,8 +183,8 @@ fn begin(
     let (state, _) = resume(None, &reader, reader.end().0).map_err(|why| anyhow!("{why}"))?;
     ingest.number_changes_from(state.applied.change);
     let known: &Mutex<Clocks> = &clocks;
-    let age = known.lock().unwrap_or_else(PoisonError::into_inner).now(moment).age;
-    hub.restore(state, age);
+    let known = *known.lock().unwrap_or_else(PoisonError::into_inner);
+    hub.restore(state, known.now(moment).age, &known.anchor());
     let fanout = Fanout::new(Arc::clone(&hub));
     let session_expiry_max_s = u32::MAX;
     let settings = tributary_mqtt::Settings { session_expiry_max_s, ..Default::default() };

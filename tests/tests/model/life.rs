@@ -1,5 +1,6 @@
 //! One life: some clients, a gateway, and what happens to them.
 
+use core::num::NonZeroU32;
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
@@ -7,15 +8,15 @@ use fastrand::Rng;
 use tributary_core::record::Qos;
 use tributary_mqtt::codec::Packet;
 use tributary_mqtt::codec::ack::Ack;
-use tributary_mqtt::codec::property::Properties;
+use tributary_mqtt::codec::property::{Carrier, Properties, Property};
 use tributary_mqtt::codec::subscribe::{Options, Request, Requests, RetainHandling, Subscribe};
 use tributary_mqtt::codec::unsubscribe::{Filters, Unsubscribe};
 use tributary_mqtt::{Reason, Version};
-use tributary_tests::wire::id;
+use tributary_tests::wire::{checked, encoded, id};
 
 use crate::client::{Came, Client, Sent, Stage};
-use crate::gateway::Gateway;
-use crate::promises::{AREAS, Promises};
+use crate::gateway::{Clock, Gateway};
+use crate::promises::{AREAS, Promises, Subscription, Will, shared};
 
 const NAMES: [&str; 4] = ["ann", "bob", "cleo", "dan"];
 const TOPICS: [&str; 5] = ["a/1", "a/2", "b/1", "b/2", "c"];
@@ -29,6 +30,9 @@ const STEPS: usize = 150;
 /// Rounds in which everything has to come in the end.
 const ROUNDS: usize = 300;
 const DAY_MS: i64 = 24 * 3_600_000;
+const HOUR_MS: u64 = 3_600_000;
+/// Seconds for which something lasts.
+const SPANS_S: [u32; 6] = [1, 10, 300, 3_600, 40_000, 1_000_000];
 
 /// What came of a life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +46,12 @@ pub(crate) struct Outcome {
     pub(crate) crashes: u64,
     /// Subscriptions that were refused.
     pub(crate) denied: u64,
+    /// Wills that were published, and those that came to nothing.
+    pub(crate) wills: u64,
+    pub(crate) void_wills: u64,
+    /// Messages that came with what is left of their time, and by a subscription with a name.
+    pub(crate) ending: u64,
+    pub(crate) named: u64,
 }
 
 impl Outcome {
@@ -53,11 +63,16 @@ impl Outcome {
         self.shared += other.shared;
         self.crashes += other.crashes;
         self.denied += other.denied;
+        self.wills += other.wills;
+        self.void_wills += other.void_wills;
+        self.ending += other.ending;
+        self.named += other.named;
     }
 }
 
 struct Life {
     rng: Rng,
+    clock: Clock,
     gateway: Gateway,
     clients: Vec<Client>,
     promises: Promises,
@@ -73,17 +88,31 @@ struct Life {
 /// A promise that was broken.
 pub(crate) fn live(seed: u64) -> Result<Outcome> {
     let mut rng = Rng::with_seed(seed);
-    let gateway = Gateway::new(seed, &rules(&AREAS.into()))?;
-    let clients = NAMES.iter().map(|name| Client::new(name, &mut rng)).collect();
+    let clock = [Clock::Set, Clock::Late, Clock::Jumping][rng.usize(..3)];
+    let gateway = Gateway::new(seed, clock, &rules(&AREAS.into()))?;
+    let expiries = NAMES.map(|_| expiry_s(clock, &mut rng));
+    let clients = NAMES.iter().zip(expiries);
+    let clients = clients.map(|(name, expiry_s)| Client::new(name, expiry_s, &mut rng)).collect();
     let mut promises = Promises::default();
     promises.put_rules(AREAS.into());
+    promises.pass(gateway.time());
     let (expected, outcome) = ([false; NAMES.len()], Outcome::default());
-    let mut life = Life { rng, gateway, clients, promises, expected, messages: 0, outcome };
+    let mut life = Life { rng, clock, gateway, clients, promises, expected, messages: 0, outcome };
     for step in 0..STEPS {
         life.step().with_context(|| format!("step {step}"))?;
     }
     life.end().context("in the end")?;
+    (life.outcome.wills, life.outcome.void_wills) = life.promises.wills;
     Ok(life.outcome)
+}
+
+/// How long a session lasts without its client: where clocks are off, for ever or not at all.
+fn expiry_s(clock: Clock, rng: &mut Rng) -> u32 {
+    match (rng.u8(..4), clock) {
+        (0, _) => 0,
+        (1 | 2, Clock::Set) => SPANS_S[rng.usize(..SPANS_S.len())],
+        _ => u32::MAX,
+    }
 }
 
 fn rules(readable: &BTreeSet<&str>) -> String {
@@ -95,7 +124,7 @@ impl Life {
     fn step(&mut self) -> Result<()> {
         let client = self.rng.usize(..self.clients.len());
         let is_here = self.clients[client].stage == Stage::Here;
-        match self.rng.u8(..40) {
+        match self.rng.u8(..42) {
             0..14 if is_here => self.publish(client),
             14..18 if is_here => return self.subscribe(client),
             18 if is_here => return self.unsubscribe(client),
@@ -104,10 +133,8 @@ impl Life {
             26 => self.connect(client),
             27..36 => self.commit(),
             36 => self.put_rules()?,
-            37 => {
-                let jump = if self.rng.bool() { 0 } else { self.rng.i64(-400..400) * DAY_MS };
-                self.gateway.pass(self.rng.u64(..10 * 3_600_000), jump);
-            }
+            37 | 39 => self.pass(),
+            40 if is_here => self.depart(client),
             38 if self.rng.bool() => self.crash()?,
             _ if !is_here && self.clients[client].stage == Stage::Away => self.connect(client),
             _ => {}
@@ -122,21 +149,56 @@ impl Life {
         let payload = if is_empty { String::new() } else { format!("m{}", self.messages) };
         let topic = TOPICS[self.rng.usize(..TOPICS.len())];
         let qos = QOS[self.rng.usize(..3)];
-        let sent = Sent { topic, payload, retain, qos, received: false };
+        let expiry_s = self.message_expiry_s();
+        let sent = Sent { topic, payload, retain, qos, expiry_s, received: false };
         let id = self.clients[client].publish(sent.clone());
         self.promises.publish(client, id, &sent);
     }
 
+    fn message_expiry_s(&mut self) -> Option<u32> {
+        let ends = self.clock != Clock::Jumping && self.rng.u8(..3) == 0;
+        ends.then(|| SPANS_S[self.rng.usize(..SPANS_S.len())])
+    }
+
+    /// Each has a topic of its own: in which order those are published that are due at once nobody says.
+    fn will(&mut self, client: usize) -> Option<Will> {
+        if self.rng.bool() {
+            return None;
+        }
+        self.messages += 1;
+        let (topic, payload) = (TOPICS[client], format!("w{}", self.messages));
+        let (qos, retain) = (QOS[self.rng.usize(..3)], self.rng.u8(..4) == 0);
+        let expiry_s = self.message_expiry_s();
+        let waits = self.clock == Clock::Set && self.rng.u8(..3) > 0;
+        let delay_s = if waits { SPANS_S[self.rng.usize(..SPANS_S.len())] } else { 0 };
+        let sent = Sent { topic, payload, retain, qos, expiry_s, received: false };
+        Some(Will { sent, delay_s })
+    }
+
     fn subscribe(&mut self, client: usize) -> Result<()> {
         let filter = FILTERS[self.rng.usize(..FILTERS.len())];
-        let qos = QOS[self.rng.usize(..3)];
-        let handling = HANDLING[self.rng.usize(..3)];
-        let answer = self.promises.subscribe(client, (filter, qos, handling));
+        let wanted = Subscription {
+            qos: QOS[self.rng.usize(..3)],
+            handling: HANDLING[self.rng.usize(..3)],
+            // Who shares a subscription may not ask for that (MQTT-3.8.3-4).
+            no_local: self.rng.bool() && shared(filter).is_none(),
+            retain_as_published: self.rng.bool(),
+            name: self.rng.u32(..4),
+        };
+        let answer = self.promises.subscribe(client, (filter, wanted));
         let mut bytes = Vec::new();
-        let options = Options { retain_handling: handling, ..Options::with_qos(qos) };
+        let options = Options {
+            qos: wanted.qos,
+            no_local: wanted.no_local,
+            retain_as_published: wanted.retain_as_published,
+            retain_handling: wanted.handling,
+        };
         Request { filter, options }.encode(Version::V5, &mut bytes);
         let requests = Requests::new(Version::V5, &bytes).map_err(anyhow::Error::msg)?;
-        let subscribe = Subscribe { packet_id: id(65_000), properties: Properties::NONE, requests };
+        let name = NonZeroU32::new(wanted.name).map(Property::SubscriptionIdentifier);
+        let said = encoded(&name.into_iter().collect::<Vec<_>>());
+        let properties = checked(Carrier::Subscribe, &said);
+        let subscribe = Subscribe { packet_id: id(65_000), properties, requests };
         self.clients[client].send(&Packet::Subscribe(subscribe));
         let mut came = self.turn(client)?;
         self.commit();
@@ -170,20 +232,48 @@ impl Life {
     fn lose(&mut self, client: usize) {
         let Some(mut wire) = self.clients[client].lose() else { return };
         wire.leave(self.gateway.moment());
-        self.promises.lose(client, self.clients[client].lasting);
+        self.promises.lose(client, false);
+        self.gateway.keep();
+    }
+
+    fn depart(&mut self, client: usize) {
+        let reason = if self.rng.bool() { Reason::Success } else { Reason::DisconnectWithWill };
+        let was_heard = self.clients[client].depart(self.gateway.moment(), reason);
+        self.promises.lose(client, was_heard && reason == Reason::Success);
+        self.gateway.keep();
     }
 
     fn connect(&mut self, client: usize) {
         self.clients[client].is_clean |= self.rng.u8(..8) == 0;
         let wire = self.gateway.welcome();
         if self.clients[client].stage != Stage::Away {
-            self.promises.lose(client, self.clients[client].lasting);
+            self.promises.lose(client, false);
         }
-        let is_clean = self.clients[client].is_clean;
-        self.expected[client] = self.promises.connect(client, is_clean);
-        let before = self.clients[client].greet(wire);
+        let (is_clean, expiry_s) = (self.clients[client].is_clean, self.clients[client].expiry_s);
+        let will = self.will(client);
+        let before = self.clients[client].greet(wire, will.as_ref());
+        self.expected[client] = self.promises.connect((client, is_clean), (expiry_s, will));
         // The one before learns of it later, or not at all.
         drop(before);
+    }
+
+    /// Time passes: what came is durable by then.
+    fn pass(&mut self) {
+        self.commit();
+        let jumps = self.clock == Clock::Jumping && self.rng.bool();
+        let jump = if jumps { self.rng.i64(-400..400) * DAY_MS } else { 0 };
+        let most_ms = [1_000, 30_000, HOUR_MS, 10 * HOUR_MS][self.rng.usize(..4)];
+        // Nobody knows better than a clock that was steady for a day.
+        let is_late = self.gateway.uptime() + most_ms > 20 * HOUR_MS || self.rng.u8(..3) == 0;
+        if is_late && self.clock == Clock::Late && !self.gateway.is_set() {
+            self.gateway.set_clock();
+            self.promises.confirm();
+            // The writer sees it, and what it notes of it is durable.
+            self.commit();
+            self.commit();
+        }
+        self.gateway.pass(self.rng.u64(..most_ms), jump);
+        self.promises.pass(self.gateway.time());
     }
 
     fn commit(&mut self) {
@@ -201,9 +291,11 @@ impl Life {
     fn crash(&mut self) -> Result<()> {
         self.outcome.crashes += 1;
         self.clients.iter_mut().for_each(|client| drop(client.lose()));
-        let lasting: Vec<bool> = self.clients.iter().map(|client| client.lasting).collect();
-        self.gateway.crash(self.rng.bool())?;
-        self.promises.crash(&lasting);
+        let is_off = self.clock != Clock::Jumping && self.rng.bool();
+        let off_ms = if is_off { self.rng.u64(..100 * HOUR_MS) } else { 0 };
+        self.gateway.crash(self.rng.bool(), off_ms)?;
+        self.promises.crash(self.gateway.time(), self.gateway.is_set());
+        self.gateway.keep();
         Ok(())
     }
 
@@ -235,11 +327,13 @@ impl Life {
                 ensure!(*present == self.expected[client], "a session is lost, or was not wanted");
                 self.resume(client, *present);
             }
-            Came::Message { payload, qos, retain } => {
+            Came::Message(heard) => {
                 self.outcome.heard += 1;
-                self.outcome.twice += u64::from(*qos == Qos::ExactlyOnce);
-                self.outcome.retained += u64::from(*retain);
-                let is_shared = self.promises.hear(client, (payload, *qos, *retain))?;
+                self.outcome.twice += u64::from(heard.qos == Qos::ExactlyOnce);
+                self.outcome.retained += u64::from(heard.retain);
+                self.outcome.ending += u64::from(heard.expiry_s.is_some());
+                self.outcome.named += u64::from(!heard.identifiers.is_empty());
+                let is_shared = self.promises.hear(client, heard)?;
                 self.outcome.shared += u64::from(is_shared);
             }
             Came::Acknowledged(id) => {
@@ -270,11 +364,8 @@ impl Life {
     fn end(&mut self) -> Result<()> {
         for client in 0..self.clients.len() {
             self.clients[client].be_prompt();
-            if self.clients[client].stage == Stage::Away && self.clients[client].lasting {
-                let wire = self.gateway.welcome();
-                let is_clean = self.clients[client].is_clean;
-                self.expected[client] = self.promises.connect(client, is_clean);
-                drop(self.clients[client].greet(wire));
+            if self.clients[client].stage == Stage::Away && self.clients[client].expiry_s > 0 {
+                self.connect(client);
             }
         }
         for _ in 0..ROUNDS {
@@ -282,6 +373,7 @@ impl Life {
             self.settle()?;
             self.commit();
             self.gateway.pass(10, 0);
+            self.promises.pass(self.gateway.time());
         }
         // Whose session did not last has given up.
         for client in self.clients.iter().filter(|client| client.stage == Stage::Here) {

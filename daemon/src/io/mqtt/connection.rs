@@ -42,7 +42,7 @@ pub(super) struct Connection {
     stream: TcpStream,
     /// Between the socket and MQTT, if there is anything.
     layers: Option<Box<Layers>>,
-    inside: Inside,
+    inside: Arc<Inside>,
     dialogue: Dialogue,
     address: IpAddr,
     /// Of those that its address may have.
@@ -82,7 +82,7 @@ impl Connection {
     /// `place` is the one of its address, once that is known.
     pub(super) fn new(
         stream: TcpStream,
-        inside: Inside,
+        inside: Arc<Inside>,
         (address, place): (IpAddr, Option<Place>),
         layers: Option<Box<Layers>>,
     ) -> Self {
@@ -114,18 +114,21 @@ impl Connection {
                 break;
             }
         }
-        let farewell = async {
-            self.say_good_bye()?;
-            while !self.is_written() {
-                self.stream.writable().await?;
-                self.write()?;
-            }
-            io::Result::Ok(())
-        };
-        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+        // Boxed: while it lasts, a connection keeps no room for its end.
+        if Box::pin(tokio::time::timeout(FAREWELL, self.finish())).await.is_err() {
             tracing::debug!("a client did not read its farewell");
         }
         self.dialogue.leave(moment());
+    }
+
+    /// Writes what is left.
+    async fn finish(&mut self) -> io::Result<()> {
+        self.say_good_bye()?;
+        while !self.is_written() {
+            self.stream.writable().await?;
+            self.write()?;
+        }
+        Ok(())
     }
 
     fn is_written(&self) -> bool {
@@ -146,11 +149,14 @@ impl Connection {
     async fn turn(&mut self, timer: &mut Timer<'_>) -> io::Result<()> {
         let shared = Arc::clone(&self.inside.shared);
         // Listened for before the desk is tried: room that is made in between is not missed.
-        let space = shared.ingest.space();
-        if self.dialogue.is_held() {
+        let mut space = self.dialogue.is_held().then(|| Box::pin(shared.ingest.space()));
+        if space.is_some() {
             self.dialogue.retry(moment(), &mut self.out);
         }
         self.advance()?;
+        if self.dialogue.is_held() && space.is_none() {
+            return Ok(());
+        }
         if self.portion.is_given_up() {
             self.give_up();
         }
@@ -165,22 +171,23 @@ impl Connection {
             && self.dialogue.wants_bytes(&self.out)
             && self.wire.len() < WIRE_BYTES_MAX;
         let has_output = !self.is_written();
-        let interest = if has_output { Interest::WRITABLE } else { Interest::ERROR };
         let read_bytes = self.portion.read_bytes();
         let (mut reader, writer) = self.stream.split();
+        let socket = writer.as_ref();
+        // What is rare is boxed: an idle connection keeps no room for it.
+        let mut broken = (!has_output && !listens).then(|| Box::pin(socket.ready(Interest::ERROR)));
         tokio::select! {
             count = read(&mut reader, read_bytes), if listens => {
                 let count = count?;
+                drop(broken);
                 SCRATCH.with_borrow_mut(|scratch| self.take(&scratch[..count]))?;
             }
-            became = writer.ready(interest), if has_output || !listens => {
-                became?;
-                if !has_output {
-                    return Err(ErrorKind::ConnectionReset.into());
-                }
+            became = poll_fn(|context| socket.poll_write_ready(context)), if has_output => became?,
+            _ = maybe(&mut broken), if broken.is_some() => {
+                return Err(ErrorKind::ConnectionReset.into());
             }
             () = wake.notified() => self.dialogue.handle_wake(moment(), &mut self.out),
-            () = space, if self.dialogue.is_held() => {}
+            () = maybe(&mut space), if space.is_some() => {}
             () = timer.sleep.as_mut(), if timer.set_to.is_some() => {
                 timer.set_to = None;
                 if self.dialogue.deadline().is_some_and(|deadline| deadline <= now()) {
@@ -268,12 +275,14 @@ impl Connection {
             self.address = layers.source().unwrap_or(self.address);
             let place = self.inside.door.place(self.address).ok_or(ErrorKind::QuotaExceeded)?;
             self.place = Some(place);
-            self.dialogue.visit().comes_from(self.address);
+            if let Some(visit) = self.dialogue.visit() {
+                visit.comes_from(self.address);
+            }
         }
         if !self.is_introduced {
             self.is_introduced = true;
-            if let Some(user) = layers.user() {
-                self.dialogue.visit().show(&user);
+            if let (Some(user), Some(visit)) = (layers.user(), self.dialogue.visit()) {
+                visit.show(&user);
             }
         }
         Ok(())
@@ -291,6 +300,14 @@ impl Connection {
             layers.wrap(&out, &mut self.wire).map_err(broken)?;
         }
     }
+}
+
+/// What `future` comes to, if there is one.
+fn maybe<F: Future>(future: &mut Option<Pin<Box<F>>>) -> impl Future<Output = F::Output> {
+    poll_fn(|context| match future {
+        Some(future) => future.as_mut().poll(context),
+        None => Poll::Pending,
+    })
 }
 
 fn broken(fault: Fault) -> io::Error {
@@ -336,4 +353,19 @@ fn flush(stream: &TcpStream, bytes: &mut Vec<u8>) -> io::Result<()> {
         bytes.drain(..written);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There are thousands of them.
+    #[test]
+    fn an_idle_connection_takes_little() {
+        fn size<F: Future>(_: impl FnOnce(&'static mut Connection) -> F) -> usize {
+            size_of::<F>()
+        }
+        let (own, waiting) = (size_of::<Connection>(), size(Connection::run));
+        assert!(own + waiting <= 1_000, "{own} and {waiting} bytes");
+    }
 }

@@ -65,6 +65,7 @@ pub fn listen(address: SocketAddr) -> io::Result<Listener> {
 
 /// Accepts connections at a door until told to stop.
 pub async fn accept(listener: Listener, inside: Inside, mut stop: watch::Receiver<bool>) {
+    let inside = Arc::new(inside);
     let places = Arc::new(Semaphore::new(inside.door.rules().listener.connections_max));
     let mut is_exhausted = false;
     loop {
@@ -75,7 +76,7 @@ pub async fn accept(listener: Listener, inside: Inside, mut stop: watch::Receive
         match accepted {
             Ok((arrival, place)) => {
                 is_exhausted = false;
-                if let Some(mut connection) = admit(arrival, inside.clone()) {
+                if let Some(mut connection) = admit(arrival, Arc::clone(&inside)) {
                     tokio::spawn(async move {
                         connection.run().await;
                         drop(place);
@@ -93,7 +94,7 @@ pub async fn accept(listener: Listener, inside: Inside, mut stop: watch::Receive
 }
 
 /// A connection that was accepted, if its address may have one more.
-fn admit((stream, address): (TcpStream, IpAddr), inside: Inside) -> Option<Connection> {
+fn admit((stream, address): (TcpStream, IpAddr), inside: Arc<Inside>) -> Option<Connection> {
     let rules = inside.door.rules();
     // Behind a proxy the address is known later.
     let place =

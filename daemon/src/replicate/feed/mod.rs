@@ -204,7 +204,7 @@ impl Fold {
                     let mut events = frame.into_iter();
                     loop {
                         let Some((offset, mut event)) = events.next() else { break Step::On };
-                        let mut time = EventTime::of(&event, clock, present.anchor);
+                        let mut time = EventTime::of(&event, clock, &present.anchor);
                         let Addressed { route, first } = Addressed::of(&mut event, &mut time);
                         let stamp = time.stamp(present.clock.wall);
                         self.texts.set(first.unwrap_or(offset), time);

@@ -28,9 +28,10 @@ impl Dialogue {
         (connect, packet): (&Connect<'_>, &[u8]),
         out: &mut Vec<u8>,
     ) {
-        match self.visit.admit(turn.moment.now, connect, &self.wake) {
+        let Some(visit) = &self.visit else { return };
+        match visit.admit(turn.moment.now, connect, &self.wake) {
             Admission::Waiting(ticket) => {
-                self.applicant = Some(Applicant { ticket, packet: packet.into() });
+                self.applicant = Some(Box::new(Applicant { ticket, packet: packet.into() }));
             }
             answer => self.answer(session, turn, (connect, answer), out),
         }
@@ -43,12 +44,12 @@ impl Dialogue {
         moment: Moment,
         out: &mut Vec<u8>,
     ) {
-        let Some(applicant) = self.applicant.take() else { return };
+        let (Some(visit), Some(applicant)) = (&self.visit, self.applicant.take()) else { return };
         let decoded = decode(&applicant.packet, None, u32::MAX);
         let Ok(Decoded::Packet(Packet::Connect(connect), _)) = decoded else {
             unreachable!("it was decoded before");
         };
-        match self.visit.poll(&applicant.ticket, &connect) {
+        match visit.poll(&applicant.ticket, &connect) {
             None => self.applicant = Some(applicant),
             // It came too late: the client was told that the server is not available.
             Some(_) if self.closed || !session.is_deciding() => {}
@@ -71,6 +72,7 @@ impl Dialogue {
         match answer {
             Admission::Welcome(guest) => {
                 self.guest = guest;
+                self.visit = None;
                 self.welcome(session, turn, connect, out);
             }
             Admission::Turned(reason) => self.turn_away(session, reason, out),

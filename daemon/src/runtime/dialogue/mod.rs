@@ -51,11 +51,12 @@ impl Shared {
 pub struct Dialogue {
     session: Arc<Mutex<Session>>,
     shared: Arc<Shared>,
-    visit: Visit,
+    /// Until it is welcome.
+    visit: Option<Box<Visit>>,
     /// What the client may do, once it is let in.
     guest: Guest,
     /// A CONNECT whose password is being verified.
-    applicant: Option<Applicant>,
+    applicant: Option<Box<Applicant>>,
     member: Option<Member>,
     wake: Arc<Notify>,
     /// A CONNECT whose answer waits for the log.
@@ -108,7 +109,7 @@ impl Dialogue {
         Self {
             session: Arc::new(Mutex::new(session)),
             shared,
-            visit,
+            visit: Some(Box::new(visit)),
             guest: Guest::nobody(),
             applicant: None,
             member: None,
@@ -121,8 +122,8 @@ impl Dialogue {
     }
 
     /// Who stands at the door, to be told what is known of it before its CONNECT is handed in.
-    pub fn visit(&mut self) -> &mut Visit {
-        &mut self.visit
+    pub fn visit(&mut self) -> Option<&mut Visit> {
+        self.visit.as_deref_mut()
     }
 
     /// Whether the connection is to be closed, once everything is written.

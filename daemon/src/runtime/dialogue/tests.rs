@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 
 use super::*;
 use crate::runtime::fanout::Fanout;
+use crate::runtime::ingest::Taken;
 use crate::runtime::keeper::settle_due;
 use crate::runtime::sessions::{State, read_batch};
 use tributary_core::log::{Clock, End, Geometry, ReadMedia};
@@ -54,7 +55,7 @@ fn enter(shared: &Arc<Shared>, packet: &[u8], moment: Moment) -> (Dialogue, Vec<
 
 /// A client that is inside.
 fn inside() -> (Arc<Shared>, Dialogue) {
-    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, moment()))));
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
     let (mut dialogue, mut out) = enter(&shared, CONNECT, moment());
     commit(&shared);
     dialogue.handle_wake(moment(), &mut out);
@@ -113,7 +114,7 @@ fn after_an_hour_off() -> (Arc<Shared>, Arc<Mutex<Clocks>>, impl Fn(u64, i64) ->
         wall: Timestamp(wall),
         is_set: wall >= NOON,
     };
-    let clocks = Arc::new(Mutex::new(Clocks::resume(Some(last), at(0, 0))));
+    let clocks = Arc::new(Mutex::new(Clocks::resume(Some(last), None, at(0, 0))));
     (shared(Arc::clone(&clocks)), clocks, at)
 }
 
@@ -135,7 +136,7 @@ fn time_off_that_is_counted_late_ends_no_session_before_its_time() {
 /// The client was away for longer than its will waits, and nobody has looked meanwhile.
 #[test]
 fn a_will_that_is_due_does_not_wait_for_who_comes_again() {
-    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, moment()))));
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
     enter(&shared, WITH_WILL, moment()).0.leave(at(1_000));
     enter(&shared, WITH_WILL, at(3_500));
     assert_eq!((shared.ingest.take().events(), shared.hub.wills()), (1, 0));
@@ -144,7 +145,7 @@ fn a_will_that_is_due_does_not_wait_for_who_comes_again() {
 /// A session has ended, its will found no room, and its client is back before there is some.
 #[test]
 fn what_ended_before_a_client_came_does_not_end_what_it_has_begun() {
-    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, moment()))));
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
     enter(&shared, WITH_WILL, moment()).0.leave(at(1_000));
     shared.ingest.hold(true);
     enter(&shared, WITH_WILL, at(12_000));
@@ -154,12 +155,39 @@ fn what_ended_before_a_client_came_does_not_end_what_it_has_begun() {
     let taken = shared.ingest.take();
     assert_eq!((taken.events(), shared.hub.wills()), (1, 0));
     let mut state = State::default();
+    fold(&mut state, taken);
+    assert!(state.clients.contains_key("a"), "a start would not know it");
+}
+
+/// What a start knows of what was left for the log.
+fn fold(state: &mut State, taken: Taken) {
     for control in taken.controls {
         for (number, noted) in read_batch(&(control.body)(Offset(0), Offset(0))) {
             state.apply_change(number, noted);
         }
     }
-    assert!(state.clients.contains_key("a"), "a start would not know it");
+}
+
+/// The gateway fails again and again, and its client never comes.
+#[test]
+fn who_was_there_when_the_gateway_failed_has_left_once_and_for_all() {
+    let before = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
+    let mut state = State::default();
+    enter(&before, WITH_WILL, moment());
+    fold(&mut state, before.ingest.take());
+    assert_eq!(state.clients["a"].left, None);
+    // Two seconds for the will, and ten for the session.
+    for (ms, wills, sessions) in [(1_000, 0, 1), (2_500, 0, 1), (3_500, 1, 1), (11_500, 0, 0)] {
+        let clocks = before.clocks.lock().map(|clocks| *clocks).expect("nobody has failed");
+        let shared = shared(Arc::new(Mutex::new(clocks)));
+        shared.ingest.number_changes_from(state.applied.change);
+        shared.hub.restore(state.clone(), shared.age(at(ms)), &clocks.anchor());
+        assert!(settle_due(&shared, at(ms), &mut shared.ingest.desk()));
+        let taken = shared.ingest.take();
+        assert_eq!(taken.events(), wills, "after {ms} ms");
+        assert_eq!(shared.hub.sessions(10).len(), sessions, "after {ms} ms");
+        fold(&mut state, taken);
+    }
 }
 
 #[test]

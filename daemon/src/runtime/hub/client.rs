@@ -1,6 +1,6 @@
 //! One client as the hub knows it: with a connection, or a session that waits for one.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use core::num::{NonZeroU16, NonZeroU32};
@@ -14,7 +14,10 @@ use tributary_mqtt::codec::subscribe::Options;
 use tributary_mqtt::session::{InFlight, Kept, Phase};
 use tributary_mqtt::subscriptions::Subscription;
 
+use super::group::split;
 use super::mailbox::{Mailbox, Outgoing};
+use super::rare::Rare;
+use crate::runtime::clock::Anchor;
 use crate::runtime::sessions::{ClientState, StoredWill};
 
 /// A client with its session.
@@ -29,16 +32,16 @@ pub(super) struct Client {
     pub(super) expiry_s: u32,
     /// When the client left.
     pub(super) left: Option<Age>,
-    pub(super) will: Option<StoredWill<'static>>,
+    pub(super) will: Option<Box<StoredWill<'static>>>,
     pub(super) will_due: Option<Age>,
     pub(super) filters: BTreeMap<Box<str>, Entry>,
     pub(super) kept: Kept,
     /// Retained messages that did not leave.
-    pub(super) left_over: VecDeque<Outgoing>,
+    pub(super) left_over: Rare<Outgoing>,
     /// What was under way and is to be read from the log again.
-    pub(super) resend: VecDeque<InFlight>,
+    pub(super) resend: Rare<InFlight>,
     /// Retained messages for new subscriptions that are still to be looked for.
-    pub(super) scans: VecDeque<Scan>,
+    pub(super) scans: Rare<Scan>,
     /// Messages from here on are read from the log for this client alone; `None`: it gets them as
     /// they come.
     pub(super) lag: Option<Offset>,
@@ -106,9 +109,9 @@ impl Client {
             will_due: None,
             filters: BTreeMap::new(),
             kept: Kept::default(),
-            left_over: VecDeque::new(),
-            resend: VecDeque::new(),
-            scans: VecDeque::new(),
+            left_over: Rare::new(),
+            resend: Rare::new(),
+            scans: Rare::new(),
             lag: None,
             away_until: at,
             over: BTreeSet::new(),
@@ -119,21 +122,26 @@ impl Client {
     }
 
     /// As the log remembers it. A client that was connected has left `now`.
-    pub(super) fn restored(name: &str, state: ClientState, now: Age) -> Self {
+    pub(super) fn restored(name: &str, state: ClientState, (now, anchor): (Age, &Anchor)) -> Self {
         let mut client = Self::new(name, Offset(state.cursor));
         client.lasting = state.expiry_s > 0;
         client.noted = true;
         client.expiry_s = state.expiry_s;
-        client.left = Some(state.left.map_or(now, Age));
+        let left = state.left.map(|left| anchor.counted(Age(left)));
+        client.left = Some(left.unwrap_or(now));
         client.will_due = match (&state.will, state.left) {
             (None, _) => None,
-            (Some(_), Some(_)) => state.will_due.map(Age),
+            // It waits for as long as it did by the ages that were read then.
+            (Some(_), Some(read)) => state
+                .will_due
+                .zip(left)
+                .map(|(due, left)| Age(left.0.saturating_add(due.saturating_sub(read)))),
             (Some(will), None) => {
                 let delay_s = will.delay_s.min(state.expiry_s);
                 Some(Age(now.0 + u64::from(delay_s) * 1_000))
             }
         };
-        client.will = state.will;
+        client.will = state.will.map(Box::new);
         for (filter, known) in state.filters {
             let identifier = NonZeroU32::new(known.identifier);
             let Some(options) = Options::from_byte(known.options) else { continue };
@@ -233,34 +241,62 @@ impl Client {
 
     /// All matching subscriptions that are not shared with others, together.
     fn share(&self, offset: Offset, event: &Event<'_>) -> Option<Share> {
-        let mut share: Option<Share> = None;
-        for (filter, entry) in &self.filters {
-            let options = entry.wanted.options;
-            let is_own = event.origin == Origin::Device && event.client == &*self.name;
-            let own = options.no_local && is_own;
-            if offset < entry.since || own || !topic::matches(filter, event.topic) {
-                continue;
-            }
-            let share = share.get_or_insert(Share {
-                qos: Qos::AtMostOnce,
-                retain_as_published: false,
-                identifiers: Vec::new(),
-            });
-            share.qos = share.qos.max(options.qos);
-            share.retain_as_published |= options.retain_as_published;
-            share.identifiers.extend(entry.wanted.identifier);
-        }
-        share
+        let is_own = is_from(&self.name, event);
+        let selecting = self.filters.iter().filter(|(filter, entry)| {
+            let own = entry.wanted.options.no_local && is_own;
+            offset >= entry.since && !own && topic::matches(filter, event.topic)
+        });
+        Share::by(selecting.map(|(_, entry)| entry))
+    }
+
+    /// All matching subscriptions that are shared with others, together.
+    fn share_with_others(&self, event: &Event<'_>) -> Option<Share> {
+        let selecting = self.filters.iter().filter(|(filter, _)| {
+            split(filter).is_some_and(|(_, inner)| topic::matches(inner, event.topic))
+        });
+        Share::by(selecting.map(|(_, entry)| entry))
     }
 
     /// How a message that is under way already is for this client: its subscriptions may have
-    /// ended meanwhile.
+    /// ended meanwhile, and others may have come. Whether it came by one that is shared is known where no
+    /// other selected it.
     pub(super) fn share_again(&self, entry: &InFlight, event: &Event<'_>) -> Share {
         let qos = if entry.exactly_once { Qos::ExactlyOnce } else { Qos::AtLeastOnce };
-        let share = self.share(Offset(u64::MAX), event);
-        let share =
-            share.unwrap_or(Share { qos, retain_as_published: false, identifiers: Vec::new() });
+        let own = |until: Offset| self.share(until, event);
+        let came = if entry.retained {
+            None
+        } else {
+            own(entry.offset).or_else(|| self.share_with_others(event))
+        };
+        let share = came.or_else(|| own(Offset(u64::MAX))).unwrap_or_default();
         Share { qos, ..share }
+    }
+}
+
+/// Whether an event is a client's own: it is not for its No Local subscriptions (MQTT-3.8.3-3). What comes
+/// from elsewhere bears a name that may be a client's.
+pub(super) fn is_from(name: &str, event: &Event<'_>) -> bool {
+    event.origin == Origin::Device && event.client == name
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        let (qos, retain_as_published) = (Qos::AtMostOnce, false);
+        Self { qos, retain_as_published, identifiers: Vec::new() }
+    }
+}
+
+impl Share {
+    /// These subscriptions together, if there are any.
+    fn by<'a>(entries: impl Iterator<Item = &'a Entry>) -> Option<Self> {
+        let mut share: Option<Self> = None;
+        for Entry { wanted, .. } in entries {
+            let share = share.get_or_insert_default();
+            share.qos = share.qos.max(wanted.options.qos);
+            share.retain_as_published |= wanted.options.retain_as_published;
+            share.identifiers.extend(wanted.identifier);
+        }
+        share
     }
 }
 
@@ -270,6 +306,45 @@ mod tests {
     use crate::runtime::sessions::{Filter, InFlightState};
     use tributary_core::properties::Properties;
     use tributary_core::time::Timestamp;
+
+    #[test]
+    fn what_is_sent_again_comes_as_a_shared_subscription_wants_it_too() {
+        let mut client = Client::new("ann", Offset(0));
+        let event = Event {
+            topic: "a/1",
+            payload: b"1",
+            client: "press",
+            time: Timestamp(0),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            packet_id: None,
+            origin: Origin::Device,
+            properties: Properties::NONE,
+        };
+        let entry = InFlight {
+            packet_id: NonZeroU16::MIN,
+            offset: Offset(5),
+            exactly_once: false,
+            retained: false,
+            phase: Phase::SentBefore,
+        };
+        let mut subscribe = |filter: &str, (number, since): (u32, u64)| {
+            let options =
+                Options { retain_as_published: true, ..Options::with_qos(Qos::AtMostOnce) };
+            let wanted = Subscription { options, identifier: NonZeroU32::new(number) };
+            client.filters.insert(filter.into(), Entry { wanted, since: Offset(since) });
+            client.share_again(&entry, &event)
+        };
+        assert_eq!(subscribe("$share/g/b/#", (2, 0)).identifiers, []);
+        let share = subscribe("$share/g/a/#", (3, 0));
+        assert_eq!(share.identifiers, [NonZeroU32::new(3).expect("not 0")]);
+        assert_eq!((share.qos, share.retain_as_published), (Qos::AtLeastOnce, true));
+        // One of its own selects it: it came by that, or by both. Or it did not select it then.
+        for (since, number) in [(6, 3), (5, 4)] {
+            let share = subscribe("a/+", (4, since));
+            assert_eq!(share.identifiers, [NonZeroU32::new(number).expect("not 0")]);
+        }
+    }
 
     #[test]
     fn what_was_under_way_before_a_restart_is_never_read_as_something_new() {
@@ -282,7 +357,7 @@ mod tests {
             filters: BTreeMap::from([("a".to_owned(), filter)]),
             ..ClientState::default()
         };
-        let mut client = Client::restored("ann", state, Age(0));
+        let mut client = Client::restored("ann", state, (Age(0), &Anchor::default()));
         // It was sent again and is over, before the session has read so far.
         client.kept = Kept::default();
         let event = Event {

@@ -12,6 +12,7 @@ use super::client::{Client, Connected};
 use super::group::held_for;
 use super::mailbox::{Ending, Mailbox, Outgoing};
 use super::publishing::DueWill;
+use super::rare::Rare;
 use super::{Hub, Key, Members, SESSIONS_MAX, Target};
 use crate::runtime::ingest::{Desk, Ingest};
 use crate::runtime::sessions::{Change, StoredWill};
@@ -102,7 +103,7 @@ impl Hub {
             client.noted = lasting || ask.will.is_some();
             client.expiry_s = ask.expiry_s;
             (client.left, client.will_due) = (None, None);
-            client.will.clone_from(&ask.will);
+            client.will = ask.will.clone().map(Box::new);
             client.away_until = next;
             client.resend = resends(&client.kept);
             client.serve_left_over();
@@ -177,7 +178,7 @@ impl Hub {
 }
 
 /// What was under way and has to be sent again.
-fn resends(kept: &Kept) -> std::collections::VecDeque<InFlight> {
+fn resends(kept: &Kept) -> Rare<InFlight> {
     kept.in_flight.iter().filter(|entry| entry.phase != Phase::Received).copied().collect()
 }
 
@@ -235,7 +236,7 @@ impl Members {
     pub(super) fn publish_will(&mut self, client: Client) {
         let Client { name, will, noted, .. } = client;
         if let Some(will) = will {
-            self.wills.push_back(DueWill { client: name, will, ends: noted });
+            self.wills.push_back(DueWill { client: name, will: *will, ends: noted });
         }
     }
 }

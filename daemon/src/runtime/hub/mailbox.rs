@@ -141,11 +141,7 @@ impl Outgoing {
 
     /// What is under way already; without a share it cannot be found any more.
     pub(super) fn again(message: Option<Arc<Message>>, share: Option<Share>) -> Self {
-        let share = share.unwrap_or(Share {
-            qos: Qos::AtMostOnce,
-            retain_as_published: false,
-            identifiers: Vec::new(),
-        });
+        let share = share.unwrap_or_default();
         Self {
             message,
             again: None,

@@ -12,6 +12,7 @@ mod entering;
 mod group;
 mod mailbox;
 mod publishing;
+mod rare;
 mod retained;
 mod serving;
 mod subscribing;
@@ -93,6 +94,8 @@ struct Members {
     retained: Retained,
     /// Wills and ends of sessions, by the age clock.
     due: BTreeSet<(Age, Key)>,
+    /// Their connections ended with the run before, and the log does not know when.
+    untold: Vec<Key>,
     /// The time off of before this run was counted.
     off_counted: bool,
     /// Wills to be published now.

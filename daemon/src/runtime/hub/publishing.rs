@@ -13,6 +13,7 @@ use super::client::Client;
 use super::group::held_for;
 use super::mailbox::Message;
 use super::{Hub, Key, Members, Target};
+use crate::runtime::clock::Anchor;
 use crate::runtime::ingest::Desk;
 use crate::runtime::sessions::{Change, State, StoredWill};
 
@@ -100,6 +101,7 @@ impl Hub {
     /// [taken](Hub::take_will) afterwards.
     pub fn handle_due(&self, age: Age, desk: &mut Desk<'_>) {
         let mut members = self.lock();
+        members.tell_left(desk);
         while let Some((due, key)) = members.due.first().copied()
             && due <= age
         {
@@ -118,7 +120,8 @@ impl Hub {
         };
         client.will_due = None;
         if let Some(will) = client.will.take() {
-            members.wills.push_back(DueWill { client: name.into(), will, ends: false });
+            let (client, will) = (name.into(), *will);
+            members.wills.push_back(DueWill { client, will, ends: false });
         }
     }
 
@@ -172,8 +175,8 @@ impl Hub {
         }
     }
 
-    /// What the log remembers, at the start.
-    pub fn restore(&self, state: State, now: Age) {
+    /// What the log remembers, at the start; `anchor` corrects the ages that it has.
+    pub fn restore(&self, state: State, now: Age, anchor: &Anchor) {
         let mut members = self.lock();
         for (_, retained) in state.retained {
             let mut record = &retained.record[..];
@@ -185,9 +188,10 @@ impl Hub {
         let mut present = BTreeSet::new();
         for (name, client) in state.clients {
             let was_here = client.left.is_none();
-            members.restore_client(Client::restored(&name, client, now));
+            members.restore_client(Client::restored(&name, client, (now, anchor)));
             present.extend(members.key_of(&name).filter(|_| was_here));
         }
+        members.untold = present.iter().copied().collect();
         let Members { sessions, groups, lagging, .. } = &mut *members;
         for (id, group) in groups {
             // Nothing is for it from before it was one.
@@ -257,6 +261,19 @@ impl Members {
         }
     }
 
+    /// Tells the log that those who were connected have left by now: else each start would have their time
+    /// begin anew, and a gateway that starts often would never end their sessions. But not of those who share
+    /// subscriptions: what they were dealt may not have come to them as long as it is not known that they left.
+    fn tell_left(&mut self, desk: &mut Desk<'_>) {
+        for key in core::mem::take(&mut self.untold) {
+            let Some(client) = self.sessions.get(&key) else { continue };
+            let shares = client.filters.keys().any(|filter| filter.starts_with("$share/"));
+            let Some(left) = client.left.filter(|_| !shares) else { continue };
+            let (expiry_s, will_due) = (client.expiry_s, client.will_due.map(|due| due.0));
+            desk.change(&client.name, &Change::Left { age: left.0, expiry_s, will_due });
+        }
+    }
+
     fn handle_due(&mut self, key: Key, age: Age, desk: &mut Desk<'_>) {
         let Some(client) = self.sessions.get_mut(&key).filter(|client| !client.is_connected())
         else {
@@ -275,7 +292,8 @@ impl Members {
         if client.will_due.is_some_and(|due| due <= age) {
             client.will_due = None;
             if let Some(will) = client.will.take() {
-                self.wills.push_back(DueWill { client: client.name.clone(), will, ends: false });
+                let (client, will) = (client.name.clone(), *will);
+                self.wills.push_back(DueWill { client, will, ends: false });
             }
         }
         self.due.insert((ends.max(Age(age.0 + 1)), key));

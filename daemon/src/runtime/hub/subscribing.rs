@@ -8,7 +8,7 @@ use tributary_mqtt::codec::subscribe::RetainHandling;
 use tributary_mqtt::subscriptions::{Grant, Subscription};
 use tributary_mqtt::{Reason, Subscriptions};
 
-use super::client::{Entry, Scan};
+use super::client::{Entry, Scan, is_from};
 use super::group::{self, Group};
 use super::mailbox::Outgoing;
 use super::{Hub, Key, Members, Target};
@@ -160,7 +160,7 @@ impl Members {
         let Some(client) = sessions.get_mut(&key).filter(|client| !client.is_resuming()) else {
             return;
         };
-        let Some(connection) = &client.connection else { return };
+        let (name, Some(connection)) = (&client.name, &client.connection) else { return };
         while let Some(scan) = client.scans.front_mut() {
             let identifiers: &[_] = scan.wanted.identifier.as_slice();
             let grant =
@@ -168,7 +168,8 @@ impl Members {
             let mut full = false;
             let mut after = None;
             for message in retained.select(&scan.filter, scan.after.as_deref()) {
-                if message.offset >= scan.below {
+                let is_own = is_from(name, &message.event());
+                if message.offset >= scan.below || scan.wanted.options.no_local && is_own {
                     continue;
                 }
                 let outgoing = Outgoing::new(Arc::clone(message), grant);

@@ -5,22 +5,21 @@ use std::collections::BTreeSet;
 use tributary_core::time::Age;
 
 use super::{Hub, Key};
-use crate::runtime::clock::Anchor;
-use crate::runtime::ingest::Desk;
-use crate::runtime::sessions::Change;
+use crate::runtime::clock::Outage;
 
 impl Hub {
     /// When time off was added to the age clock in the middle of this run: who left in this run
-    /// left behind it, so that no session ends and no will is published before its time.
-    pub fn count_time_off(&self, anchor: &Anchor, desk: &mut Desk<'_>) {
-        let Anchor { off_ms, off_from, off_until, .. } = *anchor;
+    /// left behind it, so that no session ends and no will is published before its time. The log
+    /// knows by the anchor, so the next run does, too.
+    pub fn count_time_off(&self, outage: &Outage) {
+        let Outage { from, until, ms } = *outage;
         let mut members = self.lock();
-        if off_ms == 0 || off_from == off_until || members.off_counted {
+        if members.off_counted {
             return;
         }
         members.off_counted = true;
-        let later = |age: Age| Age(age.0.saturating_add(off_ms));
-        let left = |age: Option<Age>| age.filter(|age| (off_from..=off_until).contains(&age.0));
+        let later = |age: Age| Age(age.0.saturating_add(ms));
+        let left = |age: Option<Age>| age.filter(|age| (from..=until).contains(&age.0));
         let sessions = members.sessions.iter();
         let moved: BTreeSet<Key> = sessions
             .filter(|(_, client)| left(client.left).is_some())
@@ -32,8 +31,6 @@ impl Hub {
             let Some(left) = client.left.map(later) else { continue };
             client.left = Some(left);
             client.will_due = client.will_due.map(later);
-            let (expiry_s, will_due) = (client.expiry_s, client.will_due.map(|due| due.0));
-            desk.change(&client.name, &Change::Left { age: left.0, expiry_s, will_due });
             let due = client.due();
             members.due.extend(due.map(|due| (due, key)));
         }
