@@ -83,7 +83,6 @@ fn each_command_comes_once(setup: Setup) -> Result<()> {
         let status: Value = daemon.status()?;
         let downlink = &status["downlinks"][0];
         ensure!(downlink["refused"] == 0 && downlink["lost"] == 0, "{downlink:#}");
-        println!("{}: {COMMANDS} commands, each once, over {KILLS} kills", setup.name());
         ensure!(daemon.stop()?.success(), "it ends well");
         Ok(())
     })
