@@ -126,8 +126,13 @@ impl Kafka {
     ///
     /// # Errors
     /// It does not answer; with the end of its log.
-    pub fn start_for_load(setup: Setup, dir: &Path, listeners: Listeners) -> Result<Self> {
-        let mut kafka = Self::format(setup.release(), dir, listeners, "")?;
+    pub fn start_for_load(
+        setup: Setup,
+        dir: &Path,
+        listeners: Listeners,
+        more: &str,
+    ) -> Result<Self> {
+        let mut kafka = Self::format(setup.release(), dir, listeners, more)?;
         kafka.speed = Speed::Load;
         kafka.begin(setup)
     }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::committed::{Watch, rate};
-use super::gateway::{Gateway, Plan};
+use super::gateway::{Gateway, Plan, away};
 use super::told::{Bar, Told, median, real};
 use crate::bench::usage;
 use crate::process;
@@ -53,87 +53,101 @@ struct Bench<'a> {
     binary: &'a Path,
     place: &'a Path,
     kafka: Kafka,
-    /// A log that no upstream has seen.
-    filled: PathBuf,
+}
+
+/// A log that no cluster has seen, and the route under which it was filled.
+struct Filled {
+    name: &'static str,
+    dir: PathBuf,
+    topic: &'static str,
+    route: String,
     records: u64,
 }
 
 /// Runs all of it.
 pub(super) fn measure(binary: &Path, place: &Path) -> Result<Told> {
-    let filled = place.join("filled");
-    let records = fill(binary, &filled)?;
-    let kafka = Kafka::start_for_load(Setup::V412Tv2, &place.join("kafka"), Listeners::direct()?)?;
-    let bench = Bench { binary, place, kafka, filled, records };
+    let plain = Filled::new(OURS, (binary, place), ("plain", "headers = []\n"))?;
+    let headers = Filled::new(OURS_HEADERS, (binary, place), ("headers", ""))?;
+    let kafka = Kafka::start_for_load(Setup::V412Tv2, &place.join("kafka"), Listeners::direct()?, "")?;
+    let bench = Bench { binary, place, kafka };
+    for filled in [&plain, &headers] {
+        bench.kafka.create_topic(filled.topic, 1)?;
+    }
     let mut runs = Vec::new();
     bench.librdkafka("warm-up", (WARM_UP, 30_000))?;
     for round in 0..ROUNDS {
-        let ours = bench.ours(OURS, round, "headers = []\n")?;
+        let ours = bench.ours(&plain, round)?;
         let size = ours.per_transaction.unwrap_or(1);
         runs.push(ours);
-        runs.push(bench.librdkafka(&format!("librdkafka-{round}"), (records, size))?);
-        runs.push(bench.java(round)?);
-        runs.push(bench.ours(OURS_HEADERS, round, "")?);
+        runs.push(bench.librdkafka(&format!("librdkafka-{round}"), (plain.records, size))?);
+        runs.push(bench.java(&format!("java-{round}"), plain.records)?);
+        runs.push(bench.ours(&headers, round)?);
     }
-    Ok(tell(&runs, records))
+    Ok(tell(&runs, plain.records))
 }
 
-/// A log of some million events, with no upstream; how many.
-fn fill(binary: &Path, dir: &Path) -> Result<u64> {
-    let plan = Plan { binary, dir, name: "bench", runner: &[], address: None, sections: "" };
-    let gateway = Gateway::start(&plan)?;
-    let mut command = Command::new(binary);
-    command.args(["bench", "mqtt", "--json", "--address", &gateway.address().to_string()]);
-    process::output({
+impl Filled {
+    /// A log of some million events, filled while the cluster is away.
+    fn new(
+        name: &'static str,
+        (binary, place): (&Path, &Path),
+        (topic, shape): (&'static str, &str),
+    ) -> Result<Self> {
+        let dir = place.join(topic);
+        let route =
+            format!("[[route]]\nfrom = \"bench/+/telemetry\"\ntopic = \"{topic}\"\n{shape}");
+        let sections = away(&route);
+        let plan =
+            Plan { binary, dir: &dir, name: topic, runner: &[], address: None, sections: &sections };
+        let gateway = Gateway::start(&plan)?;
+        let mut command = Command::new(binary);
+        command.args(["bench", "mqtt", "--json", "--address", &gateway.address().to_string()]);
         command.args(FILL);
-        command
-    })?;
-    let records = gateway.number("/log/durable")?;
-    ensure!(gateway.number("/log/oldest")? == 0, "the log is too small for {records} events");
-    gateway.stop()?;
-    Ok(records)
+        process::output(command)?;
+        let records = gateway.number("/log/durable")?;
+        ensure!(gateway.number("/log/oldest")? == 0, "the log is too small for {records} events");
+        gateway.stop()?;
+        Ok(Self { name, dir, topic, route, records })
+    }
 }
 
 impl Bench<'_> {
     /// Drains a copy of the log, as a gateway that Kafka has never met.
-    fn ours(&self, name: &'static str, round: usize, route: &str) -> Result<Run> {
-        let topic = format!("ours-{round}-{}", route.len());
-        self.kafka.create_topic(&topic, 1)?;
-        let dir = self.place.join("drained");
-        process::output({
-            let mut copy = Command::new("cp");
-            copy.arg("-r").arg(&self.filled).arg(&dir);
-            copy
-        })?;
-        let sections = format!(
-            "[upstream]\nbrokers = [\"{}\"]\ncompression = \"none\"\n\
-             [[route]]\nfrom = \"bench/+/telemetry\"\ntopic = \"{topic}\"\n{route}",
-            self.kafka.address()
-        );
-        let watch = Watch::start(self.kafka.port(), &topic)?;
+    fn ours(&self, filled: &Filled, round: usize) -> Result<Run> {
+        let Filled { name, dir, topic, route, records } = filled;
+        let copy = self.place.join("drained");
+        let mut command = Command::new("cp");
+        command.arg("-r").args([dir, &copy]);
+        process::output(command)?;
+        let address = self.kafka.address();
+        let sections =
+            format!("[upstream]\nbrokers = [\"{address}\"]\ncompression = \"none\"\n{route}");
+        let watch = Watch::start(self.kafka.port(), topic)?;
+        let end = watch.end() + records;
         let plan = Plan {
             binary: self.binary,
-            dir: &dir,
-            name: &topic,
+            dir: &copy,
+            name: &format!("{topic}-{round}"),
             runner: &ONE_CORE.map(str::to_owned),
             address: None,
             sections: &sections,
         };
         let gateway = Gateway::start(&plan)?;
-        watch.wait_for(self.records, DRAIN_MAX)?;
+        watch.wait_for(end, DRAIN_MAX)?;
         gateway.wait_until_drained(DRAIN_MAX)?;
         let (cpu_s, rss) = (gateway.cpu_s()?, gateway.peak_rss_bytes()?);
         let transactions = gateway.number("/upstream/counters/transactions")?;
-        ensure!(gateway.number("/upstream/counters/records")? == self.records, "all are shipped");
+        ensure!(gateway.number("/upstream/counters/records")? == *records, "all are shipped");
         gateway.stop()?;
-        fs::remove_dir_all(&dir)?;
+        fs::remove_dir_all(&copy)?;
         let (per_second, seconds) = rate(&watch.finish()?)?;
         Ok(said(Run {
             name,
             per_second,
             seconds,
-            cpu_s_per_million: cpu_s / real(self.records) * 1e6,
+            cpu_s_per_million: cpu_s / real(*records) * 1e6,
             rss_bytes: Some(rss),
-            per_transaction: self.records.checked_div(transactions),
+            per_transaction: records.checked_div(transactions),
         }))
     }
 
@@ -158,15 +172,14 @@ impl Bench<'_> {
         }))
     }
 
-    fn java(&self, round: usize) -> Result<Run> {
-        let topic = format!("java-{round}");
-        self.kafka.create_topic(&topic, 1)?;
-        let watch = Watch::start(self.kafka.port(), &topic)?;
+    fn java(&self, topic: &str, records: u64) -> Result<Run> {
+        self.kafka.create_topic(topic, 1)?;
+        let watch = Watch::start(self.kafka.port(), topic)?;
         let tool = self.kafka.java("org.apache.kafka.tools.ProducerPerformance")?;
         let mut command = on_one_core(&tool);
-        command.args(["--topic", &topic, "--num-records", &self.records.to_string()]);
+        command.args(["--topic", topic, "--num-records", &records.to_string()]);
         command.args(["--record-size", "128", "--throughput", "-1"]);
-        command.args(["--transactional-id", &topic]);
+        command.args(["--transactional-id", topic]);
         command.args(["--transaction-duration-ms", JAVA_TRANSACTION_MS, "--producer-props"]);
         command.arg(format!("bootstrap.servers={}", self.kafka.address()));
         command.args(["batch.size=900000", "linger.ms=5", "compression.type=none"]);
@@ -174,7 +187,7 @@ impl Bench<'_> {
         let before = usage::cpu_of_ended_us()?;
         process::output(command)?;
         let cpu_s = (usage::cpu_of_ended_us()? - before) / 1e6;
-        watch.wait_for(self.records, DRAIN_MAX)?;
+        watch.wait_for(records, DRAIN_MAX)?;
         let samples = watch.finish()?;
         let transactions = samples.len().saturating_sub(1) as u64;
         let (per_second, seconds) = rate(&samples)?;
@@ -182,9 +195,9 @@ impl Bench<'_> {
             name: JAVA,
             per_second,
             seconds,
-            cpu_s_per_million: cpu_s / real(self.records) * 1e6,
+            cpu_s_per_million: cpu_s / real(records) * 1e6,
             rss_bytes: None,
-            per_transaction: self.records.checked_div(transactions),
+            per_transaction: records.checked_div(transactions),
         }))
     }
 }

@@ -127,9 +127,15 @@ fn path(path: &Path) -> Result<&str> {
     path.to_str().context("a path of plain text")
 }
 
-/// Fills a new log in `dir` with so many readings of a plant, by a daemon that has no upstream.
-pub(super) fn fill(binary: &Path, dir: &Path, readings: u64) -> Result<()> {
-    let plan = Plan { binary, dir, name: "bench", runner: &[], address: None, sections: "" };
+/// An upstream with these settings and no broker there: what waits for it is a backlog.
+pub(super) fn away(routes: &str) -> String {
+    format!("[upstream]\nbrokers = [\"127.0.0.1:1\"]\n{routes}")
+}
+
+/// Fills a new log in `dir` with so many readings of a plant, while the cluster of these routes is away.
+pub(super) fn fill(binary: &Path, (dir, routes): (&Path, &str), readings: u64) -> Result<()> {
+    let (sections, name) = (away(routes), "press-line-3");
+    let plan = Plan { binary, dir, name, runner: &[], address: None, sections: &sections };
     let gateway = Gateway::start(&plan)?;
     let mut publisher = Publisher::connect(gateway.address(), "filler")?;
     let mut random = fastrand::Rng::with_seed(readings);

@@ -22,8 +22,8 @@ const NEAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
 const DEVICES_MAX: Duration = Duration::from_secs(10);
-/// What most machines use; not all kernels are built so.
-const CONGESTION: &str = "net.ipv4.tcp_congestion_control=cubic";
+/// What most machines use, whatever this one does.
+const CONGESTION: &str = "congctl cubic";
 
 /// How a link is, in both directions.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ impl Network {
         ip(&format!("link set {outside} up"))?;
         ip(&format!("-n {name} addr add {INSIDE}/30 dev inside"))?;
         ip(&format!("-n {name} link set inside up"))?;
-        ip(&format!("netns exec {name} sysctl -q -w {CONGESTION}"))?;
+        ip(&format!("-n {name} route replace 10.77.0.0/30 dev {near} {CONGESTION}"))?;
         self.link = Some(link);
         Ok(())
     }
@@ -118,7 +118,7 @@ impl Network {
     pub(super) fn set_route(&self, is_there: bool) -> Result<()> {
         let Self { name, near, .. } = self;
         let act = if is_there { "add" } else { "del" };
-        ip(&format!("-n {name} route {act} 10.77.0.0/30 dev {near}"))
+        ip(&format!("-n {name} route {act} 10.77.0.0/30 dev {near} {CONGESTION}"))
     }
 
     /// Swallows everything, without a word to either end, or stops doing so.

@@ -37,7 +37,7 @@ pub(super) fn measure(binary: &Path, place: &Path) -> Result<Told> {
     let (own, announced) = (ports::free()?, ports::free()?);
     let proxy = Proxy::start(announced, own, fastrand::Rng::with_seed(1))?;
     let listeners = Listeners { proxied: Some((own, announced)), ..Listeners::direct()? };
-    let kafka = Kafka::start_for_load(Setup::V412Tv2, &place.join("kafka"), listeners)?;
+    let kafka = Kafka::start_for_load(Setup::V412Tv2, &place.join("kafka"), listeners, "")?;
     let far = (&kafka, &proxy, format!("127.0.0.1:{announced}"));
     let counted = CODECS.map(|codec| count(codec, (binary, &place.join(codec)), &far));
     let counted = counted.into_iter().collect::<Result<Vec<_>>>()?;
