@@ -30,9 +30,9 @@ pub fn with_the_rest(document: &str, beginning: &str) -> String {
 fn with(document: &str, (heading, new): (&str, &str)) -> String {
     let end = HEADINGS.iter().filter_map(|heading| document.find(heading)).min();
     let beginning = &document[..end.unwrap_or(document.len())];
-    let sections = HEADINGS.iter().filter_map(|other| {
-        if *other == heading { Some(new) } else { section(document, other) }
-    });
+    let sections = HEADINGS
+        .iter()
+        .filter_map(|other| if *other == heading { Some(new) } else { section(document, other) });
     join(core::iter::once(beginning).chain(sections))
 }
 
@@ -65,10 +65,7 @@ mod tests {
         let all = with_the_rest(&both, "# Benchmarks\n\n| a |\n");
         assert_eq!(all, format!("# Benchmarks\n\n| a |\n\n{log}\n{link}"));
         let newer = format!("{THE_LOG}\nquicker\n");
-        assert_eq!(
-            with_the_log(&all, &newer),
-            format!("# Benchmarks\n\n| a |\n\n{newer}\n{link}")
-        );
+        assert_eq!(with_the_log(&all, &newer), format!("# Benchmarks\n\n| a |\n\n{newer}\n{link}"));
         let farther = format!("{THE_LINK}\nfarther\n");
         assert_eq!(with_the_link(&both, &farther), format!("{log}\n{farther}"));
         assert_eq!(with_the_rest(&all, "# New\n"), format!("# New\n\n{log}\n{link}"));

@@ -46,7 +46,8 @@ pub(super) struct Gateway {
 impl Gateway {
     /// Starts it, and waits for its MQTT port.
     pub(super) fn start(plan: &Plan<'_>) -> Result<Self> {
-        let local = || Ok::<_, anyhow::Error>(SocketAddrV4::new(Ipv4Addr::LOCALHOST, ports::free()?));
+        let local =
+            || Ok::<_, anyhow::Error>(SocketAddrV4::new(Ipv4Addr::LOCALHOST, ports::free()?));
         let address = plan.address.map_or_else(local, Ok)?;
         fs::create_dir_all(plan.dir)?;
         let config = plan.dir.join("tributary.toml");
@@ -142,8 +143,7 @@ pub(super) fn fill(binary: &Path, (dir, routes): (&Path, &str), readings: u64) -
     let mut serial = 0;
     while serial < readings {
         let end = readings.min(serial + BURST as u64);
-        let burst: Vec<String> =
-            (serial..end).map(|serial| reading(serial, &mut random)).collect();
+        let burst: Vec<String> = (serial..end).map(|serial| reading(serial, &mut random)).collect();
         let machine = serial / BURST as u64 % MACHINES;
         publisher.burst(&format!("plant/press-{machine}/telemetry"), &burst)?;
         serial = end;
