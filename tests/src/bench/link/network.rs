@@ -117,8 +117,11 @@ impl Network {
     /// Takes the route to the far end away, or brings it back.
     pub(super) fn set_route(&self, is_there: bool) -> Result<()> {
         let Self { name, near, .. } = self;
-        let act = if is_there { "add" } else { "del" };
-        ip(&format!("-n {name} route {act} 10.77.0.0/30 dev {near} {CONGESTION}"))
+        let route = format!("10.77.0.0/30 dev {near}");
+        if is_there {
+            return ip(&format!("-n {name} route add {route} {CONGESTION}"));
+        }
+        ip(&format!("-n {name} route del {route}"))
     }
 
     /// Swallows everything, without a word to either end, or stops doing so.
