@@ -178,7 +178,7 @@ impl<M: ReadMedia> Feed<M> {
                 }
             }
         }
-        Filled::Paused
+        Filled::Halfway
     }
 }
 
