@@ -134,6 +134,11 @@ impl Chain {
         &self.batches[index]
     }
 
+    /// Its batches, when nothing is to be done with them any more.
+    pub(super) fn take_batches(&mut self) -> Vec<SealedBatch> {
+        core::mem::take(&mut self.batches)
+    }
+
     /// The batch that [`Self::next`] named is on its way.
     pub(super) fn sent(&mut self) {
         self.sent += 1;
