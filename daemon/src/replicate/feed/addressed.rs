@@ -17,17 +17,18 @@ pub(super) struct Addressed<'a> {
 impl<'a> Addressed<'a> {
     /// Reads it, and leaves the event and its time as they first came.
     pub(super) fn of(event: &mut Event<'a>, time: &mut EventTime) -> Self {
-        let fate = Fate::of_put_back(event);
-        match (event.origin, fate) {
-            (Origin::Replay, Some(fate)) => {
+        if event.origin != Origin::Replay {
+            return Self { route: None, first: None };
+        }
+        match Fate::of_put_back(event) {
+            Some(fate) => {
                 event.properties = fate.own;
                 let trusted = fate.first.is_none_or(First::is_trusted);
                 *time = EventTime { time: event.time, trusted };
                 let first = fate.first.and_then(First::offset);
                 Self { route: Some(fate.route), first }
             }
-            (Origin::Replay, None) => Self { route: Some(""), first: None },
-            _ => Self { route: None, first: None },
+            None => Self { route: Some(""), first: None },
         }
     }
 }
