@@ -4,7 +4,8 @@
 
 A packet waits until the link has sent those before it, takes its own time, is lost by chance, and arrives
 after the delay. What does not fit into the queue is dropped. SIGUSR1 swallows everything from now on,
-SIGUSR2 ends that. Needs to be root. The devices are there until it ends, wherever they are moved to.
+SIGUSR2 ends that. Needs to be root. The devices are there until it ends, wherever they are moved to; it ends
+with the process that has started it.
 """
 
 import argparse
@@ -88,11 +89,11 @@ def main():
     signal.signal(signal.SIGUSR1, lambda *_: cut.__setitem__(0, True))
     signal.signal(signal.SIGUSR2, lambda *_: cut.__setitem__(0, False))
     near, far = device(args.near), device(args.far)
+    parent = os.getppid()
     up = Direction(near, far, args, args.seed)
     down = Direction(far, near, args, args.seed + 1)
-    while True:
+    while os.getppid() == parent:
         dues = [due for due in (up.due(), down.due()) if due is not None]
-        # A device that is down is not waited for in vain: that would be without end.
         timeout = max(0.0, min(dues) - time.monotonic()) if dues else 1.0
         readable, _, _ = select.select([near, far], [], [], timeout)
         now = time.monotonic()

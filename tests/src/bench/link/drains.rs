@@ -96,7 +96,8 @@ pub(super) fn far(binary: &Path, place: &Path) -> Result<Told> {
             bars.push(Bar::least(&what, (used.percent, FAR_USED_MIN), " %"));
         }
     }
-    text += "\nWith its default of 100 KiB a broker takes from any client only so much in a round trip: of this link, 40 %.\n";
+    text += "\nWith its default of 100 KiB (`socket.receive.buffer.bytes`) a broker takes from any client only so much in a round \
+             trip; the bars are of one that leaves it to its operating system (-1).\n";
     Ok(Told { text, bars })
 }
 
@@ -180,7 +181,7 @@ impl Stage {
             binary,
             dir: &data,
             name: "press-line-3",
-            runner: &network.runner(),
+            runner: &Network::runner(),
             address: Some(Network::inside()?),
             sections: &sections,
         };

@@ -38,32 +38,28 @@ pub(super) struct Quality {
     pub(super) queue_bytes: u32,
 }
 
+/// There can be one at a time: the addresses are always the same.
+const NAME: &str = "tributary-bench";
+const NEAR_DEVICE: &str = "trb-near";
+const FAR_DEVICE: &str = "trb-far";
+const OUTSIDE_DEVICE: &str = "trb-outside";
+
 /// The network and its link; both are there until it is dropped.
 pub(super) struct Network {
-    name: String,
-    near: String,
-    far: String,
-    outside: String,
     link: Option<Process>,
 }
 
 impl Network {
-    /// Makes it. Needs to be root.
+    /// Makes it, in place of what an earlier run may have left. Needs to be root.
     pub(super) fn new(quality: Quality, dir: &Path) -> Result<Self> {
-        let id = std::process::id() % 100_000;
-        let mut network = Self {
-            name: format!("tributary-{id}"),
-            near: format!("trbn{id}"),
-            far: format!("trbf{id}"),
-            outside: format!("trbo{id}"),
-            link: None,
-        };
+        remove();
+        let mut network = Self { link: None };
         network.build(quality, dir).context("a network of its own needs root, `ip` and TUN")?;
         Ok(network)
     }
 
     fn build(&mut self, quality: Quality, dir: &Path) -> Result<()> {
-        let Self { name, near, far, outside, .. } = &*self;
+        let (name, near, far, outside) = (NAME, NEAR_DEVICE, FAR_DEVICE, OUTSIDE_DEVICE);
         ip(&format!("netns add {name}"))?;
         let Quality { rate, delay_ms, loss_percent, queue_bytes } = quality;
         let mut command = cache::python("link.py");
@@ -94,8 +90,8 @@ impl Network {
     }
 
     /// What runs a program in it.
-    pub(super) fn runner(&self) -> Vec<String> {
-        ["ip", "netns", "exec", &self.name].map(str::to_owned).to_vec()
+    pub(super) fn runner() -> Vec<String> {
+        ["ip", "netns", "exec", NAME].map(str::to_owned).to_vec()
     }
 
     /// Where a gateway in it listens for devices.
@@ -109,19 +105,18 @@ impl Network {
     }
 
     /// Takes the near end's interface away, or brings it back.
-    pub(super) fn set_interface(&self, is_up: bool) -> Result<()> {
-        let Self { name, near, .. } = self;
-        ip(&format!("-n {name} link set {near} {}", if is_up { "up" } else { "down" }))
+    pub(super) fn set_interface(is_up: bool) -> Result<()> {
+        let act = if is_up { "up" } else { "down" };
+        ip(&format!("-n {NAME} link set {NEAR_DEVICE} {act}"))
     }
 
     /// Takes the route to the far end away, or brings it back.
-    pub(super) fn set_route(&self, is_there: bool) -> Result<()> {
-        let Self { name, near, .. } = self;
-        let route = format!("10.77.0.0/30 dev {near}");
+    pub(super) fn set_route(is_there: bool) -> Result<()> {
+        let route = format!("10.77.0.0/30 dev {NEAR_DEVICE}");
         if is_there {
-            return ip(&format!("-n {name} route add {route} {CONGESTION}"));
+            return ip(&format!("-n {NAME} route add {route} {CONGESTION}"));
         }
-        ip(&format!("-n {name} route del {route}"))
+        ip(&format!("-n {NAME} route del {route}"))
     }
 
     /// Swallows everything, without a word to either end, or stops doing so.
@@ -133,12 +128,16 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // The devices of the link go with its process; what was never made is not there.
+        // The link's devices go with its process.
         drop(self.link.take());
-        let Self { name, outside, .. } = self;
-        for words in [format!("link del {outside}"), format!("netns del {name}")] {
-            ip(&words).unwrap_or_default();
-        }
+        remove();
+    }
+}
+
+/// Removes what there is; what was never made is not there.
+fn remove() {
+    for words in [format!("link del {OUTSIDE_DEVICE}"), format!("netns del {NAME}")] {
+        ip(&words).unwrap_or_default();
     }
 }
 
