@@ -50,9 +50,10 @@ const LANES: u64 = 2;
 /// in one round trip. So its operating system sees to it, as on any broker that is far away.
 const WINDOWS: &str = "socket.receive.buffer.bytes=-1\nsocket.send.buffer.bytes=-1\n";
 
-/// Name, codec, readings, and the broker's settings; without any it is only shown.
+/// Name, codec, readings, and the broker's settings. The first is held against the bar: where records are compressed, the
+/// processor has its part in the time, and records a second count.
 const FAR_DRAINS: [(&str, &str, u64, &str); 3] = [
-    ("none", "none", 150_000, WINDOWS),
+    ("none", "none", 250_000, WINDOWS),
     ("auto", "auto", 1_000_000, WINDOWS),
     ("none, and the broker's default window", "none", 75_000, ""),
 ];
@@ -71,6 +72,7 @@ struct Used {
     percent: f64,
     seconds: f64,
     first_s: f64,
+    per_second: f64,
     bytes_per_record: f64,
     transactions: usize,
     sessions: u64,
@@ -91,13 +93,13 @@ pub(super) fn far(binary: &Path, place: &Path) -> Result<Told> {
         let used = stage.finish(FAR)?;
         fs::remove_dir_all(&dir)?;
         text += &used.line(name);
-        if !broker.is_empty() {
+        if bars.is_empty() {
             let what = format!("10 Mbit/s, 200 ms, compression \"{codec}\": used of the link");
             bars.push(Bar::least(&what, (used.percent, FAR_USED_MIN), " %"));
         }
     }
     text += "\nWith its default of 100 KiB (`socket.receive.buffer.bytes`) a broker takes from any client only so much in a round \
-             trip; the bars are of one that leaves it to its operating system (-1).\n";
+             trip; the others here are of one that leaves it to its operating system (-1).\n";
     Ok(Told { text, bars })
 }
 
@@ -151,8 +153,8 @@ fn narrow_bars(codec: &str, used: &Used, alarms: &[(f64, usize)]) -> Vec<Bar> {
     ]
 }
 
-const HEAD: &str = "| compression | used of the link | for | bytes a record | transactions | first commit after | sessions |\n\
-                    |---|---|---|---|---|---|---|\n";
+const HEAD: &str = "| compression | used of the link | records/s | for | bytes a record | transactions | first commit after | sessions |\n\
+                    |---|---|---|---|---|---|---|---|\n";
 
 impl Stage {
     /// Fills a log, and lets a gateway behind the link loose on it.
@@ -227,6 +229,7 @@ impl Stage {
         let used = Used {
             percent: bits / seconds / f64::from(quality.rate) * 100.0,
             seconds,
+            per_second: real(last.end - first.end) / seconds,
             first_s: first.at.duration_since(begun).as_secs_f64(),
             bytes_per_record,
             transactions: samples.len() - 1,
@@ -242,9 +245,10 @@ impl Stage {
 
 impl Used {
     fn line(&self, codec: &str) -> String {
-        let Self { percent, seconds, first_s, bytes_per_record, transactions, sessions } = self;
+        let Self { percent, seconds, first_s, bytes_per_record, transactions, sessions, .. } = self;
+        let per_second = self.per_second;
         format!(
-            "| {codec} | {percent:.1} % | {seconds:.0} s | {bytes_per_record:.1} | {transactions} | {first_s:.1} s | {sessions} |\n"
+            "| {codec} | {percent:.1} % | {per_second:.0} | {seconds:.0} s | {bytes_per_record:.1} | {transactions} | {first_s:.1} s | {sessions} |\n"
         )
     }
 }
