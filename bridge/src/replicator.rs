@@ -151,9 +151,9 @@ impl Replicator {
     /// An empty batch that knows the topics and their partitions. Valid until the next
     /// [`Output::Resumed`].
     #[must_use]
-    pub fn begin_batch(&self) -> BatchBuilder {
+    pub fn begin_batch(&mut self) -> BatchBuilder {
         let (limits, codec) = (self.pace.limits(), self.chooser.codec());
-        match &self.session {
+        match &mut self.session {
             Some(session) => session.begin_batch(limits, codec),
             None => BatchBuilder::new(Arc::default(), limits, codec),
         }

@@ -43,6 +43,12 @@ pub(crate) struct SealedBatch {
     pub(crate) tags: Vec<Tag>,
 }
 
+/// How long a record is at its place in a batch, its length field aside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RecordSize {
+    body: usize,
+}
+
 /// What a record was made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tag {
@@ -80,10 +86,12 @@ impl Producer {
 }
 
 impl OpenBatch {
-    /// An empty batch whose first record will be `record`.
-    pub(super) fn new(record: &Record<'_>) -> Self {
+    /// An empty batch whose first record will be `record`, in a buffer that was used before.
+    pub(super) fn new(record: &Record<'_>, mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        buffer.resize(HEADER_BYTES, 0);
         Self {
-            buffer: vec![0; HEADER_BYTES],
+            buffer,
             count: 0,
             base_timestamp: record.timestamp.0,
             max_timestamp: record.timestamp.0,
@@ -97,14 +105,18 @@ impl OpenBatch {
         self.buffer.len()
     }
 
-    /// Bytes that [`Self::put`] would append.
-    pub(super) fn bytes_of(&self, record: &Record<'_>, extra: Option<&Header<'_>>) -> usize {
-        varint::len_with(self.body_bytes(record, extra))
+    /// How long a record would be here; `extra` is a header before its own.
+    pub(super) fn size_of(&self, record: &Record<'_>, extra: Option<&Header<'_>>) -> RecordSize {
+        RecordSize { body: self.body_bytes(record, extra) }
     }
 
-    /// Appends a record; `extra` is a header before its own.
-    pub(super) fn put(&mut self, record: &Record<'_>, extra: Option<&Header<'_>>) {
-        let body = self.body_bytes(record, extra);
+    /// Appends a record of the size that [`Self::size_of`] has told.
+    pub(super) fn put(
+        &mut self,
+        record: &Record<'_>,
+        extra: Option<&Header<'_>>,
+        RecordSize { body }: RecordSize,
+    ) {
         let delta = self.timestamp_delta(record);
         let buffer = &mut self.buffer;
         varint::put_len(buffer, body);
@@ -133,16 +145,20 @@ impl OpenBatch {
         &self.buffer[HEADER_BYTES..]
     }
 
-    /// Compresses the batch, if that makes it smaller. It takes no more records.
-    pub(super) fn compress(&mut self, codec: Codec) {
-        let mut smaller = vec![0; HEADER_BYTES];
-        if codec != Codec::None {
-            codec.compress(self.records(), &mut smaller);
-            if smaller.len() < self.buffer.len() {
-                self.raw_bytes = Some(self.buffer.len());
-                (self.buffer, self.codec) = (smaller, codec);
-            }
+    /// Compresses the batch, if that makes it smaller. It takes no more records. Gives back the buffer
+    /// that it does not need any more.
+    pub(super) fn compress(&mut self, codec: Codec) -> Option<Vec<u8>> {
+        if codec == Codec::None {
+            return None;
         }
+        let mut other = vec![0; HEADER_BYTES];
+        codec.compress(self.records(), &mut other);
+        if other.len() < self.buffer.len() {
+            self.raw_bytes = Some(self.buffer.len());
+            self.codec = codec;
+            core::mem::swap(&mut self.buffer, &mut other);
+        }
+        Some(other)
     }
 
     /// Stamps the batch and computes its CRC.
@@ -170,6 +186,20 @@ impl OpenBatch {
             + varint::len_with(record.value.len())
             + varint::len_of(headers)
             + extra.into_iter().chain(record.headers).map(header_bytes).sum::<usize>()
+    }
+}
+
+impl RecordSize {
+    /// Bytes that the record takes.
+    pub(super) fn bytes(self) -> usize {
+        varint::len_with(self.body)
+    }
+}
+
+impl SealedBatch {
+    /// Its buffer, for another batch, if nobody else has it.
+    pub(crate) fn into_buffer(self) -> Option<Vec<u8>> {
+        self.bytes.is_unique().then(|| self.bytes.into())
     }
 }
 

@@ -117,6 +117,8 @@ pub struct BatchBuilder {
     reserved: usize,
     /// What records are stamped with whose own time Kafka does not take.
     send_time: Option<Timestamp>,
+    /// Buffers of batches that are done with: memory that is at hand costs least.
+    spares: Vec<Vec<u8>>,
 }
 
 /// What the batches of one session have in common.
@@ -172,7 +174,13 @@ impl BatchBuilder {
             missing: None,
             reserved: 0,
             send_time: None,
+            spares: Vec::new(),
         }
+    }
+
+    /// With buffers to use again.
+    pub(crate) fn with_spares(self, spares: Vec<Vec<u8>>) -> Self {
+        Self { spares, ..self }
     }
 
     /// Keeps places for one record to each of `topics`, of at most `record_bytes` each: the
@@ -225,11 +233,12 @@ impl BatchBuilder {
         let known = self.index.get(&(topic, partition)).copied();
         if let Some(chain) = known {
             let open = &self.chains[chain].open;
-            let bytes = open.bytes_of(record, None);
+            let size = open.size_of(record, None);
+            let bytes = size.bytes();
             let most = self.origin.batch_bytes.get(record.topic);
             if open.bytes() + bytes <= *most.unwrap_or(&self.limits.batch_bytes) {
                 self.room_for(bytes)?;
-                self.chains[chain].open.put(record, None);
+                self.chains[chain].open.put(record, None, size);
                 self.took(bytes);
                 return Ok(());
             }
@@ -319,18 +328,19 @@ impl BatchBuilder {
         let Origin { log_id, generation, .. } = *self.origin;
         let evidence = format!("{log_id:016x},{generation:08x},{}", record.offset);
         let evidence = Header { prefix: "tributary.", name: "batch", value: evidence.as_bytes() };
-        let mut batch = OpenBatch::new(record);
-        let bytes = batch.bytes() + batch.bytes_of(record, Some(&evidence));
+        let mut batch = OpenBatch::new(record, self.spares.pop().unwrap_or_default());
+        let size = batch.size_of(record, Some(&evidence));
+        let bytes = batch.bytes() + size.bytes();
         if bytes > self.limits.batch_bytes {
             return Err(PushError::TooLarge);
         }
         self.room_for(bytes)?;
-        batch.put(record, Some(&evidence));
+        batch.put(record, Some(&evidence), size);
         if let Some(chain) = known {
             let chain = &mut self.chains[chain];
             let mut full = core::mem::replace(&mut chain.open, batch);
             let raw = full.bytes();
-            full.compress(self.codec);
+            self.spares.extend(full.compress(self.codec));
             self.bytes -= raw - full.bytes();
             chain.full.push(full);
         } else {

@@ -153,8 +153,9 @@ mod tests {
                 value: &value,
                 headers: &[Header::new("name", b"value")],
             };
-            let batch = open.get_or_insert_with(|| OpenBatch::new(&record));
-            batch.put(&record, None);
+            let batch = open.get_or_insert_with(|| OpenBatch::new(&record, Vec::new()));
+            let size = batch.size_of(&record, None);
+            batch.put(&record, None, size);
         }
         let mut open = open.expect("there is a record");
         open.compress(codec);

@@ -68,6 +68,8 @@ pub(crate) struct Session {
     /// shall not suffer if it is refused.
     missing: Option<String>,
     origin: Arc<Origin>,
+    /// Buffers of the last transaction, for the next one.
+    spares: Vec<Vec<u8>>,
 }
 
 /// What outlives a session.
@@ -147,6 +149,7 @@ impl Session {
             transaction: None,
             missing: None,
             origin: Arc::default(),
+            spares: Vec::new(),
         }
     }
 
@@ -178,8 +181,9 @@ impl Session {
         self.parts.topics.into_memory()
     }
 
-    pub(crate) fn begin_batch(&self, limits: BatchLimits, codec: Codec) -> BatchBuilder {
-        BatchBuilder::new(Arc::clone(&self.origin), limits, codec)
+    pub(crate) fn begin_batch(&mut self, limits: BatchLimits, codec: Codec) -> BatchBuilder {
+        let spares = core::mem::take(&mut self.spares);
+        BatchBuilder::new(Arc::clone(&self.origin), limits, codec).with_spares(spares)
     }
 
     /// Sends everything that can be sent.

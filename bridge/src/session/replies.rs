@@ -91,6 +91,7 @@ impl Session {
         let Some(ended) = transaction.handle_reply(cx, &mut self.parts, reply)? else {
             return Ok(());
         };
+        self.spares = transaction.take_buffers();
         // Kafka numbers batches anew under a new epoch.
         if let Some(producer) = ended.producer
             && self.parts.producer != Some(producer)

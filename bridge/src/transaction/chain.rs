@@ -1,7 +1,7 @@
 //! The batches of one topic and partition on their way.
 //!
-//! All are sent at once, one after the other on one connection. The broker takes them in order of
-//! their sequence numbers, so when one is answered "again", those behind it fail too; they are
+//! Some are on their way at a time, one after the other on one connection. The broker takes them in order
+//! of their sequence numbers, so when one is answered "again", those behind it fail too; they are
 //! sent again, in order, with the same bytes, when all are answered.
 //!
 //! A batch that is refused is divided, and its parts are sent one at a time, until the records to
@@ -16,6 +16,10 @@ use crate::batch::{SealedBatch, SealedChain};
 use crate::output::Undeliverable;
 use crate::task::{BUSY, MOVING};
 use crate::wire::{Class, Code, read};
+
+/// So many are on their way at a time: enough for a long link, and a broker looks at one after the other
+/// anyhow. Each is in memory twice, as a batch and as a request.
+const OPEN_MAX: usize = 3;
 
 /// One topic and partition.
 #[derive(Debug)]
@@ -114,7 +118,7 @@ impl Chain {
 
     /// The next batch to send, if one may be sent now.
     pub(super) fn next(&self) -> Option<usize> {
-        let alone = self.wary == 0 || self.open == 0;
+        let alone = self.wary == 0 && self.open < OPEN_MAX || self.open == 0;
         let in_peace = self.trouble.is_none() && self.refusal.is_none();
         let may_go = in_peace && alone && self.pause.is_none();
         (may_go && self.sent < self.batches.len()).then_some(self.sent)
@@ -132,6 +136,11 @@ impl Chain {
 
     pub(super) fn batch(&self, index: usize) -> &SealedBatch {
         &self.batches[index]
+    }
+
+    /// Its batches, when nothing is to be done with them any more.
+    pub(super) fn take_batches(&mut self) -> Vec<SealedBatch> {
+        core::mem::take(&mut self.batches)
     }
 
     /// The batch that [`Self::next`] named is on its way.

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use tributary_core::Offset;
 use tributary_core::time::Instant;
 
-use crate::batch::{BatchBuilder, Producer, SealedChain};
+use crate::batch::{BatchBuilder, Producer, SealedBatch, SealedChain};
 use crate::failure::Failure;
 use crate::links::Ask;
 use crate::output::Output;
@@ -31,6 +31,9 @@ use burial::Burial;
 use chain::Chain;
 pub(crate) use chain::Lesson;
 pub(crate) use pace::{Measure, Pace};
+
+/// More than a full transaction of one topic needs.
+const BUFFERS_KEPT_MAX: usize = 8;
 
 /// What a transaction is to do.
 #[derive(Debug)]
@@ -263,6 +266,12 @@ impl Transaction {
 
     fn is_claimed(&self, claimed: Option<Offset>) -> bool {
         self.chains.is_empty() || claimed.is_some_and(|claimed| claimed >= self.claim)
+    }
+
+    /// The buffers of its batches, once it is over.
+    pub(crate) fn take_buffers(&mut self) -> Vec<Vec<u8>> {
+        let batches = self.chains.iter_mut().flat_map(Chain::take_batches);
+        batches.filter_map(SealedBatch::into_buffer).take(BUFFERS_KEPT_MAX).collect()
     }
 
     fn ended(&mut self, parts: &mut Parts, producer: Option<Producer>) -> Ended {

@@ -12,6 +12,9 @@ const LEAST_BYTES: usize = 16 * 1024;
 /// The budget before anything was measured: 5 s at 400 kbit/s.
 const FIRST_BYTES: usize = 256 * 1024;
 
+/// The next budget is at most so many times the last: one transaction may have met a lull.
+const GROWTH: usize = 4;
+
 /// The budget of the next transaction.
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -68,7 +71,7 @@ impl Pace {
         let in_target = usize::try_from(in_target).unwrap_or(usize::MAX);
         // A small transaction measures round trips, not the link: it is no reason to shrink.
         let floor = if elapsed_ms <= self.target_ms { self.bytes } else { LEAST_BYTES };
-        let grown = in_target.clamp(floor, self.bytes.saturating_mul(2));
+        let grown = in_target.clamp(floor, self.bytes.saturating_mul(GROWTH));
         self.bytes = self.capped(grown);
         self.records = self.records.saturating_mul(2).min(self.limits.records);
     }

@@ -19,7 +19,15 @@ pub(super) struct Judge {
     templates: Vec<Option<Template>>,
     programs: Set<Vec<u8>>,
     scratch: Box<Scratch>,
+    heard: Heard,
     verdict: Verdict,
+}
+
+/// The topic of the event before, and which routes hear it: devices speak in runs.
+#[derive(Default)]
+struct Heard {
+    topic: String,
+    by: Vec<bool>,
 }
 
 /// What was found of the event that was judged last.
@@ -60,7 +68,8 @@ impl Judge {
         let scratch = Box::new(Scratch::new());
         let template = |entry: &Entry| Template::of(&entry.rule.topic);
         let templates = table.routes.iter().map(template).collect();
-        Ok(Self { table, templates, programs, scratch, verdict: Verdict::default() })
+        let (heard, verdict) = (Heard::default(), Verdict::default());
+        Ok(Self { table, templates, programs, scratch, heard, verdict })
     }
 
     /// The table.
@@ -83,12 +92,11 @@ impl Judge {
         undecided.clear();
         keys.clear();
         topics.clear();
+        self.heard.listen(&self.table, event.topic);
         let mut evaluation = self.programs.evaluate(event, &mut self.scratch);
         for (index, entry) in self.table.routes.iter().enumerate() {
-            let heard = addressed.map_or_else(
-                || entry.rule.from.as_deref().is_none_or(|f| topic::matches(f, event.topic)),
-                |name| entry.rule.name == name,
-            );
+            let heard =
+                addressed.map_or_else(|| self.heard.by[index], |name| entry.rule.name == name);
             if !heard || !candidates(entry) {
                 continue;
             }
@@ -146,5 +154,19 @@ impl Judge {
     /// The routes whose condition, or topic, could not be told for the event just judged.
     pub(super) fn undecided(&self) -> impl Iterator<Item = &Entry> {
         self.verdict.undecided.iter().map(|index| &self.table.routes[*index])
+    }
+}
+
+impl Heard {
+    fn listen(&mut self, table: &Table, topic: &str) {
+        if self.topic == topic && self.by.len() == table.routes.len() {
+            return;
+        }
+        topic.clone_into(&mut self.topic);
+        let hears = |entry: &Entry| {
+            entry.rule.from.as_deref().is_none_or(|from| topic::matches(from, topic))
+        };
+        self.by.clear();
+        self.by.extend(table.routes.iter().map(hears));
     }
 }

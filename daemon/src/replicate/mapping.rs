@@ -13,7 +13,7 @@ use tributary_core::time::Timestamp;
 
 use super::envelope::{self, Stamp};
 use super::table::Rule;
-use crate::config::{Format, Header as Wanted};
+use crate::config::{Format, Header as Wanted, Shape};
 use crate::runtime::clock::Anchor;
 
 /// Kafka deletes by record timestamp: an event older than this is stamped with the send time, so
@@ -24,11 +24,11 @@ const EVENT_TIME_AHEAD_MAX_MS: i64 = 1_800_000;
 
 /// What `CloudEvents` calls the kind of event that this is.
 const CLOUD_EVENT_TYPE: &str = "mqtt.publish";
-/// More than the names of our headers, the route's name and all lengths take in a record.
-const RECORD_OVERHEAD_BYTES: usize = 1_024;
+/// More than the names of our headers, the route's name, offset and time and all lengths take in a record.
+const RECORD_OVERHEAD_BYTES: usize = 1_100;
 
 /// When an event happened, as well as it can be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct EventTime {
     /// Wall time.
     pub time: Timestamp,
@@ -86,29 +86,47 @@ pub(super) struct Texts {
     time: String,
     /// The same with a mark where the clock was not set.
     marked: String,
-    stamp: (Offset, bool),
+    /// The time that these two tell.
+    told: Option<EventTime>,
+    stamp: (Offset, EventTime),
     envelope: Vec<u8>,
 }
 
+/// Whether records of this shape tell offset or time.
+pub(super) fn tells(shape: Shape) -> bool {
+    let Shape { format, headers } = shape;
+    format != Format::Raw || headers.has(Wanted::Offset) || headers.has(Wanted::Time)
+}
+
 impl Texts {
-    /// Prepares the texts of an event.
+    /// Takes note of an event; [`Texts::write`] makes its texts.
     pub(super) fn set(&mut self, offset: Offset, time: EventTime) {
-        for text in [&mut self.offset, &mut self.time, &mut self.marked] {
-            text.clear();
-        }
         self.envelope.clear();
-        let since = Duration::from_millis(u64::try_from(time.time.0).unwrap_or(0));
-        let stamp = humantime::format_rfc3339_millis(UNIX_EPOCH + since);
-        let mark = if time.trusted { "" } else { "~" };
-        let written = write!(self.offset, "{offset}").and_then(|()| write!(self.time, "{stamp}"));
+        self.stamp = (offset, time);
+    }
+
+    /// Makes the texts of the event: before all else, where a record [`tells`] them.
+    pub(super) fn write(&mut self) {
+        let (offset, time) = self.stamp;
+        self.offset.clear();
+        let mut written = write!(self.offset, "{offset}");
+        // Events come by the hundred in a millisecond.
+        if self.told != Some(time) {
+            self.told = Some(time);
+            self.time.clear();
+            self.marked.clear();
+            let since = Duration::from_millis(u64::try_from(time.time.0).unwrap_or(0));
+            let stamp = humantime::format_rfc3339_millis(UNIX_EPOCH + since);
+            let mark = if time.trusted { "" } else { "~" };
+            written = written.and_then(|()| write!(self.time, "{stamp}"));
+            self.marked.extend([self.time.as_str(), mark]);
+        }
         debug_assert!(written.is_ok(), "strings grow");
-        self.marked.extend([self.time.as_str(), mark]);
-        self.stamp = (offset, time.trusted);
     }
 
     /// Prepares the event's JSON object.
     pub(super) fn envelop(&mut self, origin: &Origin, event: &Event<'_>) {
-        let (offset, trusted) = self.stamp;
+        let (offset, EventTime { trusted, .. }) = self.stamp;
         let (gateway, time) = (origin.gateway.as_str(), self.time.as_str());
         let stamp = Stamp { gateway, offset: offset.0, time, trusted };
         envelope::write(&stamp, event, &mut self.envelope);
@@ -118,11 +136,7 @@ impl Texts {
     #[must_use]
     pub(super) fn record_bytes_max(&self, origin: &Origin, event: &Event<'_>) -> usize {
         let value = event.payload.len().max(self.envelope.len());
-        let texts = origin.gateway.len()
-            + origin.source.len()
-            + self.offset.len()
-            + self.marked.len()
-            + event.topic.len();
+        let texts = origin.gateway.len() + origin.source.len() + event.topic.len();
         RECORD_OVERHEAD_BYTES + texts + value + 2 * event.properties.0.len()
     }
 
@@ -188,7 +202,7 @@ impl Texts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Headers, Lane, Shape};
+    use crate::config::{Headers, Lane};
     use tributary_core::properties::Properties;
     use tributary_core::record::{Origin as Whence, Qos};
     use tributary_core::time::Age;
@@ -237,6 +251,7 @@ mod tests {
         properties.extend([0, 1, b'7']);
         let mut texts = Texts::default();
         texts.set(Offset(3), EventTime { time: Timestamp(1_500), trusted: false });
+        texts.write();
         let mut headers = Vec::new();
         let event = event(1_500, &properties);
         let (origin, rule) = (Origin::new("g", 0xA, None), rule(Shape::default()));
@@ -246,6 +261,21 @@ mod tests {
         assert_eq!(named[1], ("tributary.offset".to_owned(), b"3".as_slice()));
         assert_eq!(named[4].1, b"1970-01-01T00:00:01.500Z~");
         assert_eq!(named[5], ("mqtt.user.tributary.offset".to_owned(), b"7".as_slice()));
+    }
+
+    #[test]
+    fn each_event_has_its_own_texts() {
+        let mut texts = Texts::default();
+        let mut told = |offset, time, trusted| {
+            texts.set(Offset(offset), EventTime { time: Timestamp(time), trusted });
+            texts.write();
+            (texts.offset.clone(), texts.marked.clone())
+        };
+        let at = |text: &str| format!("1970-01-01T00:00:{text}");
+        assert_eq!(told(0, 0, true), ("0".to_owned(), at("00.000Z")));
+        assert_eq!(told(1, 0, true), ("1".to_owned(), at("00.000Z")));
+        assert_eq!(told(2, 0, false), ("2".to_owned(), at("00.000Z~")));
+        assert_eq!(told(3, 1_500, false), ("3".to_owned(), at("01.500Z~")));
     }
 
     fn rule(shape: Shape) -> Rule {
@@ -269,6 +299,7 @@ mod tests {
         let event = Event { payload: b"1", ..event(0, &properties) };
         let mut texts = Texts::default();
         texts.set(Offset(3), EventTime { time: Timestamp(1_500), trusted: false });
+        texts.write();
         texts.envelop(&origin, &event);
         let mut headers = Vec::new();
         texts.headers(&origin, &rule, &event, &mut headers);

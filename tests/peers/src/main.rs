@@ -7,7 +7,7 @@ mod append;
 mod databases;
 mod disk;
 #[path = "../../src/bench/document.rs"]
-#[expect(dead_code, reason = "half of it is for the other author")]
+#[expect(dead_code, reason = "parts of it are for the other authors")]
 mod document;
 mod nor;
 mod ours;

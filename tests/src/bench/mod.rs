@@ -2,7 +2,9 @@
 
 pub mod document;
 mod figures;
+pub mod link;
 mod server;
+mod usage;
 
 use core::time::Duration;
 use std::fs;

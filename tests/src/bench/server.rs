@@ -7,9 +7,10 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
+use super::usage;
 use crate::process::Process;
 use crate::{ports, wait};
 
@@ -72,23 +73,12 @@ impl Server {
 
     /// CPU time that it has used so far, in microseconds.
     pub(super) fn cpu_us(&self) -> Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // Behind the name, which may hold anything: fields 14 and 15 in ticks.
-        let (_, fields) = stat.rsplit_once(')').context("a name in brackets")?;
-        let mut ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-        let mut next = || ticks.next().context("two fields")?.context("a number");
-        let sum = next()? + next()?;
-        #[expect(clippy::cast_precision_loss, reason = "100")]
-        let per_second = rustix::param::clock_ticks_per_second() as f64;
-        Ok(sum / per_second * 1e6)
+        usage::cpu_us(self.process.id())
     }
 
     /// The most resident memory that it ever had.
     pub(super) fn peak_rss_bytes(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()).context("VmHWM")?;
-        Ok(kilobytes.parse::<f64>()? * 1024.0)
+        usage::peak_rss_bytes(self.process.id())
     }
 
     /// What `tributary status` says.

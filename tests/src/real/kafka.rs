@@ -1,6 +1,6 @@
 //! A Kafka cluster of one broker: formatted, started, killed and started again on the same ports.
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, SocketAddrV4};
 use core::time::Duration;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -67,6 +67,17 @@ pub struct Kafka {
     dir: PathBuf,
     port: u16,
     broker: Option<Process>,
+    speed: Speed,
+}
+
+/// What Java is tuned for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Speed {
+    /// A quick start and little memory: its compiler stops early.
+    #[default]
+    Start,
+    /// Throughput, as in production.
+    Load,
 }
 
 /// Where clients reach the broker.
@@ -78,6 +89,8 @@ pub struct Listeners {
     pub proxied: Option<(u16, u16)>,
     /// One with TLS and SASL, and one with mutual TLS, for whom [`super::security`] knows the rest.
     pub secure: Option<(u16, u16)>,
+    /// One at an address of another network.
+    pub apart: Option<SocketAddrV4>,
 }
 
 impl Listeners {
@@ -86,7 +99,7 @@ impl Listeners {
     /// # Errors
     /// No port is free.
     pub fn direct() -> Result<Self> {
-        Ok(Self { direct: ports::free()?, proxied: None, secure: None })
+        Ok(Self { direct: ports::free()?, proxied: None, secure: None, apart: None })
     }
 }
 
@@ -105,19 +118,40 @@ impl Kafka {
     /// # Errors
     /// It does not answer; with the end of its log.
     pub fn start_with(setup: Setup, dir: &Path, listeners: Listeners, more: &str) -> Result<Self> {
+        let kafka = Self::format(setup.release(), dir, listeners, more)?;
+        kafka.begin(setup)
+    }
+
+    /// A broker that is to be measured: its Java, and that of its tools, compiles all that it can.
+    ///
+    /// # Errors
+    /// It does not answer; with the end of its log.
+    pub fn start_for_load(
+        setup: Setup,
+        dir: &Path,
+        listeners: Listeners,
+        more: &str,
+    ) -> Result<Self> {
         let mut kafka = Self::format(setup.release(), dir, listeners, more)?;
+        kafka.speed = Speed::Load;
+        kafka.begin(setup)
+    }
+
+    fn begin(mut self, setup: Setup) -> Result<Self> {
+        let kafka = &mut self;
         kafka.restart()?;
         if setup == Setup::V412Tv1 {
             kafka.set_transaction_version(setup.transaction_version())?;
         }
         let found = kafka.transaction_version()?;
         ensure!(found == setup.transaction_version(), "transaction.version is {found}");
-        Ok(kafka)
+        Ok(self)
     }
 
     fn format(release: Release, dir: &Path, listeners: Listeners, more: &str) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
-        let kafka = Self { release, dir: dir.to_owned(), port: listeners.direct, broker: None };
+        let (port, speed) = (listeners.direct, Speed::default());
+        let kafka = Self { release, dir: dir.to_owned(), port, broker: None, speed };
         let properties = server_properties(dir, listeners, ports::free()?) + more;
         std::fs::write(kafka.properties(), properties)?;
         let mut format = kafka.java("kafka.tools.StorageTool")?;
@@ -137,7 +171,8 @@ impl Kafka {
 
     fn start_broker(&mut self, archive_option: &str) -> Result<()> {
         let mut command = self.virtual_machine();
-        command.args(["-Xmx256m", archive_option]);
+        let heap = if self.speed == Speed::Load { "-Xmx512m" } else { "-Xmx256m" };
+        command.args([heap, archive_option]);
         command.arg("-cp").arg(cache::class_path(self.release)?);
         command.arg("kafka.Kafka").arg(self.properties());
         let broker = Process::start("kafka", command, &self.dir.join("broker.log"))?;
@@ -154,6 +189,18 @@ impl Kafka {
     /// It is not running.
     pub fn kill(&mut self) -> Result<()> {
         self.broker.take().context("the broker is not running")?.kill()
+    }
+
+    /// The first segment of a topic's first partition, as the broker keeps it.
+    #[must_use]
+    pub fn first_segment(&self, topic: &str) -> PathBuf {
+        self.dir.join(format!("data/{topic}-0/00000000000000000000.log"))
+    }
+
+    /// Port for readers and tools.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Host and port for readers and tools.
@@ -179,11 +226,14 @@ impl Kafka {
         Ok(command)
     }
 
-    /// Java that starts quickly, and leaves what it unpacks (libraries of codecs) where all of it goes
+    /// Java that leaves what it unpacks (libraries of codecs) where all of it goes
     /// away: one that is killed does not tidy up.
     fn virtual_machine(&self) -> Command {
         let mut command = Command::new("java");
-        command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData"]);
+        command.args(["-XX:+UseSerialGC", "-XX:-UsePerfData"]);
+        if self.speed == Speed::Start {
+            command.arg("-XX:TieredStopAtLevel=1");
+        }
         command.arg(format!("-Djava.io.tmpdir={}", self.dir.display()));
         command
     }
@@ -242,8 +292,9 @@ fn server_properties(dir: &Path, listeners: Listeners, controller: u16) -> Strin
     let secure = |(sasl, mtls)| format!(",SASL_SSL://localhost:{sasl},MTLS://localhost:{mtls}");
     let (own, announced) = listeners.proxied.map(proxied).unwrap_or_default();
     let secure = listeners.secure.map(secure).unwrap_or_default();
+    let apart = listeners.apart.map(|at| format!(",APART://{at}")).unwrap_or_default();
     let (listen, announce) =
-        (format!("{direct}{own}{secure}"), format!("{direct}{announced}{secure}"));
+        (format!("{direct}{own}{secure}{apart}"), format!("{direct}{announced}{secure}{apart}"));
     let data = dir.join("data");
     // The last two let a killed broker come back in seconds: its controller waits for the old
     // registration to end.
@@ -255,7 +306,7 @@ listeners={listen},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners={announce}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,MTLS:SSL
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,APART:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,MTLS:SSL
 log.dirs={}
 num.partitions=1
 auto.create.topics.enable=false

@@ -1,4 +1,5 @@
-//! A TCP proxy between the gateway and Kafka that cuts connections at random byte positions.
+//! A TCP proxy between a client and Kafka that counts what is sent, and cuts connections at random
+//! byte positions.
 
 use core::net::Ipv4Addr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,6 +33,8 @@ struct Shared {
     ended: AtomicBool,
     cutting: AtomicBool,
     cuts: AtomicU64,
+    /// Bytes from clients that were passed on.
+    sent: AtomicU64,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -54,6 +57,7 @@ impl Proxy {
             ended: AtomicBool::new(false),
             cutting: AtomicBool::new(false),
             cuts: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             random: Mutex::new(random),
         });
         let theirs = Arc::clone(&shared);
@@ -75,6 +79,12 @@ impl Proxy {
     #[must_use]
     pub fn cuts(&self) -> u64 {
         self.shared.cuts.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes clients have sent.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::Relaxed)
     }
 
     /// From now on, whether connections are cut, those that are open already too.
@@ -104,13 +114,17 @@ fn connect(shared: &Arc<Shared>, client: TcpStream) -> Result<()> {
         _ => (usize::MAX, random.usize(1..ANSWERS)),
     };
     drop(random);
-    pump(shared, client.try_clone()?, backend.try_clone()?, up);
-    pump(shared, backend, client, down);
+    pump(shared, (client.try_clone()?, backend.try_clone()?), (up, true));
+    pump(shared, (backend, client), (down, false));
     Ok(())
 }
 
 /// Copies one direction until it ends or is cut after `left` bytes; then both directions end.
-fn pump(shared: &Arc<Shared>, mut from: TcpStream, mut to: TcpStream, mut left: usize) {
+fn pump(
+    shared: &Arc<Shared>,
+    (mut from, mut to): (TcpStream, TcpStream),
+    (mut left, is_up): (usize, bool),
+) {
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
         let mut piece = vec![0; PIECE];
@@ -119,6 +133,9 @@ fn pump(shared: &Arc<Shared>, mut from: TcpStream, mut to: TcpStream, mut left: 
             let passed = if cut { left } else { length };
             if to.write_all(&piece[..passed]).is_err() {
                 break;
+            }
+            if is_up {
+                shared.sent.fetch_add(passed as u64, Ordering::Relaxed);
             }
             if cut {
                 shared.cuts.fetch_add(1, Ordering::Relaxed);

@@ -17,18 +17,23 @@ pub(super) struct Addressed<'a> {
 impl<'a> Addressed<'a> {
     /// Reads it, and leaves the event and its time as they first came.
     pub(super) fn of(event: &mut Event<'a>, time: &mut EventTime) -> Self {
-        let fate = Fate::of_put_back(event);
-        match (event.origin, fate) {
-            (Origin::Replay, Some(fate)) => {
+        match event.origin {
+            Origin::Replay => {}
+            // What the centre has sent does not go back: so nothing goes round in circles.
+            Origin::Downlink => return Self { route: Some(""), first: None },
+            Origin::Device | Origin::Source | Origin::Rule => {
+                return Self { route: None, first: None };
+            }
+        }
+        match Fate::of_put_back(event) {
+            Some(fate) => {
                 event.properties = fate.own;
                 let trusted = fate.first.is_none_or(First::is_trusted);
                 *time = EventTime { time: event.time, trusted };
                 let first = fate.first.and_then(First::offset);
                 Self { route: Some(fate.route), first }
             }
-            // What the centre has sent does not go back: so nothing goes round in circles.
-            (Origin::Replay, None) | (Origin::Downlink, _) => Self { route: Some(""), first: None },
-            _ => Self { route: None, first: None },
+            None => Self { route: Some(""), first: None },
         }
     }
 }

@@ -27,7 +27,7 @@ use tributary_core::time::Timestamp;
 use super::account::Account;
 use super::aside::{self, Aside};
 use super::judge::{Judge, Selected};
-use super::mapping::{EventTime, Origin, Texts};
+use super::mapping::{EventTime, Origin, Texts, tells};
 use super::table::{Entry, Moved, Table};
 use crate::config::{Format, Lane};
 use crate::io::crc::crc32c;
@@ -37,6 +37,8 @@ use addressed::Addressed;
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks that are read in one turn, so that answers of brokers do not wait for a long scan.
 const CHUNKS_PER_TURN: usize = 8;
+/// A record has so many headers, or more.
+const HEADERS_USUAL: usize = 8;
 
 /// The fold of one lane.
 pub struct Feed<M> {
@@ -178,7 +180,7 @@ impl<M: ReadMedia> Feed<M> {
                 }
             }
         }
-        Filled::Paused
+        Filled::Halfway
     }
 }
 
@@ -352,6 +354,9 @@ impl Fold {
         let account = &self.account;
         judge.judge(event, route, is_candidate, |entry, topic| account.admits(entry, topic));
         let topics = judge.selected().map(|selected| selected.topic);
+        if judge.selected().any(|selected| tells(selected.entry.rule.shape)) {
+            self.texts.write();
+        }
         if judge.selected().any(|selected| selected.entry.rule.shape.format == Format::Json) {
             self.texts.envelop(origin, event);
         }
@@ -365,7 +370,8 @@ impl Fold {
             });
         }
         for Selected { entry, key, topic, .. } in judge.selected() {
-            let mut headers = Vec::new();
+            let most = if tells(entry.rule.shape) { HEADERS_USUAL } else { 0 };
+            let mut headers = Vec::with_capacity(most);
             self.texts.headers(origin, &entry.rule, event, &mut headers);
             let record = Record {
                 topic,

@@ -13,7 +13,9 @@ pub enum Filled {
     All,
     /// A route enters this lane here, and the lane that it leaves has not come so far yet.
     Waits,
-    /// Enough was read for one turn; there is more.
+    /// Enough was read for one turn; there is more, and room for it.
+    Halfway,
+    /// What was read so far goes first; there is more.
     Paused,
     /// The batch is full, or lacks a topic that the cluster has not told of yet.
     HandIn,

@@ -34,6 +34,8 @@ pub use effect::Effect;
 const LINGER_MS: u64 = 20;
 /// This many events need no company.
 const EVENTS_ENOUGH: u64 = 1_000;
+/// How long a batch may take to be filled before it goes as it is.
+const FILL_MS: u64 = 500;
 /// An idle lane takes back what it claimed, so that an outage leaves nothing in doubt.
 const IDLE_MS: u64 = 2_000;
 /// While a lane above has a backlog, a lane begins a transaction this often, of so many bytes.
@@ -72,6 +74,8 @@ pub struct Lane<M> {
     batch: Option<BatchBuilder>,
     /// Since when there is something to ship and a batch is wanted.
     waiting_since: Option<Instant>,
+    /// When the filling of the batch began.
+    filling_since: Instant,
     /// Whether records were handed in that are not known to be committed.
     outstanding: bool,
     committed: Position,
@@ -112,6 +116,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
             feed: None,
             batch: None,
             waiting_since: None,
+            filling_since: now,
             outstanding: false,
             claim: None,
             mourning: None,
@@ -332,14 +337,15 @@ impl<M: ReadMedia + Clone> Lane<M> {
     /// Fills a batch, if one is wanted and it is time. Whether it was handed in.
     fn fill(&mut self, now: Instant, present: &Present) -> bool {
         self.look_at = None;
-        let (Some(feed), Some(_)) = (&self.feed, &self.batch) else { return false };
+        let (Some(feed), Some(batch)) = (&self.feed, &self.batch) else { return false };
         let behind = present.end.offset.0.saturating_sub(feed.next_offset().0);
-        if behind == 0 || self.stopping.is_some() || self.detours.is_awaited() {
+        let is_new = batch.is_empty();
+        if behind == 0 && is_new || self.stopping.is_some() || self.detours.is_awaited() {
             self.saturated = false;
             return false;
         }
         let since = *self.waiting_since.get_or_insert(now);
-        if behind < EVENTS_ENOUGH && now.ms_since(since) < LINGER_MS {
+        if is_new && behind < EVENTS_ENOUGH && now.ms_since(since) < LINGER_MS {
             return false;
         }
         if !self.may_begin(now, present) {
@@ -353,14 +359,19 @@ impl<M: ReadMedia + Clone> Lane<M> {
         } else {
             Filled::Stopped(NO_CLOCK.to_owned())
         };
-        let hand_in = !batch.is_empty() || filled == Filled::HandIn;
-        self.more = filled == Filled::Paused;
+        if is_new {
+            self.filling_since = now;
+        }
+        let goes_on = filled == Filled::Halfway && now.ms_since(self.filling_since) < FILL_MS;
+        let hand_in = filled == Filled::HandIn || !batch.is_empty() && !goes_on;
+        // Once it is handed in, there is nothing to do before the next one is wanted.
+        self.more = !hand_in && matches!(filled, Filled::Halfway | Filled::Paused);
+        self.outstanding |= !batch.is_empty();
         self.look_at = (filled == Filled::Waits).then(|| now.plus_ms(LOOK_MS));
         self.saturated = filled == Filled::HandIn && !batch.is_empty();
         self.stuck = if let Filled::Stopped(why) = filled { Some(why) } else { None };
         if hand_in && let Some(batch) = self.batch.take() {
             self.began = Some(now);
-            self.outstanding |= !batch.is_empty();
             self.replicator.handle_batch(now, batch, feed.position());
         }
         hand_in
