@@ -15,7 +15,8 @@ import struct
 import sys
 
 EVENTS, CONTROL = 0xE1, 0xC0
-NAMES = ["opened", "routes", "anchor", "hint", "cursor", "gap", "sessions", "trimmed", "replayed"]
+NAMES = ["opened", "routes", "anchor", "hint", "cursor", "gap", "sessions", "trimmed", "replayed",
+         "downlink"]
 ORIGINS = ["device", "source", "downlink", "rule"]
 OFFSET_MAX = 1 << 62
 HEAD = 48

@@ -347,3 +347,17 @@ fn setup_makes_what_is_missing() -> Result<()> {
     ensure!(wrong(&daemon, "check")?.is_empty(), "all is there");
     Ok(())
 }
+
+/// The first upstream of a log to which nothing is added any more gets what is there.
+#[test]
+fn a_first_upstream_gets_what_an_idle_log_holds() -> Result<()> {
+    let served = served(None)?;
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    let readings: Vec<String> = (0..30).map(|number| number.to_string()).collect();
+    Device::publish(daemon.port(), "plant/1/telemetry", readings)?;
+    daemon.reload(&sections(&address(&served), ""), &["all"])?;
+    let status = daemon.drain()?;
+    let delivered = status["routes"][0]["delivered"].as_u64();
+    ensure!(delivered == Some(30), "{status:#}");
+    Ok(())
+}

@@ -20,7 +20,7 @@ use core::ops::Range;
 
 use tributary_bridge::{BatchBuilder, Position, PushError, Record};
 use tributary_core::Offset;
-use tributary_core::log::{Chunk, Control, ControlKind, Item, ReadMedia, Reader};
+use tributary_core::log::{Chunk, Control, ControlKind, End, Item, ReadMedia, Reader};
 use tributary_core::record::Event;
 use tributary_core::time::Timestamp;
 
@@ -46,6 +46,8 @@ pub struct Feed<M> {
     generation: u32,
     log: M,
     reader: Reader,
+    /// All is read up to this end of the log.
+    read_to: Option<End>,
     buffer: Vec<u8>,
     fold: Fold,
 }
@@ -97,6 +99,7 @@ impl<M: ReadMedia> Feed<M> {
             generation,
             log,
             reader: Reader::new(position.offset, crc32c),
+            read_to: None,
             buffer: vec![0; CHUNK_BYTES],
             fold: Fold {
                 lane,
@@ -138,6 +141,12 @@ impl<M: ReadMedia> Feed<M> {
         (&self.fold.account, self.fold.judge.as_ref().map(Judge::table))
     }
 
+    /// Whether all was read up to this end of the log, control records too.
+    #[must_use]
+    pub fn has_read(&self, end: End) -> bool {
+        self.read_to == Some(end)
+    }
+
     /// The first event that is not judged yet.
     #[must_use]
     pub fn next_offset(&self) -> Offset {
@@ -162,6 +171,7 @@ impl<M: ReadMedia> Feed<M> {
             let chunk = match self.reader.read(&self.log, present.end, &mut self.buffer) {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => {
+                    self.read_to = Some(present.end);
                     return match self.fold.settle_gone(&self.origin, present, batch) {
                         Step::Stop(filled) => filled,
                         _ => Filled::All,

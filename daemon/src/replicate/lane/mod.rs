@@ -340,7 +340,9 @@ impl<M: ReadMedia + Clone> Lane<M> {
         let (Some(feed), Some(batch)) = (&self.feed, &self.batch) else { return false };
         let behind = present.end.offset.0.saturating_sub(feed.next_offset().0);
         let is_new = batch.is_empty();
-        if behind == 0 && is_new || self.stopping.is_some() || self.detours.is_awaited() {
+        // Behind the last event a routing table may stand that has older ones shipped.
+        let is_idle = behind == 0 && feed.has_read(present.end);
+        if is_idle && is_new || self.stopping.is_some() || self.detours.is_awaited() {
             self.saturated = false;
             return false;
         }
