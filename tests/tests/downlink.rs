@@ -263,8 +263,8 @@ fn reading_goes_on_where_leaders_move_and_a_topic_comes_late() -> Result<()> {
 /// Telemetry fills segments behind the last command: each of them knows how far the topic was read.
 #[test]
 fn a_command_is_known_behind_the_segment_that_holds_it() -> Result<()> {
-    const LARGE: usize = 60_000;
-    const MESSAGES: usize = 250;
+    const LARGE: usize = 9_000;
+    const MESSAGES: usize = 1_200;
     let served = cluster()?;
     let mut daemon = Daemon::start(TRIBUTARY, &sections(&served, DOWNLINK))?;
     await_begin(&daemon)?;

@@ -20,6 +20,24 @@ use crate::replicate::table::{Entry, Table};
 pub(in crate::replicate) const GAP_ROUTE: u32 = 0;
 
 impl Fold {
+    /// Passes over offsets that are gone. The records before them go first, so that those of one
+    /// transaction were selected, and are counted, under one table.
+    pub(super) fn lose(&mut self, range: &Range<Offset>, batch: &BatchBuilder) -> Step {
+        if range.is_empty() {
+            return Step::On;
+        }
+        if self.reading_back {
+            self.lose_back(range);
+            return self.pass(range.end.min(self.at));
+        }
+        if !batch.is_empty() {
+            self.turns = true;
+            return Step::Stop(Filled::Paused);
+        }
+        self.note_gone(range);
+        self.pass(range.end)
+    }
+
     /// Notes a gap; what is gone is counted once the table behind it is known.
     pub(super) fn note_gone(&mut self, range: &Range<Offset>) {
         if !range.is_empty() {

@@ -305,24 +305,6 @@ impl Fold {
         }
     }
 
-    /// Passes over offsets that are gone. The records before them go first, so that those of one
-    /// transaction were selected, and are counted, under one table.
-    fn lose(&mut self, range: &Range<Offset>, batch: &BatchBuilder) -> Step {
-        if range.is_empty() {
-            return Step::On;
-        }
-        if self.reading_back {
-            self.lose_back(range);
-            return self.pass(range.end.min(self.at));
-        }
-        if !batch.is_empty() {
-            self.turns = true;
-            return Step::Stop(Filled::Paused);
-        }
-        self.note_gone(range);
-        self.pass(range.end)
-    }
-
     /// All below `end` is dealt with.
     fn pass(&mut self, end: Offset) -> Step {
         if !self.reading_back {
