@@ -202,9 +202,9 @@ impl Stage {
             wait::pass(APART);
             let before = watch.end();
             publisher.burst("plant/press-7/alarm", &[reading(serial as u64, &mut random)])?;
-            let published = Instant::now();
+            let sent_at = Instant::now();
             watch.wait_for(before + 1, ALARM_MAX)?;
-            delays.push((published, Instant::now()));
+            delays.push((sent_at, Instant::now()));
         }
         watch.finish()?;
         let commits = backlog.finish()?;
