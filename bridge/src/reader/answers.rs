@@ -15,6 +15,8 @@ use crate::wire::{Api, Class, Cluster, Code, Dialect, Reply, read};
 
 const OUT_OF_RANGE: Code = Code(1);
 const UNKNOWN_TOPIC: Code = Code(3);
+/// A broker that does not lead any more what it was asked for is not asked again before.
+const ASIDE_MS: u64 = 200;
 /// Offsets that a new leader does not know yet.
 const NOT_AVAILABLE: Code = Code(78);
 
@@ -121,7 +123,8 @@ impl Reader {
         }
         let unknown =
             session.leaders.keys().any(|it| *it >= 0 && !session.brokers.contains_key(it));
-        if leaderless || unknown {
+        session.is_looking = leaderless || unknown;
+        if session.is_looking {
             session.metadata.again(now, MOVING);
         } else if missing.is_some() {
             session.metadata.again(now, MISSING);
@@ -135,9 +138,12 @@ impl Reader {
     /// Leaders are elsewhere; who asks again before it is known where waits.
     fn look_for_leaders(&mut self, now: Instant) {
         let Some(session) = &mut self.session else { return };
-        session.metadata.again(now, MOVING);
+        if !session.is_looking {
+            session.is_looking = true;
+            session.metadata.again(now, MOVING);
+        }
         for task in session.leaders.values_mut().filter(|task| task.is_due()) {
-            task.again(now, MOVING);
+            *task = Task::due_at(now.plus_ms(ASIDE_MS));
         }
     }
 

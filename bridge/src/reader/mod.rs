@@ -56,6 +56,8 @@ struct Session {
     broker: Address,
     brokers: BTreeMap<i32, Address>,
     metadata: Task,
+    /// Whether that is asked for because leaders have moved: once is enough.
+    is_looking: bool,
     /// By broker what is asked of it as a leader.
     leaders: BTreeMap<i32, Task>,
     /// So that each partition is the first in turn.
@@ -244,6 +246,7 @@ impl Reader {
             broker: Address { host, port },
             brokers: BTreeMap::new(),
             metadata: Task::default(),
+            is_looking: false,
             leaders: BTreeMap::new(),
             fetches: 0,
         });
