@@ -106,8 +106,16 @@ fn each_command_becomes_one_event_over_kills_and_outages() -> Result<()> {
         let partition = i32::try_from(command % 2)?;
         write(&served, partition, &[record(&format!("p{partition}"), &command.to_string())?])?;
         if command % (COMMANDS / KILLS) == 7 {
+            // What has come must not come again, and what has not must come.
+            if command == 7 || random.bool() {
+                await_events(&daemon, command + 1)?;
+            }
             wait::pass(Duration::from_millis(random.u64(..30)));
             match random.u8(..4) {
+                _ if command == 7 => {
+                    daemon.kill()?;
+                    daemon.restart()?;
+                }
                 0 => {
                     served.go_away();
                     // Another may have its ports for a moment.
