@@ -134,7 +134,7 @@ fn what_is_adopted_loses_nothing_and_may_come_twice() -> Result<()> {
     Ok(())
 }
 
-/// The last transaction of 30 readings is struck at its end, and Kafka forgets the position. How many
+/// The first transaction of 30 readings behind 50 is struck at its end, and Kafka forgets the position. How many
 /// stand in the topic when the gateway comes back.
 fn doubt_settles_itself(kind: FaultKind) -> Result<usize> {
     let mut scene = Scene::new()?;
@@ -142,11 +142,6 @@ fn doubt_settles_itself(kind: FaultKind) -> Result<usize> {
     scene.daemon.drain()?;
     scene.served.with(|cluster| cluster.inject(Fault::next(ApiKey::EndTxn, kind)));
     scene.publish(30)?;
-    wait::until("the last records", HALT_MAX, || {
-        let written = scene.served.with(|cluster| cluster.read_uncommitted("all", 0).len());
-        Ok((written == scene.count).then_some(()))
-    })?;
-    // A transaction that is struck has gone a little further than its records: to the end, or not.
     wait::until("the end of the transaction", HALT_MAX, || {
         let left = scene.served.with(|cluster| cluster.faults_ordered());
         Ok((left == 0).then_some(()))
@@ -164,7 +159,7 @@ fn doubt_settles_itself(kind: FaultKind) -> Result<usize> {
 #[test]
 fn what_stands_in_kafka_is_not_sent_again() -> Result<()> {
     ensure!(
-        doubt_settles_itself(FaultKind::DropAnswer)? == 80,
+        doubt_settles_itself(FaultKind::DropAnswer)? > 50,
         "the transaction was to be committed"
     );
     Ok(())
@@ -172,7 +167,7 @@ fn what_stands_in_kafka_is_not_sent_again() -> Result<()> {
 
 #[test]
 fn what_does_not_stand_in_kafka_is_sent() -> Result<()> {
-    ensure!(doubt_settles_itself(FaultKind::DropRequest)? < 80, "the transaction was to be lost");
+    ensure!(doubt_settles_itself(FaultKind::DropRequest)? == 50, "the transaction was to be lost");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use tributary_core::time::Instant;
 use super::batches::{Decoded, decode};
 use super::{Began, Edge, Found, METADATA_MS, Partition, Place, Reader};
 use crate::failure::Failure;
-use crate::limits::READ_PARTITIONS_MAX;
+use crate::limits::{READ_BYTES_MAX, READ_PARTITIONS_MAX};
 use crate::links::{Ask, Use};
 use crate::output::ConnId;
 use crate::task::{MISSING, MOVING, Task};
@@ -50,7 +50,9 @@ impl Reader {
                 let found = found.map_err(|code| Failure::answered(api, code))?;
                 self.go_on(leader);
                 self.backoff.reset();
-                found.into_iter().try_for_each(|found| self.handle_fetched(now, found))
+                let mut budget = READ_BYTES_MAX;
+                let mut found = found.into_iter();
+                found.try_for_each(|found| self.handle_fetched(now, found, &mut budget))
             }
             // Those of a replicator, and of a login.
             _ => Ok(()),
@@ -176,7 +178,12 @@ impl Reader {
         Ok(())
     }
 
-    fn handle_fetched(&mut self, now: Instant, found: read::Fetched) -> Result<(), Failure> {
+    fn handle_fetched(
+        &mut self,
+        now: Instant,
+        found: read::Fetched,
+        budget: &mut usize,
+    ) -> Result<(), Failure> {
         let read::Fetched { topic: name, partition: index, code, .. } = found;
         if code != Code::GOOD && code != OUT_OF_RANGE {
             return self.handle_error(now, &name, code, Api::Fetch);
@@ -188,7 +195,7 @@ impl Reader {
             partition.place = Place::Unknown(Edge::Beginning, Began::Gone(from));
             return Ok(());
         }
-        let decoded = decode(found.records, found.aborted, from);
+        let decoded = decode(found.records, found.aborted, from, budget);
         let Decoded { records, too_large, next } = decoded.map_err(|_| {
             let words = "cannot be read: they are damaged, or older than Kafka 0.11";
             Failure::Alarm(format!("records of {name}-{index} from {from} on {words}"))

@@ -60,16 +60,17 @@ pub(super) struct Decoded {
     pub(super) next: Option<u64>,
 }
 
-/// Reads batches, from this offset on. Stops early when there is much.
+/// Reads batches, from this offset on, as far as `budget` allows: of the bytes that one answer may come to,
+/// [`READ_BYTES_MAX`], what other partitions have left.
 pub(super) fn decode(
     mut bytes: Bytes,
     mut aborted: Vec<(i64, i64)>,
     from: u64,
+    budget: &mut usize,
 ) -> Result<Decoded, Malformed> {
     aborted.sort_by_key(|&(_, first)| core::cmp::Reverse(first));
     let mut open = BTreeSet::new();
     let mut decoded = Decoded::default();
-    let mut budget = READ_BYTES_MAX;
     while let Some(batch) = Batch::take(&mut bytes)? {
         while let Some(&(producer, first)) = aborted.last()
             && first <= batch.last.cast_signed()
@@ -81,13 +82,13 @@ pub(super) fn decode(
             open.remove(&batch.producer);
         } else if batch.attributes & TRANSACTIONAL == 0 || !open.contains(&batch.producer) {
             let mut records = Vec::new();
-            match batch.codec.decompress(&batch.records, budget, &mut records) {
+            match batch.codec.decompress(&batch.records, *budget, &mut records) {
                 Ok(()) => {
-                    budget -= records.len();
+                    *budget -= records.len();
                     batch.records(records, from, &mut decoded.records)?;
                 }
                 // The rest is asked for again.
-                Err(_) if decoded.next.is_some() => break,
+                Err(_) if *budget < READ_BYTES_MAX => break,
                 Err(_) => decoded.too_large.push((batch.base, batch.last)),
             }
         }
@@ -240,6 +241,10 @@ mod tests {
 
     use super::*;
 
+    fn read(bytes: Bytes, aborted: Vec<(i64, i64)>, from: u64) -> Result<Decoded, Malformed> {
+        decode(bytes, aborted, from, &mut { READ_BYTES_MAX })
+    }
+
     /// A batch of these values at this place of a partition, by the codec crate.
     fn batch(producer: i64, base: i64, values: &[&'static str]) -> Vec<u8> {
         let name = StrBytes::from_static_str("tributary.gateway");
@@ -288,7 +293,7 @@ mod tests {
     fn what_was_aborted_is_passed_over_and_what_follows_is_not() {
         let (a, b) = (batch(1, 10, &["kept", "too"]), batch(2, 12, &["aborted"]));
         let all = [a, b, marker(2, 13), batch(2, 14, &["again"]), marker(2, 15)].concat();
-        let decoded = decode(all.clone().into(), vec![(2, 12)], 11).expect("it is sound");
+        let decoded = read(all.clone().into(), vec![(2, 12)], 11).expect("it is sound");
         assert_eq!(values(&decoded), [(11, "too".to_owned()), (14, "again".to_owned())]);
         assert_eq!(decoded.next, Some(16));
         let record = &decoded.records[0];
@@ -297,7 +302,7 @@ mod tests {
             (record.timestamp, record.key.as_deref()),
             (Timestamp(1_000), Some(&b"pump-1"[..]))
         );
-        let nothing_aborted = decode(all.into(), Vec::new(), 10).expect("it is sound");
+        let nothing_aborted = read(all.into(), Vec::new(), 10).expect("it is sound");
         assert_eq!(values(&nothing_aborted).len(), 4);
     }
 
@@ -305,21 +310,32 @@ mod tests {
     fn a_batch_that_is_cut_off_waits_and_one_that_is_damaged_is_told() {
         let whole = batch(1, 0, &["one"]);
         for cut in 0..whole.len() {
-            let decoded = decode(Bytes::copy_from_slice(&whole[..cut]), Vec::new(), 0);
+            let decoded = read(Bytes::copy_from_slice(&whole[..cut]), Vec::new(), 0);
             assert_eq!(decoded, Ok(Decoded::default()), "cut at {cut}");
         }
         for at in 16..whole.len() {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x40;
-            assert_eq!(decode(damaged.into(), Vec::new(), 0), Err(Malformed), "byte {at}");
+            assert_eq!(read(damaged.into(), Vec::new(), 0), Err(Malformed), "byte {at}");
         }
         // With a checksum that is right.
         for at in 21..whole.len() {
             for bit in 0..8 {
                 let hostile = changed(whole.clone(), |bytes| bytes[at] ^= 1 << bit);
-                drop(decode(hostile.into(), vec![(1, 0)], 0));
+                drop(read(hostile.into(), vec![(1, 0)], 0));
             }
         }
+    }
+
+    #[test]
+    fn what_one_answer_comes_to_is_bounded_over_its_partitions() {
+        let whole = Bytes::from(batch(1, 0, &["one"]));
+        let mut left = 1;
+        let waits = decode(whole.clone(), Vec::new(), 0, &mut left);
+        assert_eq!(waits, Ok(Decoded::default()), "asked for again");
+        let mut left = READ_BYTES_MAX;
+        decode(whole, Vec::new(), 0, &mut left).expect("it is sound");
+        assert!(left < READ_BYTES_MAX);
     }
 
     #[test]
@@ -328,7 +344,7 @@ mod tests {
             bytes[22] |= 0x08;
             bytes[35..43].copy_from_slice(&77_000_i64.to_be_bytes());
         });
-        let decoded = decode(stamped.into(), Vec::new(), 0).expect("it is sound");
+        let decoded = read(stamped.into(), Vec::new(), 0).expect("it is sound");
         assert_eq!(decoded.records[0].timestamp, Timestamp(77_000));
     }
 }

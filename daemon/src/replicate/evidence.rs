@@ -45,6 +45,8 @@ pub struct Evidence {
     /// The first offset in doubt.
     start: u64,
     ground: Ground,
+    /// Where reading of each partition began.
+    starts: BTreeMap<(String, i32), u64>,
     /// How many partitions each topic has.
     counts: BTreeMap<String, usize>,
     /// Partitions that are being read; whether their end was reached.
@@ -80,7 +82,7 @@ impl Ground {
         let mut reader = Reader::new(Offset(doubt.start), crc32c);
         let mut buffer = vec![0; CHUNK_BYTES];
         let mut table = (doubt.start, Table::none());
-        let mut is_dated = false;
+        let (mut earliest, mut is_trusted) = (i64::MAX, true);
         let unreadable = |error| format!("the log cannot be read: {error}");
         while reader.next_offset().0 < doubt.end
             && let Some(chunk) = reader.read(log, end, &mut buffer).map_err(unreadable)?
@@ -94,17 +96,19 @@ impl Ground {
                         ground.add(&table.1, lane, table.0..at.min(doubt.end))?;
                         table = (at, next);
                     }
-                    Item::Events(frame) if !is_dated => {
-                        let clock = frame.clock();
-                        let earliest = Timestamp(clock.wall.0 - MARGIN_MS);
-                        ground.since = clock.trusted.then_some(earliest);
-                        is_dated = true;
+                    // What was put back has the time at which it first came.
+                    Item::Events(frame) => {
+                        is_trusted &= frame.clock().trusted;
+                        let times = frame.map(|(_, event)| event.time.0);
+                        earliest = times.fold(earliest, i64::min);
                     }
-                    Item::Control(_) | Item::Events(_) | Item::Gap { .. } => {}
+                    Item::Control(_) | Item::Gap { .. } => {}
                 }
             }
         }
         ground.add(&table.1, lane, table.0..doubt.end)?;
+        let since = Timestamp(earliest.saturating_sub(MARGIN_MS));
+        ground.since = (is_trusted && earliest < i64::MAX).then_some(since);
         Ok(ground)
     }
 
@@ -144,6 +148,7 @@ impl Evidence {
             log_id,
             start,
             ground,
+            starts: BTreeMap::new(),
             counts: BTreeMap::new(),
             partitions: BTreeMap::new(),
             found: BTreeMap::new(),
@@ -155,10 +160,13 @@ impl Evidence {
     /// A reader has found this.
     pub fn handle_found(&mut self, found: &Found) {
         match found {
-            Found::Began { topic, partition, partitions, why, .. } => {
+            Found::Began { topic, partition, partitions, next, why, .. } => {
                 self.counts.insert(topic.clone(), *partitions);
                 self.partitions.entry((topic.clone(), *partition)).or_insert(false);
-                if !matches!(why, Began::First) {
+                self.starts.entry((topic.clone(), *partition)).or_insert(*next);
+                // Where nobody knows since when, all that ever was has to be there.
+                let is_cut = self.ground.since.is_none() && *next > 0;
+                if !matches!(why, Began::First) || is_cut {
                     self.fail(format!("records of {topic}-{partition} were deleted meanwhile"));
                 }
             }
@@ -170,9 +178,16 @@ impl Evidence {
                     );
                     self.fail(words);
                 }
-                let ours = self.batches_of_ours(records);
-                for record in records.iter().filter(|record| ours.contains(&record.batch)) {
-                    self.note(topic, record);
+                let owners = owners(records);
+                let start = self.starts.get(&(topic.clone(), *partition)).copied();
+                // What began before reading did is from before the doubt.
+                let whole = records.iter().filter(|record| Some(record.batch) >= start);
+                for record in whole {
+                    match owners.get(&record.batch) {
+                        Some(log) if *log == self.log_id => self.note(topic, record),
+                        Some(_) => {}
+                        None => self.note_orphan(topic, record),
+                    }
                 }
             }
             Found::AtEnd { topic, partition } => {
@@ -181,19 +196,18 @@ impl Evidence {
         }
     }
 
-    /// The batches that this log's lanes have written.
-    fn batches_of_ours(&self, records: &[ReadRecord]) -> BTreeSet<u64> {
-        let log = format!("{:016x},", self.log_id);
-        let is_ours = |record: &&ReadRecord| {
-            record.header(BATCH).is_some_and(|value| value.starts_with(log.as_bytes()))
-        };
-        records.iter().filter(is_ours).map(|record| record.batch).collect()
+    /// The first record of its batch is gone: it may be one of this log's, or another's.
+    fn note_orphan(&mut self, topic: &str, record: &ReadRecord) {
+        if place_of(record).is_some_and(|(offset, route)| self.ground.has(route, offset)) {
+            let place = record.offset;
+            let words =
+                format!("whose the record {place} of {topic} is does not show: it was compacted");
+            self.fail(words);
+        }
     }
 
     fn note(&mut self, topic: &str, record: &ReadRecord) {
-        let text = |name| record.header(name).and_then(|value| str::from_utf8(value).ok());
-        let offset = text(OFFSET).and_then(|offset| offset.parse::<u64>().ok());
-        let (Some(offset), Some(route)) = (offset, text(ROUTE)) else {
+        let Some((offset, route)) = place_of(record) else {
             let place = record.offset;
             let words = format!(
                 "the record {place} of {topic} does not name its offset and route: `headers` leaves them out"
@@ -236,6 +250,21 @@ impl Evidence {
             delivered: delivered.collect(),
         })
     }
+}
+
+/// By batch the log that wrote it.
+fn owners(records: &[ReadRecord]) -> BTreeMap<u64, u64> {
+    let owner = |record: &ReadRecord| {
+        let text = str::from_utf8(record.header(BATCH)?).ok()?;
+        Some((record.batch, u64::from_str_radix(text.split_once(',')?.0, 16).ok()?))
+    };
+    records.iter().filter_map(owner).collect()
+}
+
+/// The event that a record was made of, and the route.
+fn place_of(record: &ReadRecord) -> Option<(u64, &str)> {
+    let text = |name| record.header(name).and_then(|value| str::from_utf8(value).ok());
+    Some((text(OFFSET)?.parse().ok()?, text(ROUTE)?))
 }
 
 fn bytes_of(record: &ReadRecord) -> u64 {
@@ -294,7 +323,8 @@ mod tests {
     fn evidence() -> Evidence {
         let topics = ["hot", "all"].map(str::to_owned);
         let routes = topics.clone().map(|route| (route, vec![100..150, 150..200]));
-        let ground = Ground { topics: topics.into(), routes: routes.into(), since: None };
+        let ground =
+            Ground { topics: topics.into(), routes: routes.into(), since: Some(Timestamp(0)) };
         let mut evidence = Evidence::new(7, 100, ground);
         for topic in ["hot", "all"] {
             evidence.handle_found(&began(topic, Began::First));
@@ -348,6 +378,23 @@ mod tests {
         let mut gone = evidence();
         gone.handle_found(&began("hot", Began::Gone(3)));
         assert!(gone.verdict().is_err_and(|why| why.contains("hot-0 were deleted")));
+        let mut orphan = evidence();
+        let headers = [(OFFSET, "110".to_owned()), (ROUTE, "hot".to_owned())];
+        orphan.handle_found(&records("hot", vec![record(4, 5, &headers)]));
+        assert!(orphan.verdict().is_err_and(|why| why.contains("compacted")));
+        let mut undated = evidence();
+        undated.ground.since = None;
+        let topic = "hot".to_owned();
+        let (id, why) = (None, Began::First);
+        undated.handle_found(&Found::Began {
+            topic,
+            id,
+            partition: 0,
+            partitions: 1,
+            next: 7,
+            why,
+        });
+        assert!(undated.verdict().is_err_and(|why| why.contains("were deleted")));
         let mut silent = evidence();
         let headers = [(BATCH, "0000000000000007,00000001,110".to_owned())];
         silent.handle_found(&records("hot", vec![record(0, 0, &headers)]));

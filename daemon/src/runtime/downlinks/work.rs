@@ -343,7 +343,7 @@ impl Work {
         if self.last.is_some_and(|last| last >= self.shared.ingest.durable()) {
             return Ok(());
         }
-        for topic in core::mem::take(&mut self.unsaved) {
+        while let Some(topic) = self.unsaved.first().cloned() {
             let (record, gone) = {
                 let places = lock(&self.places);
                 let is_wanted = |topic: &str| self.rules.iter().any(|rule| rule.from == topic);
@@ -357,6 +357,7 @@ impl Work {
             if let Some(record) = record {
                 self.write(record).await?;
             }
+            self.unsaved.remove(&topic);
         }
         (self.saved_at, self.passed) = (now(), 0);
         Ok(())
