@@ -33,7 +33,15 @@ pub struct Local {
 
 /// What Kafka has said of a lane's position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said(pub Option<(Offset, String)>);
+pub enum Said {
+    /// It has none: it has forgotten or never knew it.
+    #[default]
+    Nothing,
+    /// The offset and its metadata.
+    Position(Offset, String),
+    /// A transaction that has it is open, for longer than any lasts.
+    Unstable,
+}
 
 /// Why a lane stands still until an operator decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,10 +69,7 @@ pub enum Halt {
         hint: Option<(Offset, Offset)>,
     },
     /// The position stays unstable: Kafka lost the marker of a transaction (KAFKA-20734).
-    HangingTransaction {
-        /// How long it was waited for.
-        waited_ms: u64,
-    },
+    HangingTransaction,
 }
 
 /// The position at which to resume, stated in terms of the current generation.
@@ -72,13 +77,14 @@ pub enum Halt {
 /// # Errors
 ///
 /// The lane must halt; see [`Halt`].
-pub fn reconcile(kafka: Option<(Offset, &str)>, local: &Local) -> Result<Position, Halt> {
+pub fn reconcile(kafka: &Said, local: &Local) -> Result<Position, Halt> {
     if let Some(decided) = local.decided(kafka) {
         return decided;
     }
     match kafka {
-        Some((offset, metadata)) => known_to_kafka(offset, metadata, local),
-        None => unknown_to_kafka(local),
+        Said::Position(offset, metadata) => known_to_kafka(*offset, metadata, local),
+        Said::Nothing => unknown_to_kafka(local),
+        Said::Unstable => Err(Halt::HangingTransaction),
     }
 }
 
@@ -86,15 +92,15 @@ pub fn reconcile(kafka: Option<(Offset, &str)>, local: &Local) -> Result<Positio
 ///
 /// # Errors
 /// The lane must halt: somebody else uses the identity.
-pub(crate) fn reconcile_at_least(
-    kafka: Option<(Offset, &str)>,
-    local: &Local,
-) -> Result<Position, Halt> {
+pub(crate) fn reconcile_at_least(kafka: &Said, local: &Local) -> Result<Position, Halt> {
     let halt = match reconcile(kafka, local) {
         Err(halt @ Halt::InDoubt { .. }) => halt,
         decided => return decided,
     };
-    let said = kafka.and_then(|(offset, metadata)| Position::parse(offset, metadata));
+    let said = match kafka {
+        Said::Position(offset, metadata) => Position::parse(*offset, metadata),
+        Said::Nothing | Said::Unstable => None,
+    };
     let low = said.or_else(|| local.hint.as_ref().map(|hint| hint.low.clone()));
     let oldest =
         Position { offset: local.oldest, generation: local.generation, account: String::new() };
@@ -138,10 +144,8 @@ fn unknown_to_kafka(local: &Local) -> Result<Position, Halt> {
 
 impl Local {
     /// Where to resume because an operator has decided so.
-    pub(crate) fn decided(&self, kafka: Option<(Offset, &str)>) -> Option<Result<Position, Halt>> {
-        let Said(overruled) = self.overruled.as_ref()?;
-        let said = overruled.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str()));
-        let hint = self.hint.as_ref().filter(|_| said == kafka)?;
+    pub(crate) fn decided(&self, kafka: &Said) -> Option<Result<Position, Halt>> {
+        let hint = self.hint.as_ref().filter(|_| self.overruled.as_ref() == Some(kafka))?;
         Some(self.resume(hint.low.clone()))
     }
 
@@ -190,7 +194,7 @@ impl Halt {
         match self {
             Self::Identity { .. } | Self::Ahead { .. } => "identity",
             Self::InDoubt { .. } => "in doubt",
-            Self::HangingTransaction { .. } => "hanging transaction",
+            Self::HangingTransaction => "hanging transaction",
         }
     }
 }
@@ -220,11 +224,9 @@ impl fmt::Display for Halt {
             Self::InDoubt { .. } => {
                 f.write_str("in doubt: neither Kafka nor the local log knows the position")
             }
-            Self::HangingTransaction { waited_ms } => write!(
-                f,
-                "hanging transaction: the position has been unstable for {} s, so Kafka has lost \
-                 a transaction marker (KAFKA-20734)",
-                waited_ms / 1000
+            Self::HangingTransaction => f.write_str(
+                "hanging transaction: the position is unstable for longer than any transaction \
+                 lasts, so Kafka has lost a transaction marker (KAFKA-20734)",
             ),
         }
     }

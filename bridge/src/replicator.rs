@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::links::Links;
 use crate::output::{ConnId, Output};
 use crate::position::Position;
-use crate::reconcile::Local;
+use crate::reconcile::{Local, Said};
 use crate::sasl::Credentials;
 use crate::session::{Context, Memory, Session};
 use crate::settings::Settings;
@@ -318,6 +318,9 @@ impl Replicator {
             memory,
         ));
         session.rest_until(self.rest);
+        if self.status.said == Said::Unstable {
+            session.expect_unstable();
+        }
     }
 
     /// Drops everything of a session. What it had begun is settled by the next one.

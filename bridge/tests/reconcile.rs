@@ -30,8 +30,8 @@ fn local(hint: Option<(u32, u64, u64)>) -> Local {
 
 fn ask(kafka: Option<(u32, u64)>, local: &Local) -> Result<u64, Halt> {
     let metadata = kafka.map(|(generation, offset)| format!("v1,{generation:08x},at {offset}"));
-    let kafka = kafka.map(|(_, offset)| Offset(offset)).zip(metadata.as_deref());
-    reconcile(kafka, local).map(|position| {
+    let kafka = kafka.zip(metadata).map(|((_, offset), text)| Said::Position(Offset(offset), text));
+    reconcile(&kafka.unwrap_or_default(), local).map(|position| {
         assert_eq!(position.generation, CURRENT, "stated in terms of the current generation");
         position.offset.0
     })
@@ -104,7 +104,7 @@ fn an_unknown_generation_or_foreign_metadata_is_somebody_else() {
         "x",
     ] {
         for hint in [None, Some((CURRENT, 240, 280))] {
-            let found = reconcile(Some((Offset(250), metadata)), &local(hint));
+            let found = reconcile(&Said::Position(Offset(250), metadata.to_owned()), &local(hint));
             let metadata = metadata.to_owned();
             assert_eq!(found, Err(Halt::Identity { offset: Offset(250), metadata }));
         }
@@ -114,7 +114,7 @@ fn an_unknown_generation_or_foreign_metadata_is_somebody_else() {
 #[test]
 fn what_stands_in_a_foreign_position_is_shown_shortened() {
     let foreign = format!("\u{1b}[31m{}", "x".repeat(4000));
-    let Err(halt) = reconcile(Some((Offset(5), &foreign)), &local(None)) else {
+    let Err(halt) = reconcile(&Said::Position(Offset(5), foreign), &local(None)) else {
         panic!("it is foreign");
     };
     let shown = halt.to_string();
@@ -132,23 +132,24 @@ fn a_log_without_events_begins_where_it_begins() {
 #[test]
 fn a_decision_holds_as_long_as_kafka_says_what_it_said() {
     let mut decided = local(Some((CURRENT, 260, 260)));
-    decided.overruled = Some(Said(None));
+    decided.overruled = Some(Said::Nothing);
     assert_eq!(ask(None, &decided), Ok(260));
     // Kafka has the position that was decided, then. What else it says nobody has seen.
     assert_eq!(ask(Some((CURRENT, 260)), &decided), Ok(260));
     assert_eq!(ask(Some((CURRENT, 250)), &decided), in_doubt(Some(250), Some((260, 260))));
-    decided.overruled = Some(Said(Some((Offset(250), "another".to_owned()))));
+    decided.overruled = Some(Said::Position(Offset(250), "another".to_owned()));
     for (offset, expected) in [(250, Some(260)), (251, None)] {
-        let found = reconcile(Some((Offset(offset), "another")), &decided);
+        let found = reconcile(&Said::Position(Offset(offset), "another".to_owned()), &decided);
         assert_eq!(found.ok().map(|position| position.offset.0), expected);
     }
 }
 
 #[test]
 fn the_account_travels_with_the_position() {
-    let found = reconcile(Some((Offset(250), "v1,00000003,a,b;c")), &local(None));
+    let found =
+        reconcile(&Said::Position(Offset(250), "v1,00000003,a,b;c".to_owned()), &local(None));
     assert_eq!(found.map(|position| position.account), Ok("a,b;c".to_owned()));
-    let found = reconcile(None, &local(Some((CURRENT, 240, 240))));
+    let found = reconcile(&Said::Nothing, &local(Some((CURRENT, 240, 240))));
     assert_eq!(found.map(|position| position.account), Ok("at 240".to_owned()));
 }
 

@@ -2,17 +2,15 @@
 //! cut, and the bad day of a gateway. Devices send all the while; the checker allows nothing.
 
 use core::time::Duration;
-use std::path::Path;
 
 use anyhow::{Result, ensure};
-use tributary_tests::real::expect::Expectation;
-use tributary_tests::real::fleet::{Fleet, Plan};
+use tributary_tests::real::fleet::Fleet;
 use tributary_tests::real::gateway::Gateway;
 use tributary_tests::real::kafka::{Kafka, Listeners, Setup};
 use tributary_tests::real::process::Process;
 use tributary_tests::real::proxy::Proxy;
-use tributary_tests::real::world::{self, ALWAYS, ROUTES, World};
-use tributary_tests::real::{cache, ports, readings, scratch, wait};
+use tributary_tests::real::world::{self, ROUTES, World};
+use tributary_tests::real::{cache, ports, scratch, wait};
 
 const DIR: &str = env!("CARGO_TARGET_TMPDIR");
 const GATEWAY_KILLS: u32 = 30;
@@ -23,33 +21,16 @@ const CUTS_MAX: Duration = Duration::from_mins(4);
 const BAD_DAY_RATE: u32 = 3_000;
 const PAHO_MAX: Duration = Duration::from_mins(4);
 
-/// Rounds without end, at a rate that leaves the machine to the servers.
-fn endless(rate: u32) -> Result<Plan> {
-    Ok(Plan { devices: readings::devices()?, first_round: 1, rounds: None, take: usize::MAX, rate })
-}
-
-fn expectation(sent: &Path) -> Expectation {
-    Expectation::default()
-        .sent(sent.to_owned())
-        .route("hot", &[(1, ALWAYS, "temp > 70")])
-        .route("all", &[(1, ALWAYS, "")])
-}
-
-/// A moment between 20 ms and `max`.
-fn moment(random: &mut fastrand::Rng, max: Duration) -> Duration {
-    let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
-    Duration::from_millis(random.u64(20..max))
-}
-
 /// SIGKILL of the gateway at random moments while the devices send, most of them while it ships.
 fn survives_kills_of_the_gateway(setup: Setup) -> Result<()> {
     World::test(DIR, "gateway-kills", setup, |world| {
         let mut random = scratch::random("gateway kills")?;
-        let fleet = Fleet::start(world.gateway.port(), &endless(1_500)?);
-        for _ in 0..GATEWAY_KILLS {
+        let fleet = Fleet::start(world.gateway.port(), &world::endless(1_500)?);
+        let kills = world::rounds(GATEWAY_KILLS)?;
+        for _ in 0..kills {
             // It must have taken something since the last kill, or the kill proves nothing.
             fleet.wait_for(50)?;
-            wait::pass(moment(&mut random, Duration::from_millis(1_500)));
+            wait::pass(world::moment(&mut random, Duration::from_millis(1_500)));
             world.gateway.kill()?;
             world.gateway.restart()?;
         }
@@ -57,7 +38,7 @@ fn survives_kills_of_the_gateway(setup: Setup) -> Result<()> {
         fleet.stop();
         let sent = world.path("sent.tsv");
         fleet.finish(&sent)?;
-        world.check(&expectation(&sent))?;
+        world.check(&world::expectation(&sent))?;
         world.gateway.stop()
     })
 }
@@ -73,14 +54,14 @@ fn survives_kills_under_paho(setup: Setup) -> Result<()> {
         let mut paho = Process::start("paho", paho, &world.path("paho.log"))?;
         let mut kills = 0;
         while paho.check_running().is_ok() {
-            wait::pass(moment(&mut random, Duration::from_secs(2)));
+            wait::pass(world::moment(&mut random, Duration::from_secs(2)));
             world.gateway.kill()?;
             world.gateway.restart()?;
             kills += 1;
         }
         paho.succeed(PAHO_MAX)?;
         ensure!(kills >= 5, "only {kills} kills during the replay");
-        world.check(&expectation(&sent))
+        world.check(&world::expectation(&sent))
     })
 }
 
@@ -88,26 +69,20 @@ fn survives_kills_under_paho(setup: Setup) -> Result<()> {
 fn survives_kills_of_the_broker(setup: Setup) -> Result<()> {
     World::test(DIR, "broker-kills", setup, |world| {
         let mut random = scratch::random("broker kills")?;
-        let fleet = Fleet::start(world.gateway.port(), &endless(1_500)?);
-        for _ in 0..BROKER_KILLS {
-            wait_for_delivery(&world.gateway)?;
-            wait::pass(moment(&mut random, Duration::from_millis(1_500)));
+        let fleet = Fleet::start(world.gateway.port(), &world::endless(1_500)?);
+        let kills = world::rounds(BROKER_KILLS)?;
+        for _ in 0..kills {
+            world.gateway.wait_for_delivery()?;
+            wait::pass(world::moment(&mut random, Duration::from_millis(1_500)));
             world.kafka.kill()?;
             world.kafka.restart()?;
         }
-        wait_for_delivery(&world.gateway)?;
+        world.gateway.wait_for_delivery()?;
         fleet.stop();
         let sent = world.path("sent.tsv");
         fleet.finish(&sent)?;
-        world.check(&expectation(&sent))
+        world.check(&world::expectation(&sent))
     })
-}
-
-/// Waits until Kafka has acknowledged something more than now.
-fn wait_for_delivery(gateway: &Gateway) -> Result<()> {
-    let settled = || Ok::<_, anyhow::Error>(gateway.status()?["upstream"]["settled"].as_u64());
-    let before = settled()?;
-    wait::until("a delivery", Duration::from_mins(1), || Ok((settled()? > before).then_some(())))
 }
 
 /// The bridge's connections are cut at random byte positions, in requests and in answers.
@@ -122,13 +97,13 @@ fn survives_cut_connections(setup: Setup) -> Result<()> {
         let upstream = format!("127.0.0.1:{announced}");
         let mut gateway = Gateway::start(&dir.join("gateway"), &upstream, &ROUTES)?;
 
-        let fleet = Fleet::start(gateway.port(), &endless(1_000)?);
+        let fleet = Fleet::start(gateway.port(), &world::endless(1_000)?);
         wait::until("the cuts", CUTS_MAX, || Ok((proxy.cuts() >= CUTS).then_some(())))?;
         proxy.cut(false);
         fleet.stop();
         let sent = dir.join("sent.tsv");
         fleet.finish(&sent)?;
-        world::check(&gateway, &kafka, dir, &expectation(&sent))?;
+        world::check(&gateway, &kafka, dir, &world::expectation(&sent))?;
         gateway.stop()
     })
 }
@@ -136,7 +111,7 @@ fn survives_cut_connections(setup: Setup) -> Result<()> {
 /// Kafka away at 3 s, the gateway killed at 7 s, both back: nothing lost, nothing doubled.
 fn survives_the_bad_day(setup: Setup) -> Result<()> {
     World::test(DIR, "bad-day", setup, |world| {
-        let fleet = Fleet::start(world.gateway.port(), &endless(BAD_DAY_RATE)?);
+        let fleet = Fleet::start(world.gateway.port(), &world::endless(BAD_DAY_RATE)?);
         wait::pass(Duration::from_secs(3));
         world.kafka.kill()?;
         wait::pass(Duration::from_secs(4));
@@ -151,7 +126,7 @@ fn survives_the_bad_day(setup: Setup) -> Result<()> {
         let readings = fleet.finish(&sent)?;
         // The devices kept up: 15 s, of which the gateway was away for one.
         ensure!(readings > 12 * u64::from(BAD_DAY_RATE), "only {readings} readings were taken");
-        world.check(&expectation(&sent))
+        world.check(&world::expectation(&sent))
     })
 }
 

@@ -1,7 +1,6 @@
 //! Routes that change in the middle of a backlog, and payloads that a condition cannot judge.
 
 use core::time::Duration;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -24,17 +23,6 @@ const HOT_60: Route = Route { name: "hot", condition: "temp > 60" };
 const HOT_50: Route = Route { name: "hot", condition: "temp > 50" };
 const COLD: Route = Route { name: "cold", condition: "temp < 45" };
 const MILD: Route = Route { name: "mild", condition: "temp > 48" };
-
-fn plan(first_round: u32, rounds: Option<u32>) -> Result<Plan> {
-    Ok(Plan { devices: readings::devices()?, first_round, rounds, take: TAKE, rate: 10_000 })
-}
-
-/// One round, all acknowledged when this returns: what follows is judged after it.
-fn round(world: &World, number: u32) -> Result<PathBuf> {
-    let file = world.path(&format!("round-{number}.tsv"));
-    Fleet::start(world.gateway.port(), &plan(number, Some(1))?).finish(&file)?;
-    Ok(file)
-}
 
 /// Waits until `status` lists just these routes.
 fn wait_for_table(gateway: &Gateway, routes: &[Route]) -> Result<()> {
@@ -61,27 +49,27 @@ fn judges_by_the_table_in_force(setup: Setup) -> Result<()> {
         world.gateway.configure(&table)?;
         world.gateway.reload()?;
         wait_for_table(&world.gateway, &table)?;
-        let first = round(world, 1)?;
+        let first = world.round(1, TAKE)?;
 
         let table = [HOT_60, ALL, MILD];
         world.gateway.configure(&table)?;
         world.gateway.reload()?;
         wait_for_table(&world.gateway, &table)?;
-        let second = round(world, 2)?;
+        let second = world.round(2, TAKE)?;
 
         let table = [HOT_50, ALL, COLD];
         world.gateway.stop()?;
         world.gateway.configure(&table)?;
         world.gateway.restart()?;
         wait_for_table(&world.gateway, &table)?;
-        let third = round(world, 3)?;
+        let third = world.round(3, TAKE)?;
 
         let table = [ALL, HOT_70];
         world.gateway.kill()?;
         world.gateway.configure(&table)?;
         world.gateway.restart()?;
         wait_for_table(&world.gateway, &table)?;
-        let fourth = round(world, 4)?;
+        let fourth = world.round(4, TAKE)?;
 
         world.kafka.restart()?;
         let expectation = Expectation::default()
@@ -108,7 +96,9 @@ fn judges_by_the_table_in_force(setup: Setup) -> Result<()> {
 /// A route is edited while devices publish: one offset divides the two conditions.
 fn changes_at_one_offset(setup: Setup) -> Result<()> {
     World::test(DIR, "switch", setup, |world| {
-        let fleet = Fleet::start(world.gateway.port(), &plan(1, None)?);
+        let devices = readings::devices()?;
+        let plan = Plan { devices, first_round: 1, rounds: None, take: TAKE, rate: 10_000 };
+        let fleet = Fleet::start(world.gateway.port(), &plan);
         fleet.wait_for(10_000)?;
         world.gateway.configure(&[HOT_50, ALL])?;
         world.gateway.reload()?;

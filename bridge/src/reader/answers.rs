@@ -69,7 +69,7 @@ impl Reader {
 
     fn handle_metadata(&mut self, now: Instant, cluster: Cluster) -> Result<(), Failure> {
         let Some(session) = &mut self.session else { return Ok(()) };
-        let (mut missing, mut leaderless, mut joined) = (None, false, BTreeSet::new());
+        let (mut missing, mut leaderless, mut joined) = (BTreeSet::new(), false, BTreeSet::new());
         for (name, topic) in &mut self.topics {
             let leaders = match cluster.topics.get(name) {
                 Some(Ok(leaders)) => leaders,
@@ -81,7 +81,7 @@ impl Reader {
                     continue;
                 }
                 Some(Err(_)) | None => {
-                    missing = Some(format!("topic {name} does not exist"));
+                    missing.insert(name.clone());
                     continue;
                 }
             };
@@ -128,7 +128,7 @@ impl Reader {
         session.is_looking = leaderless || unknown;
         if session.is_looking {
             session.metadata.again(now, MOVING);
-        } else if missing.is_some() {
+        } else if !missing.is_empty() {
             session.metadata.again(now, MISSING);
         } else {
             session.metadata = Task::due_at(now.plus_ms(METADATA_MS));

@@ -1,6 +1,6 @@
 //! Where reading begins, and what is found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tributary_core::time::{Instant, Timestamp};
 
@@ -93,10 +93,18 @@ pub struct ReaderStatus {
     pub until: Option<Instant>,
     /// What last went wrong, in words; kept until the next thing goes wrong.
     pub last_error: Option<String>,
-    /// A topic that is not there.
-    pub missing: Option<String>,
+    /// The topics that are not there.
+    pub missing: BTreeSet<String>,
     /// What somebody has to put right before a session can go on.
     pub refused: Option<String>,
+}
+
+impl ReaderStatus {
+    /// What is not there, in words.
+    #[must_use]
+    pub fn missing(&self) -> Option<String> {
+        self.missing.first().map(|topic| format!("topic {topic} does not exist"))
+    }
 }
 
 impl Edge {

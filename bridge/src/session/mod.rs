@@ -62,6 +62,8 @@ pub(crate) struct Session {
     stage: Stage,
     init: Task,
     fetch: Task,
+    /// The one before has waited for as long as a transaction may be open.
+    has_waited: bool,
     parts: Parts,
     transaction: Option<Transaction>,
     /// A topic that the last batch stopped at. It waits for the transaction: the records before it
@@ -114,7 +116,7 @@ enum Stage {
     /// Until Kafka's position is known.
     Starting,
     /// The local log is being asked; with Kafka's position.
-    Reconciling(Option<(Offset, String)>),
+    Reconciling(Said),
     /// Transactions can run from here; whether a batch has been asked for.
     Live { position: Position, asked: bool },
 }
@@ -138,6 +140,7 @@ impl Session {
             stage: Stage::Starting,
             init: Task::default(),
             fetch: Task::default(),
+            has_waited: false,
             parts: Parts {
                 transactions,
                 group: Coordinator::new(Role::Group),
@@ -151,6 +154,11 @@ impl Session {
             origin: Arc::default(),
             spares: Vec::new(),
         }
+    }
+
+    /// That the position is unstable is known: an operator has decided what becomes of it.
+    pub(crate) fn expect_unstable(&mut self) {
+        self.has_waited = true;
     }
 
     /// The cluster's, as soon as a broker has said it.
@@ -169,7 +177,7 @@ impl Session {
     /// What Kafka has said of the position, while the local log is asked.
     pub(crate) fn said(&self) -> Said {
         match &self.stage {
-            Stage::Reconciling(kafka) => Said(kafka.clone()),
+            Stage::Reconciling(said) => said.clone(),
             _ => Said::default(),
         }
     }
@@ -219,20 +227,20 @@ impl Session {
         cx: &mut Context<'_>,
         local: &Local,
     ) -> Result<(), Failure> {
-        let Stage::Reconciling(kafka) = &self.stage else {
+        let Stage::Reconciling(said) = &self.stage else {
             return Ok(());
         };
-        let kafka = kafka.as_ref().map(|(offset, metadata)| (*offset, metadata.as_str()));
         let position = match self.delivery {
-            Delivery::ExactlyOnce => reconcile(kafka, local),
-            Delivery::AtLeastOnce => reconcile_at_least(kafka, local),
+            Delivery::ExactlyOnce => reconcile(said, local),
+            Delivery::AtLeastOnce => reconcile_at_least(said, local),
         };
         let position = position.map_err(Failure::Halt)?;
-        let is_overruled = local.decided(kafka).is_some();
+        let is_overruled = local.decided(said).is_some();
         self.parts.claimed = local.hint.as_ref().map(|hint| hint.high);
-        if kafka.is_none() || is_overruled {
+        if *said == Said::Nothing || is_overruled {
             // Kafka gets the position before it gets a record: were it silent again after a first
-            // transaction that was interrupted, nothing could tell whether that was committed.
+            // transaction that was interrupted, nothing could tell whether that was committed. It
+            // also ends a transaction that hangs in the group: the producer's next one takes its place.
             self.transaction = Some(Transaction::of_position(cx, position.clone()));
         }
         cx.links.outputs.push_back(Output::Resumed(position.clone()));

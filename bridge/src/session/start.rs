@@ -8,7 +8,7 @@ use crate::batch::Producer;
 use crate::failure::Failure;
 use crate::links::Ask;
 use crate::output::Output;
-use crate::reconcile::Halt;
+use crate::reconcile::Said;
 use crate::settings::Delivery;
 use crate::task::{BUSY, MOVING, Task, UNSTABLE};
 use crate::wire::{Api, Class, Code, Dialect, Outcome, ask};
@@ -100,7 +100,7 @@ impl Session {
             _ if waited <= patience => Ok(()),
             Class::Busy => Err(Failure::Alarm(format!(
                 "the transactional id stays blocked: {API:?} was answered {code} for {} s; a \
-                 restart of its coordinator helps",
+                 restart of its coordinator helps, once transaction.version is not lower than before",
                 waited / 1000
             ))),
             _ => Err(Failure::answered(API, code)),
@@ -115,10 +115,10 @@ impl Session {
         const API: Api = Api::OffsetFetch;
         let code = match position {
             Ok(position) => {
-                let position = position.map(|(offset, metadata)| (Offset(offset), metadata));
-                self.stage = Stage::Reconciling(position);
-                self.fetch.done();
-                cx.links.outputs.push_back(Output::NeedLocal);
+                let said = position.map_or(Said::Nothing, |(offset, metadata)| {
+                    Said::Position(Offset(offset), metadata)
+                });
+                self.ask_local(cx, said);
                 return Ok(());
             }
             Err(code) => code,
@@ -126,9 +126,8 @@ impl Session {
         cx.counters.retries += 1;
         match code.class() {
             Class::Unstable => {
-                let waited_ms = self.fetch.again(cx.now, UNSTABLE);
-                if waited_ms > markers_ms(cx) {
-                    return Err(Failure::Halt(Halt::HangingTransaction { waited_ms }));
+                if self.fetch.again(cx.now, UNSTABLE) > markers_ms(cx) || self.has_waited {
+                    self.ask_local(cx, Said::Unstable);
                 }
                 return Ok(());
             }
@@ -141,6 +140,13 @@ impl Session {
             return Err(Failure::answered(API, code));
         }
         Ok(())
+    }
+
+    /// What Kafka says is held against what the log knows.
+    fn ask_local(&mut self, cx: &mut Context<'_>, said: Said) {
+        self.stage = Stage::Reconciling(said);
+        self.fetch.done();
+        cx.links.outputs.push_back(Output::NeedLocal);
     }
 }
 

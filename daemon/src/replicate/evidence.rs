@@ -3,7 +3,8 @@
 //! A transaction of a lane is there as a whole or not at all, in all of its topics, and transactions
 //! follow each other. So the highest offset of this log that stands in any topic of the lane tells how far
 //! it has come: all that it had selected up to there is in Kafka, and nothing behind. It takes that every topic was
-//! read, from before the doubt began to the end, and that nothing was deleted there meanwhile.
+//! read, from before the doubt began to the end, and that nothing was deleted there meanwhile. A topic that is not
+//! there at all has nothing of the lane.
 
 use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,12 +52,25 @@ pub struct Evidence {
     counts: BTreeMap<String, usize>,
     /// Partitions that are being read; whether their end was reached.
     partitions: BTreeMap<(String, i32), bool>,
+    /// Behind what was read of each partition.
+    nexts: BTreeMap<(String, i32), u64>,
     /// By route, the offsets in doubt that stand in Kafka.
     found: BTreeMap<String, BTreeSet<u64>>,
+    /// The partitions in which they stand.
+    shown: BTreeSet<(String, i32)>,
     /// Bytes of records that were read.
     pub bytes: u64,
     /// Why nothing can be concluded.
     pub flaw: Option<String>,
+}
+
+/// Partitions that cannot be read to their end, because a transaction in them stays open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// By topic and partition the offset at which it begins.
+    pub from: BTreeMap<(String, i32), u64>,
+    /// Whether some of what is in doubt stands in partitions that were read to their end.
+    pub shown_elsewhere: bool,
 }
 
 /// How far a lane has come.
@@ -151,7 +165,9 @@ impl Evidence {
             starts: BTreeMap::new(),
             counts: BTreeMap::new(),
             partitions: BTreeMap::new(),
+            nexts: BTreeMap::new(),
             found: BTreeMap::new(),
+            shown: BTreeSet::new(),
             bytes: 0,
             flaw: None,
         }
@@ -164,13 +180,15 @@ impl Evidence {
                 self.counts.insert(topic.clone(), *partitions);
                 self.partitions.entry((topic.clone(), *partition)).or_insert(false);
                 self.starts.entry((topic.clone(), *partition)).or_insert(*next);
+                self.nexts.insert((topic.clone(), *partition), *next);
                 // Where nobody knows since when, all that ever was has to be there.
                 let is_cut = self.ground.since.is_none() && *next > 0;
                 if !matches!(why, Began::First) || is_cut {
                     self.fail(format!("records of {topic}-{partition} were deleted meanwhile"));
                 }
             }
-            Found::Records { topic, partition, records, too_large, .. } => {
+            Found::Records { topic, partition, records, too_large, next } => {
+                self.nexts.insert((topic.clone(), *partition), *next);
                 self.bytes += records.iter().map(bytes_of).sum::<u64>();
                 if let Some((first, last)) = too_large.first() {
                     let words = format!(
@@ -184,7 +202,7 @@ impl Evidence {
                 let whole = records.iter().filter(|record| Some(record.batch) >= start);
                 for record in whole {
                     match owners.get(&record.batch) {
-                        Some(log) if *log == self.log_id => self.note(topic, record),
+                        Some(log) if *log == self.log_id => self.note((topic, *partition), record),
                         Some(_) => {}
                         None => self.note_orphan(topic, record),
                     }
@@ -194,6 +212,11 @@ impl Evidence {
                 self.partitions.insert((topic.clone(), *partition), true);
             }
         }
+    }
+
+    /// A topic is not there: it was never made, or all that it had went with it. Of it nothing can come twice.
+    pub fn handle_missing(&mut self, topic: &str) {
+        self.counts.entry(topic.to_owned()).or_insert(0);
     }
 
     /// The first record of its batch is gone: it may be one of this log's, or another's.
@@ -206,7 +229,7 @@ impl Evidence {
         }
     }
 
-    fn note(&mut self, topic: &str, record: &ReadRecord) {
+    fn note(&mut self, (topic, partition): (&str, i32), record: &ReadRecord) {
         let Some((offset, route)) = place_of(record) else {
             let place = record.offset;
             let words = format!(
@@ -217,11 +240,23 @@ impl Evidence {
         };
         if self.ground.has(route, offset) {
             self.found.entry(route.to_owned()).or_default().insert(offset);
+            self.shown.insert((topic.to_owned(), partition));
         }
     }
 
     fn fail(&mut self, why: String) {
         self.flaw.get_or_insert(why);
+    }
+
+    /// What is still to be read, if there is more but nobody is shown it: an open transaction is in front.
+    #[must_use]
+    pub fn held_back(&self) -> Option<HeldBack> {
+        let open = self.partitions.iter().filter(|(_, at_end)| !**at_end);
+        let from: BTreeMap<_, _> = open
+            .map(|(place, _)| (place.clone(), self.nexts.get(place).copied().unwrap_or(0)))
+            .collect();
+        let shown_elsewhere = self.shown.iter().any(|place| !from.contains_key(place));
+        (!from.is_empty()).then_some(HeldBack { from, shown_elsewhere })
     }
 
     /// Whether all was read.
@@ -276,128 +311,4 @@ fn bytes_of(record: &ReadRecord) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tributary_bridge::Bytes;
-
-    fn record(batch: u64, offset: u64, headers: &[(&str, String)]) -> ReadRecord {
-        let header = |(name, value): &(&str, String)| {
-            ((*name).to_owned(), Some(Bytes::from(value.clone().into_bytes())))
-        };
-        ReadRecord {
-            offset,
-            batch,
-            timestamp: Timestamp(0),
-            key: None,
-            value: None,
-            headers: headers.iter().map(header).collect(),
-        }
-    }
-
-    /// A batch of a log with events of these offsets for a route.
-    fn batch(log: u64, base: u64, route: &str, offsets: &[u64]) -> Vec<ReadRecord> {
-        let one = |(at, offset): (u64, &u64)| {
-            let mut headers = vec![(OFFSET, offset.to_string()), (ROUTE, route.to_owned())];
-            if at == 0 {
-                headers.insert(0, (BATCH, format!("{log:016x},00000001,{offset}")));
-            }
-            record(base, base + at, &headers)
-        };
-        (0..).zip(offsets).map(one).collect()
-    }
-
-    fn records(topic: &str, records: Vec<ReadRecord>) -> Found {
-        let topic = topic.to_owned();
-        Found::Records { topic, partition: 0, records, too_large: Vec::new(), next: 0 }
-    }
-
-    fn began(topic: &str, why: Began) -> Found {
-        let topic = topic.to_owned();
-        Found::Began { topic, id: None, partition: 0, partitions: 1, next: 0, why }
-    }
-
-    fn at_end(topic: &str) -> Found {
-        Found::AtEnd { topic: topic.to_owned(), partition: 0 }
-    }
-
-    fn evidence() -> Evidence {
-        let topics = ["hot", "all"].map(str::to_owned);
-        let routes = topics.clone().map(|route| (route, vec![100..150, 150..200]));
-        let ground =
-            Ground { topics: topics.into(), routes: routes.into(), since: Some(Timestamp(0)) };
-        let mut evidence = Evidence::new(7, 100, ground);
-        for topic in ["hot", "all"] {
-            evidence.handle_found(&began(topic, Began::First));
-        }
-        evidence
-    }
-
-    #[test]
-    fn the_highest_offset_in_any_topic_counts_and_others_records_do_not() {
-        let mut evidence = evidence();
-        evidence.handle_found(&records("hot", batch(7, 0, "hot", &[98, 99, 110, 120])));
-        evidence.handle_found(&records("hot", batch(8, 9, "hot", &[150])));
-        evidence.handle_found(&records("all", batch(7, 0, "all", &[119, 120, 121])));
-        assert!(!evidence.is_complete());
-        evidence.handle_found(&at_end("hot"));
-        assert!(!evidence.is_complete());
-        evidence.handle_found(&at_end("all"));
-        assert!(evidence.is_complete());
-        let delivered = [("hot", 2), ("all", 3)].map(|(route, count)| (route.to_owned(), count));
-        let verdict = Verdict { at: 122, delivered: delivered.into() };
-        assert_eq!(evidence.verdict(), Ok(verdict));
-    }
-
-    #[test]
-    fn partitions_that_were_not_heard_of_yet_are_waited_for() {
-        let mut evidence = evidence();
-        let topic = "hot".to_owned();
-        let two = Found::Began {
-            topic,
-            id: None,
-            partition: 0,
-            partitions: 2,
-            next: 0,
-            why: Began::First,
-        };
-        evidence.handle_found(&two);
-        evidence.handle_found(&at_end("hot"));
-        evidence.handle_found(&at_end("all"));
-        assert!(!evidence.is_complete());
-    }
-
-    #[test]
-    fn where_nothing_stands_the_doubt_begins() {
-        let mut evidence = evidence();
-        evidence.handle_found(&records("all", batch(7, 0, "all", &[97, 99])));
-        assert_eq!(evidence.verdict(), Ok(Verdict { at: 100, ..Verdict::default() }));
-    }
-
-    #[test]
-    fn what_is_deleted_or_names_nothing_proves_nothing() {
-        let mut gone = evidence();
-        gone.handle_found(&began("hot", Began::Gone(3)));
-        assert!(gone.verdict().is_err_and(|why| why.contains("hot-0 were deleted")));
-        let mut orphan = evidence();
-        let headers = [(OFFSET, "110".to_owned()), (ROUTE, "hot".to_owned())];
-        orphan.handle_found(&records("hot", vec![record(4, 5, &headers)]));
-        assert!(orphan.verdict().is_err_and(|why| why.contains("compacted")));
-        let mut undated = evidence();
-        undated.ground.since = None;
-        let topic = "hot".to_owned();
-        let (id, why) = (None, Began::First);
-        undated.handle_found(&Found::Began {
-            topic,
-            id,
-            partition: 0,
-            partitions: 1,
-            next: 7,
-            why,
-        });
-        assert!(undated.verdict().is_err_and(|why| why.contains("were deleted")));
-        let mut silent = evidence();
-        let headers = [(BATCH, "0000000000000007,00000001,110".to_owned())];
-        silent.handle_found(&records("hot", vec![record(0, 0, &headers)]));
-        assert!(silent.verdict().is_err_and(|why| why.contains("`headers`")));
-    }
-}
+mod tests;

@@ -150,8 +150,10 @@ fn words(state: &State, now: Instant) -> (&'static str, Option<String>) {
             let seconds = until.ms_since(now).div_ceil(1_000);
             ("backing off", Some(format!("{reason}; next attempt in {seconds} s")))
         }
-        State::Halted(halt @ Halt::HangingTransaction { .. }) => {
-            (halt.name(), Some(halt.to_string()))
+        State::Halted(halt @ Halt::HangingTransaction) => {
+            let repair =
+                "`tributary upstream repair` reads Kafka's topics, and mends it or tells how";
+            (halt.name(), Some(format!("{halt}; {repair}")))
         }
         State::Halted(halt) => {
             let decide = "`tributary upstream repair`, `adopt` or `skip` decides where it goes on";

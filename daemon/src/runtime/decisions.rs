@@ -14,15 +14,20 @@ use tributary_core::log::ControlKind;
 
 use super::answers::{Daemon, LaneAnswers};
 use super::hint::{LaneHint, Overruled};
-use super::search::Search;
+use super::search::{Search, Untold};
 use crate::io::control::Decide;
 use crate::replicate::account::Account;
-use crate::replicate::evidence::{Ground, Verdict};
+use crate::replicate::evidence::{Ground, HeldBack, Verdict};
 use crate::replicate::table::Table;
 use crate::sync::lock;
 
 /// What is read to settle a doubt before an operator is asked: a link may be slow, and paid for by the byte.
 const UNASKED_BYTES_MAX: u64 = 64 << 20;
+
+/// Mends what positions cannot tell.
+const REPAIR: &str = "`tributary upstream repair`";
+/// What is left to an operator.
+const DECIDES: &str = "`tributary upstream repair`, `adopt` or `skip` decides";
 
 /// What a decision comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,13 +61,14 @@ impl Daemon {
     pub(super) async fn decide(&self, decide: &Decide) -> Result<Plan, String> {
         let lane = self.halted(decide.lane.as_deref())?;
         if decide.read {
-            return self.settle(&lane, u64::MAX).await;
+            let mut plan = self.read(&lane, u64::MAX).await?;
+            self.put(&lane, &mut plan).await?;
+            return Ok(plan);
         }
         let (halt, said) = why(&lane)?;
         let mut plan = plan(lane.lane.name(), (&halt, said), &self.known(&lane), decide)?;
         if decide.confirmed {
             self.put(&lane, &mut plan).await?;
-            tracing::warn!(lane = plan.lane, at = plan.at, "an operator decided: {}", plan.words);
         }
         Ok(plan)
     }
@@ -72,23 +78,30 @@ impl Daemon {
     pub(super) async fn settle_doubts(&self) {
         let lanes = lock(&self.upstream).clone().map(|upstream| upstream.lanes);
         for lane in lanes.into_iter().flatten() {
-            let is_in_doubt = matches!(why(&lane), Ok((Halt::InDoubt { .. }, _)));
-            if is_in_doubt && let Err(why) = self.settle(&lane, UNASKED_BYTES_MAX).await {
-                let lane = lane.lane.name();
-                tracing::warn!(
-                    lane,
-                    why,
-                    "what stands in Kafka cannot be told; `tributary upstream repair`, `adopt` or `skip` decides"
-                );
+            let name = lane.lane.name();
+            let Ok((halt @ (Halt::InDoubt { .. } | Halt::HangingTransaction), _)) = why(&lane)
+            else {
+                continue;
+            };
+            let settled = async {
+                let mut plan = self.read(&lane, UNASKED_BYTES_MAX).await?;
+                // Whatever Kafka has lost, an operator is to know of it before anything is changed.
+                if halt == Halt::HangingTransaction {
+                    return Ok(tracing::warn!(lane = name, "{REPAIR} is right: {}", plan.words));
+                }
+                self.put(&lane, &mut plan).await
+            };
+            if let Err(why) = settled.await {
+                tracing::warn!(lane = name, why, "what stands in Kafka cannot be told; {DECIDES}");
             }
         }
     }
 
-    /// Has a lane go on where Kafka's topics show that it has come to.
-    async fn settle(&self, lane: &LaneAnswers, bytes_max: u64) -> Result<Plan, String> {
+    /// How a lane goes on where Kafka's topics show that it has come to.
+    async fn read(&self, lane: &LaneAnswers, bytes_max: u64) -> Result<Plan, String> {
         let (halt, said) = why(lane)?;
         let known = self.known(lane);
-        let (base, between) = doubt(&halt, &said, &known)?;
+        let (base, between) = doubt(&halt, &said, &known);
         let doubt = in_doubt(&halt, &base, &between)?;
         let account = Account::parse(&base.account).unwrap_or_default();
         if account.backfill.is_some() {
@@ -109,15 +122,16 @@ impl Daemon {
             start: doubt.start,
             bytes_max,
         };
-        let verdict = search.run(ground).await?;
+        let verdict = search.run(ground).await.map_err(|untold| match untold {
+            Untold::Why(why) => why,
+            Untold::HeldBack(held) => advice(&halt, &held, &upstream.config.brokers),
+        })?;
         if why(lane)? != (halt.clone(), said.clone()) {
             return Err("the lane has gone on meanwhile".to_owned());
         }
         let table = lock(&self.table).clone();
         let mut plan = proven(lane.lane.name(), (&halt, said), (&known, base), (&table, &verdict));
         (plan.from, plan.to) = (doubt.start, doubt.end);
-        self.put(lane, &mut plan).await?;
-        tracing::warn!(lane = plan.lane, at = plan.at, "read in Kafka: {}", plan.words);
         Ok(plan)
     }
 
@@ -140,6 +154,7 @@ impl Daemon {
         *lock(&self.hints[lane.lane.index()]) = Some(hint);
         lane.decided.notify_one();
         plan.done = true;
+        tracing::warn!(lane = plan.lane, at = plan.at, "decided: {}", plan.words);
         Ok(())
     }
 
@@ -178,7 +193,8 @@ fn in_doubt(
             let high = hint.map_or(*between.end(), |(_, high)| high.max(*between.end()));
             Ok(base.offset.0..high.0)
         }
-        Halt::Identity { .. } | Halt::Ahead { .. } | Halt::HangingTransaction { .. } => Err(
+        Halt::HangingTransaction => Ok(base.offset.0..between.end().0),
+        Halt::Identity { .. } | Halt::Ahead { .. } => Err(
             "another log has written under this identity: which of its records are whose cannot be told; \
              `adopt` or `skip` decides"
                 .to_owned(),
@@ -222,7 +238,11 @@ fn hint_at(lane: &str, (known, said): (&Known, Said), (at, account): (u64, &Acco
     let low =
         Position { offset: Offset(at), generation: known.generation, account: account.to_string() };
     let hint = Hint { high: low.offset, low };
-    let overruled = Overruled { kafka: said.0.map(|(offset, text)| (offset.0, text)) };
+    let overruled = match said {
+        Said::Nothing => Overruled::Nothing,
+        Said::Position(offset, text) => Overruled::Position(offset.0, text),
+        Said::Unstable => Overruled::Unstable,
+    };
     let spent = known.hint.as_ref().map(|hint| hint.spent).unwrap_or_default();
     LaneHint { lane: lane.to_owned(), hint, reached: None, spent, overruled: Some(overruled) }
 }
@@ -234,7 +254,12 @@ fn plan(
     known: &Known,
     decide: &Decide,
 ) -> Result<Plan, String> {
-    let (base, between) = doubt(halt, &said, known)?;
+    if *halt == Halt::HangingTransaction {
+        return Err(format!(
+            "whether its transaction was committed only Kafka's topics tell: {REPAIR}"
+        ));
+    }
+    let (base, between) = doubt(halt, &said, known);
     let (from, to) = (between.start().0, between.end().0);
     let at = decide.at.unwrap_or(if decide.skip { to } else { from });
     if !(from..=to).contains(&at) {
@@ -269,24 +294,21 @@ fn words(lane: &str, at: u64, between: RangeInclusive<u64>) -> String {
 }
 
 /// Between which offsets nobody knows, and the account of the lower one.
-fn doubt(
-    halt: &Halt,
-    said: &Said,
-    known: &Known,
-) -> Result<(Position, RangeInclusive<Offset>), String> {
+fn doubt(halt: &Halt, said: &Said, known: &Known) -> (Position, RangeInclusive<Offset>) {
     let Known { oldest, end, .. } = *known;
     let low = known.hint.as_ref().map(|lane| lane.hint.low.clone());
     let low = low.unwrap_or(Position { offset: oldest, ..Position::default() });
     let bounded = |offset: Offset| offset.min(end);
     let (base, high) = match halt {
-        Halt::HangingTransaction { .. } => {
-            return Err("Kafka has lost a transaction marker: only Kafka can be repaired, with \
-                 `kafka-transactions.sh find-hanging` and `abort`; look first whether the records \
-                 are there (header tributary.batch): if so, the position is what must be kept"
-                .to_owned());
+        Halt::HangingTransaction => {
+            let high = known.hint.as_ref().map_or(end, |lane| lane.hint.high);
+            (low, high)
         }
         Halt::InDoubt { kafka: Some(offset), hint: Some((low, _)) } => {
-            let text = said.0.as_ref().and_then(|(_, text)| text.splitn(3, ',').nth(2));
+            let text = match said {
+                Said::Position(_, text) => text.splitn(3, ',').nth(2),
+                Said::Nothing | Said::Unstable => None,
+            };
             let account = text.unwrap_or_default().to_owned();
             (Position { offset: *offset, account, ..Position::default() }, *low)
         }
@@ -295,64 +317,41 @@ fn doubt(
     };
     let base = Position { offset: bounded(base.offset), ..base };
     let between = base.offset..=bounded(high).max(base.offset);
-    Ok((base, between))
+    (base, between)
+}
+
+/// What to do about a transaction that stays open in a lane's topics.
+fn advice(halt: &Halt, held: &HeldBack, brokers: &[(String, u16)]) -> String {
+    let places: Vec<String> = held
+        .from
+        .iter()
+        .map(|((topic, partition), from)| format!("{topic}-{partition} from {from} on"))
+        .collect();
+    let places = places.join(", ");
+    let open = format!("a transaction stays open that holds back {places}");
+    if *halt != Halt::HangingTransaction {
+        return format!("{open}: see whose it is with `kafka-transactions.sh describe-producers`");
+    }
+    if held.shown_elsewhere {
+        return format!(
+            "{open}. Other topics of the lane show records of what is in doubt: if they are of the same \
+             transaction, it was committed, and to abort it would lose the rest"
+        );
+    }
+    let servers = brokers.iter().map(|(host, port)| format!("{host}:{port}"));
+    let servers = servers.collect::<Vec<_>>().join(",");
+    let abort = held.from.iter().map(|((topic, partition), from)| {
+        format!(
+            "\n  kafka-transactions.sh --bootstrap-server {servers} abort --topic {topic} \
+             --partition {partition} --start-offset {from}"
+        )
+    });
+    format!(
+        "{open}, and nobody can read any of its records. If it is this lane's, abort it and repair again, and \
+         its records are sent anew:{}",
+        abort.collect::<String>()
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ACCOUNT: &str = "1.5.0.0;";
-
-    fn known() -> Known {
-        let low = Position { offset: Offset(40), generation: 8, account: ACCOUNT.to_owned() };
-        let hint = Hint { low: low.clone(), high: Offset(60) };
-        let hint = LaneHint { hint, ..LaneHint::beginning("normal", low) };
-        Known { hint: Some(hint), generation: 9, oldest: Offset(3), end: Offset(100) }
-    }
-
-    fn decide(skip: bool, at: Option<u64>) -> Decide {
-        Decide { lane: None, skip, at, read: false, confirmed: false }
-    }
-
-    /// Where a lane goes on, and its account there.
-    fn outcome(halt: &Halt, said: Said, decide: &Decide) -> Result<(u64, String), String> {
-        let plan = plan("normal", (halt, said.clone()), &known(), decide)?;
-        let hint = plan.hint.expect("one is made");
-        let kafka = said.0.map(|(offset, text)| (offset.0, text));
-        assert_eq!(hint.overruled, Some(Overruled { kafka }));
-        assert_eq!((hint.hint.high, hint.hint.low.generation), (hint.hint.low.offset, 9));
-        Ok((hint.hint.low.offset.0, hint.hint.low.account))
-    }
-
-    #[test]
-    fn of_what_is_in_doubt_nothing_is_lost_or_nothing_is_doubled() {
-        let hint = Some((Offset(40), Offset(60)));
-        let forgotten = Halt::InDoubt { kafka: None, hint };
-        let twice = outcome(&forgotten, Said(None), &decide(false, None));
-        assert_eq!(twice, Ok((40, ACCOUNT.to_owned())));
-        let skipped = outcome(&forgotten, Said(None), &decide(true, None));
-        assert_eq!(skipped, Ok((60, "1.5.0.0.0.14;".to_owned())));
-        let between = outcome(&forgotten, Said(None), &decide(false, Some(50)));
-        assert_eq!(between, Ok((50, "1.5.0.0.0.a;".to_owned())));
-        for at in [39, 61] {
-            let refused = outcome(&forgotten, Said(None), &decide(true, Some(at)));
-            assert!(refused.is_err_and(|why| why.contains("from 40 to 60")), "{at}");
-        }
-        let said = Said(Some((Offset(30), "v1,00000008,1.2.0.0;".to_owned())));
-        let back = Halt::InDoubt { kafka: Some(Offset(30)), hint };
-        let twice = outcome(&back, said.clone(), &decide(false, None));
-        assert_eq!(twice, Ok((30, "1.2.0.0;".to_owned())));
-        assert_eq!(outcome(&back, said, &decide(true, None)), Ok((40, "1.2.0.0.0.a;".to_owned())));
-    }
-
-    #[test]
-    fn another_identity_is_overruled_within_what_the_log_has() {
-        let said = Said(Some((Offset(500), "v1,0000000f,".to_owned())));
-        let halt = Halt::Identity { offset: Offset(500), metadata: "v1,0000000f,".to_owned() };
-        assert_eq!(outcome(&halt, said.clone(), &decide(false, None)).map(|it| it.0), Ok(40));
-        assert_eq!(outcome(&halt, said, &decide(true, None)).map(|it| it.0), Ok(100));
-        let hanging = Halt::HangingTransaction { waited_ms: 45_000 };
-        assert!(outcome(&hanging, Said(None), &decide(true, None)).is_err());
-    }
-}
+mod tests;

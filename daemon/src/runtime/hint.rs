@@ -28,10 +28,14 @@ pub struct LaneHint {
 }
 
 /// What Kafka had said of a position when an operator decided otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Overruled {
-    /// Its offset and metadata, if there was any.
-    pub kafka: Option<(u64, String)>,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Overruled {
+    /// That there is none.
+    Nothing,
+    /// Its offset and metadata.
+    Position(u64, String),
+    /// That it is unstable.
+    Unstable,
 }
 
 /// How far a lane had judged when a hint was written.
@@ -141,9 +145,11 @@ mod tests {
             spent: Spent { month: 682, bytes: 1 << 40 },
             overruled: None,
         };
-        let kafka = Some((9, "v1,00000007,".to_owned()));
-        let decided = LaneHint { overruled: Some(Overruled { kafka }), ..hint.clone() };
-        assert_eq!(LaneHint::decode(&decided.encode(Offset(0x0103))), Some(decided));
+        let position = Overruled::Position(9, "v1,00000007,".to_owned());
+        for said in [Overruled::Nothing, position, Overruled::Unstable] {
+            let decided = LaneHint { overruled: Some(said), ..hint.clone() };
+            assert_eq!(LaneHint::decode(&decided.encode(Offset(0x0103))), Some(decided));
+        }
         for (durable, claim) in [(0x0103, [2, 1, 0]), (0x0101, [1, 1, 0])] {
             let bytes = hint.encode(Offset(durable));
             assert_eq!(bytes[..3], claim);

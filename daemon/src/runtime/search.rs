@@ -8,12 +8,15 @@ use tributary_bridge::{Edge, Reader, Settings, Start};
 use crate::config;
 use crate::io::clock::now;
 use crate::io::kafka::{self, Links};
-use crate::replicate::evidence::{Evidence, Ground, Verdict};
+use crate::replicate::evidence::{Evidence, Ground, HeldBack, Verdict};
 
 /// How long a broker may hold back an answer without records.
 const WAIT_MS: u32 = 200;
 /// Without anything new for so long the cluster is away.
 const SILENCE: Duration = Duration::from_mins(1);
+
+/// A topic that is not there for so long does not exist: a broker that has just started may not know all yet.
+const MISSING_MS: u64 = 5_000;
 
 /// What is looked for.
 pub(super) struct Search<'a> {
@@ -26,12 +29,27 @@ pub(super) struct Search<'a> {
     pub(super) bytes_max: u64,
 }
 
+/// Why it cannot be told how far a lane has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Untold {
+    /// For this reason.
+    Why(String),
+    /// A transaction stays open in the lane's topics.
+    HeldBack(HeldBack),
+}
+
+impl From<String> for Untold {
+    fn from(why: String) -> Self {
+        Self::Why(why)
+    }
+}
+
 impl Search<'_> {
     /// Reads, and tells how far the lane has come.
     ///
     /// # Errors
     /// Why that cannot be told.
-    pub(super) async fn run(&self, ground: Ground) -> Result<Verdict, String> {
+    pub(super) async fn run(&self, ground: Ground) -> Result<Verdict, Untold> {
         let edge = ground.since.map_or(Edge::Beginning, Edge::Before);
         let start = Start { id: None, next: BTreeMap::new(), others: edge };
         let settings = Settings {
@@ -44,6 +62,7 @@ impl Search<'_> {
         let mut evidence = Evidence::new(self.log_id, self.start, ground);
         let (mut links, mut events) = Links::new(&self.upstream.access);
         let mut heard = now();
+        let mut missing_since = None;
         while !evidence.is_complete() {
             kafka::connect(&mut reader, &mut links);
             let mut has_found = false;
@@ -52,11 +71,19 @@ impl Search<'_> {
                 has_found = true;
             }
             let status = reader.status();
-            if let Some(why) = status.missing.as_ref().or(status.refused.as_ref()) {
-                return Err(why.clone());
+            if let Some(why) = &status.refused {
+                return Err(why.clone().into());
+            }
+            if status.missing.is_empty() {
+                missing_since = None;
+            } else if now().ms_since(*missing_since.get_or_insert(now())) >= MISSING_MS {
+                status.missing.iter().for_each(|topic| evidence.handle_missing(topic));
+                if evidence.is_complete() {
+                    break;
+                }
             }
             if evidence.bytes > self.bytes_max {
-                return Err(format!("there is more to read than {} bytes", self.bytes_max));
+                return Err(format!("there is more to read than {} bytes", self.bytes_max).into());
             }
             if has_found {
                 heard = now();
@@ -64,8 +91,12 @@ impl Search<'_> {
                 continue;
             }
             if u128::from(now().ms_since(heard)) > SILENCE.as_millis() {
-                let why = reader.status().last_error.clone();
-                return Err(why.unwrap_or_else(|| "the cluster does not answer".to_owned()));
+                if let Some(held) = evidence.held_back().filter(|_| status.is_live) {
+                    return Err(Untold::HeldBack(held));
+                }
+                let why = status.last_error.clone();
+                let silent = || "the cluster does not answer".to_owned();
+                return Err(why.unwrap_or_else(silent).into());
             }
             let until = reader.poll_timeout().map(|at| Duration::from_millis(at.ms_since(now())));
             tokio::select! {
@@ -73,6 +104,6 @@ impl Search<'_> {
                 () = tokio::time::sleep(until.unwrap_or(SILENCE)) => reader.handle_timeout(now()),
             }
         }
-        evidence.verdict()
+        Ok(evidence.verdict()?)
     }
 }

@@ -22,6 +22,9 @@ const STOP_MAX: Duration = Duration::from_secs(6);
 /// A backlog of minutes, a broker that comes back, and back-off.
 const DRAIN_MAX: Duration = Duration::from_mins(3);
 
+/// Back-off at its longest, and a broker that comes back.
+const DELIVERY_MAX: Duration = Duration::from_mins(1);
+
 /// A `[[route]]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
@@ -41,7 +44,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Writes the configuration and starts.
+    /// Writes the configuration and starts; `brokers` are addresses with commas between them.
     ///
     /// # Errors
     /// Its MQTT port does not open.
@@ -73,7 +76,7 @@ impl Gateway {
             "gateway = \"{NAME}\"\n[log]\ndir = \"{}\"\nsize = \"256 MiB\"\n[[listener]]\naddress = \"127.0.0.1:{}\"\n[upstream]\nbrokers = [\"{}\"]\n",
             self.dir.join("data").display(),
             self.port,
-            self.brokers
+            self.brokers.replace(',', "\", \"")
         );
         for Route { name, condition } in routes {
             writeln!(text, "[[route]]\nfrom = \"weather/+/reading\"\ntopic = \"{name}\"")?;
@@ -143,6 +146,16 @@ impl Gateway {
         let mut command = Command::new(binary::path()?);
         command.args(args).arg("--config").arg(self.config());
         process::output(command)
+    }
+
+    /// Waits until Kafka has acknowledged something more than now.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn wait_for_delivery(&self) -> Result<()> {
+        let settled = || Ok::<_, anyhow::Error>(self.status()?["upstream"]["settled"].as_u64());
+        let before = settled()?;
+        wait::until("a delivery", DELIVERY_MAX, || Ok((settled()? > before).then_some(())))
     }
 
     /// Waits until everything durable is settled: in Kafka, or not selected.

@@ -21,6 +21,26 @@ pub mod world;
 
 pub use crate::{ports, process, scratch, wait};
 
+/// Makes a test on 3.9.2 and on 4.1.2, each as it comes, of functions that take a [`kafka::Setup`].
+#[macro_export]
+macro_rules! on_both_releases {
+    ($($test:ident)*) => {
+        $(mod $test {
+            use $crate::real::kafka::Setup;
+
+            #[test]
+            fn on_3_9_2() -> anyhow::Result<()> {
+                super::$test(Setup::V392Tv0)
+            }
+
+            #[test]
+            fn on_4_1_2() -> anyhow::Result<()> {
+                super::$test(Setup::V412Tv2)
+            }
+        })*
+    };
+}
+
 /// Makes a test on each cluster of functions that take a [`kafka::Setup`].
 #[macro_export]
 macro_rules! on_each_cluster {

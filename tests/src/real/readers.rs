@@ -44,12 +44,24 @@ impl Files {
     /// # Errors
     /// The file is gone or not as `consume.py` writes it.
     pub fn values(&self) -> Result<Vec<String>> {
+        self.each(|record| record["value"].as_str().map(str::to_owned).context("a value"))
+    }
+
+    /// Where the gateway's log has them, in Kafka's order.
+    ///
+    /// # Errors
+    /// The file is gone or not as `consume.py` writes it; a record without the header.
+    pub fn offsets(&self) -> Result<Vec<u64>> {
+        self.each(|record| {
+            let headers = record["headers"].as_array().context("headers")?;
+            let header = headers.iter().find(|header| header[0] == "tributary.offset");
+            Ok(header.and_then(|header| header[1].as_str()).context("an offset")?.parse()?)
+        })
+    }
+
+    fn each<T>(&self, part: impl Fn(&Value) -> Result<T>) -> Result<Vec<T>> {
         let text = std::fs::read_to_string(&self.librdkafka)?;
-        let value = |line: &str| {
-            let record: Value = serde_json::from_str(line)?;
-            record["value"].as_str().map(str::to_owned).context("a record has a value")
-        };
-        text.lines().map(value).collect()
+        text.lines().map(|line| part(&serde_json::from_str(line)?)).collect()
     }
 }
 

@@ -22,7 +22,10 @@ impl<M: ReadMedia + Clone> Lane<M> {
 
     /// What was decided, as far as the log knows.
     pub(super) fn overruled(&self) -> Option<Said> {
-        let Overruled { kafka } = self.beginning.hint.as_ref()?.overruled.clone()?;
-        Some(Said(kafka.map(|(offset, metadata)| (Offset(offset), metadata))))
+        Some(match self.beginning.hint.as_ref()?.overruled.clone()? {
+            Overruled::Nothing => Said::Nothing,
+            Overruled::Position(offset, metadata) => Said::Position(Offset(offset), metadata),
+            Overruled::Unstable => Said::Unstable,
+        })
     }
 }

@@ -373,11 +373,11 @@ impl Work {
         let status = self.reader.status();
         let places = lock(&self.places);
         for told in lock(&self.report).iter_mut() {
-            told.live = status.is_live && status.missing.is_none() && !waits_for_clock;
+            told.live = status.is_live && status.missing.is_empty() && !waits_for_clock;
             told.waits_for = if waits_for_clock {
                 Some("the clock: how old commands are cannot be told".to_owned())
             } else {
-                status.missing.clone()
+                status.missing()
             };
             told.last_error.clone_from(&status.last_error);
             told.next = places.get(&told.topic).map(|it| it.next.clone()).unwrap_or_default();

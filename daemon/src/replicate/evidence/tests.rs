@@ -1,0 +1,150 @@
+//! What records prove, and what they do not.
+
+use super::*;
+use tributary_bridge::Bytes;
+
+fn record(batch: u64, offset: u64, headers: &[(&str, String)]) -> ReadRecord {
+    let header = |(name, value): &(&str, String)| {
+        ((*name).to_owned(), Some(Bytes::from(value.clone().into_bytes())))
+    };
+    ReadRecord {
+        offset,
+        batch,
+        timestamp: Timestamp(0),
+        key: None,
+        value: None,
+        headers: headers.iter().map(header).collect(),
+    }
+}
+
+/// A batch of a log with events of these offsets for a route.
+fn batch(log: u64, base: u64, route: &str, offsets: &[u64]) -> Vec<ReadRecord> {
+    let one = |(at, offset): (u64, &u64)| {
+        let mut headers = vec![(OFFSET, offset.to_string()), (ROUTE, route.to_owned())];
+        if at == 0 {
+            headers.insert(0, (BATCH, format!("{log:016x},00000001,{offset}")));
+        }
+        record(base, base + at, &headers)
+    };
+    (0..).zip(offsets).map(one).collect()
+}
+
+fn records(topic: &str, records: Vec<ReadRecord>) -> Found {
+    let topic = topic.to_owned();
+    Found::Records { topic, partition: 0, records, too_large: Vec::new(), next: 0 }
+}
+
+fn began(topic: &str, why: Began) -> Found {
+    let topic = topic.to_owned();
+    Found::Began { topic, id: None, partition: 0, partitions: 1, next: 0, why }
+}
+
+fn at_end(topic: &str) -> Found {
+    Found::AtEnd { topic: topic.to_owned(), partition: 0 }
+}
+
+fn evidence() -> Evidence {
+    let topics = ["hot", "all"].map(str::to_owned);
+    let routes = topics.clone().map(|route| (route, vec![100..150, 150..200]));
+    let ground = Ground { topics: topics.into(), routes: routes.into(), since: Some(Timestamp(0)) };
+    let mut evidence = Evidence::new(7, 100, ground);
+    for topic in ["hot", "all"] {
+        evidence.handle_found(&began(topic, Began::First));
+    }
+    evidence
+}
+
+#[test]
+fn the_highest_offset_in_any_topic_counts_and_others_records_do_not() {
+    let mut evidence = evidence();
+    evidence.handle_found(&records("hot", batch(7, 0, "hot", &[98, 99, 110, 120])));
+    evidence.handle_found(&records("hot", batch(8, 9, "hot", &[150])));
+    evidence.handle_found(&records("all", batch(7, 0, "all", &[119, 120, 121])));
+    assert!(!evidence.is_complete());
+    evidence.handle_found(&at_end("hot"));
+    assert!(!evidence.is_complete());
+    evidence.handle_found(&at_end("all"));
+    assert!(evidence.is_complete());
+    let delivered = [("hot", 2), ("all", 3)].map(|(route, count)| (route.to_owned(), count));
+    let verdict = Verdict { at: 122, delivered: delivered.into() };
+    assert_eq!(evidence.verdict(), Ok(verdict));
+}
+
+#[test]
+fn partitions_that_were_not_heard_of_yet_are_waited_for() {
+    let mut evidence = evidence();
+    let topic = "hot".to_owned();
+    let two =
+        Found::Began { topic, id: None, partition: 0, partitions: 2, next: 0, why: Began::First };
+    evidence.handle_found(&two);
+    evidence.handle_found(&at_end("hot"));
+    evidence.handle_found(&at_end("all"));
+    assert!(!evidence.is_complete());
+}
+
+#[test]
+fn where_nothing_stands_the_doubt_begins() {
+    let mut evidence = evidence();
+    evidence.handle_found(&records("all", batch(7, 0, "all", &[97, 99])));
+    assert_eq!(evidence.verdict(), Ok(Verdict { at: 100, ..Verdict::default() }));
+}
+
+#[test]
+fn what_is_deleted_or_names_nothing_proves_nothing() {
+    let mut gone = evidence();
+    gone.handle_found(&began("hot", Began::Gone(3)));
+    assert!(gone.verdict().is_err_and(|why| why.contains("hot-0 were deleted")));
+    let mut orphan = evidence();
+    let headers = [(OFFSET, "110".to_owned()), (ROUTE, "hot".to_owned())];
+    orphan.handle_found(&records("hot", vec![record(4, 5, &headers)]));
+    assert!(orphan.verdict().is_err_and(|why| why.contains("compacted")));
+    let mut undated = evidence();
+    undated.ground.since = None;
+    let topic = "hot".to_owned();
+    let (id, why) = (None, Began::First);
+    undated.handle_found(&Found::Began { topic, id, partition: 0, partitions: 1, next: 7, why });
+    assert!(undated.verdict().is_err_and(|why| why.contains("were deleted")));
+    let mut silent = evidence();
+    let headers = [(BATCH, "0000000000000007,00000001,110".to_owned())];
+    silent.handle_found(&records("hot", vec![record(0, 0, &headers)]));
+    assert!(silent.verdict().is_err_and(|why| why.contains("`headers`")));
+}
+
+#[test]
+fn a_topic_that_is_not_there_has_nothing() {
+    let topics = ["hot", "all"].map(str::to_owned);
+    let ground = Ground {
+        topics: topics.clone().into(),
+        routes: topics.map(|route| (route, vec![100..200])).into(),
+        since: Some(Timestamp(0)),
+    };
+    let mut evidence = Evidence::new(7, 100, ground);
+    evidence.handle_missing("hot");
+    assert!(!evidence.is_complete());
+    evidence.handle_found(&began("all", Began::First));
+    evidence.handle_found(&records("all", batch(7, 0, "all", &[99, 120])));
+    evidence.handle_found(&at_end("all"));
+    assert!(evidence.is_complete());
+    let delivered = [("all".to_owned(), 1)].into();
+    assert_eq!(evidence.verdict(), Ok(Verdict { at: 121, delivered }));
+}
+
+#[test]
+fn what_an_open_transaction_holds_back_is_named() {
+    let mut evidence = evidence();
+    evidence.handle_found(&Found::Records {
+        topic: "hot".to_owned(),
+        partition: 0,
+        records: batch(7, 40, "hot", &[110]),
+        too_large: Vec::new(),
+        next: 42,
+    });
+    evidence.handle_found(&at_end("all"));
+    let from = [(("hot".to_owned(), 0), 42)].into();
+    let held = HeldBack { from, shown_elsewhere: false };
+    assert_eq!(evidence.held_back(), Some(held.clone()));
+    evidence.handle_found(&records("all", batch(7, 0, "all", &[111])));
+    assert_eq!(evidence.held_back(), Some(HeldBack { shown_elsewhere: true, ..held }));
+    evidence.handle_found(&at_end("hot"));
+    assert_eq!(evidence.held_back(), None);
+}
