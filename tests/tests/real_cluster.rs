@@ -47,10 +47,11 @@ fn survives_the_loss_of_leaders(setup: Setup) -> Result<()> {
             world.kafka.restart_broker(leader)?;
             world.gateway.wait_for_delivery()?;
         }
+        fleet.wait_for_summer()?;
         fleet.stop();
         let sent = world.path("sent.tsv");
         fleet.finish(&sent)?;
-        println!("{kills} leaders killed");
+        println!("{kills} kills of leaders");
         world.check(&world::expectation(&sent))
     })
 }
@@ -118,7 +119,8 @@ fn makes_a_deleted_topic_again(setup: Setup) -> Result<()> {
 fn finds_what_kafka_has_forgotten(setup: Setup) -> Result<()> {
     World::test(DIR, "forgotten", setup, |world| {
         let fleet = Fleet::start(world.gateway.port(), &world::endless(2_000)?);
-        for _ in 0..world::rounds(3)? {
+        let times = world::rounds(2)?;
+        for _ in 0..times {
             world.gateway.wait_for_delivery()?;
             let identity = world.gateway.status()?["upstream"]["identity"].take();
             world.gateway.kill()?;
@@ -129,9 +131,11 @@ fn finds_what_kafka_has_forgotten(setup: Setup) -> Result<()> {
             world.gateway.restart()?;
         }
         world.gateway.wait_for_delivery()?;
+        fleet.wait_for_summer()?;
         fleet.stop();
         let sent = world.path("sent.tsv");
         fleet.finish(&sent)?;
+        println!("{times} kills of the gateway, and the position forgotten");
         world.check(&world::expectation(&sent))
     })
 }

@@ -8,14 +8,16 @@ use tributary_tests::real::fleet::Fleet;
 use tributary_tests::real::gateway::Gateway;
 use tributary_tests::real::kafka::{Kafka, Listeners, Setup};
 use tributary_tests::real::process::Process;
-use tributary_tests::real::proxy::Proxy;
+use tributary_tests::real::proxy::{Proxy, Weather};
 use tributary_tests::real::world::{self, ROUTES, World};
 use tributary_tests::real::{cache, ports, scratch, wait};
 
 const DIR: &str = env!("CARGO_TARGET_TMPDIR");
-const GATEWAY_KILLS: u32 = 30;
-const BROKER_KILLS: u32 = 10;
-const CUTS: u64 = 100;
+const GATEWAY_KILLS: u32 = 12;
+const BROKER_KILLS: u32 = 5;
+const CUTS: u32 = 40;
+/// Of bad links, each for some seconds.
+const SPELLS: u32 = 3;
 const CUTS_MAX: Duration = Duration::from_mins(4);
 /// Readings per second of the bad day.
 const BAD_DAY_RATE: u32 = 3_000;
@@ -38,6 +40,7 @@ fn survives_kills_of_the_gateway(setup: Setup) -> Result<()> {
         fleet.stop();
         let sent = world.path("sent.tsv");
         fleet.finish(&sent)?;
+        println!("{kills} kills of the gateway");
         world.check(&world::expectation(&sent))?;
         world.gateway.stop()
     })
@@ -61,6 +64,7 @@ fn survives_kills_under_paho(setup: Setup) -> Result<()> {
         }
         paho.succeed(PAHO_MAX)?;
         ensure!(kills >= 5, "only {kills} kills during the replay");
+        println!("{kills} kills of the gateway");
         world.check(&world::expectation(&sent))
     })
 }
@@ -81,25 +85,60 @@ fn survives_kills_of_the_broker(setup: Setup) -> Result<()> {
         fleet.stop();
         let sent = world.path("sent.tsv");
         fleet.finish(&sent)?;
+        println!("{kills} kills of the broker");
         world.check(&world::expectation(&sent))
     })
 }
 
 /// The bridge's connections are cut at random byte positions, in requests and in answers.
 fn survives_cut_connections(setup: Setup) -> Result<()> {
-    scratch::within(DIR, &format!("cuts-{}", setup.name()), |dir| {
-        let random = scratch::random("cuts")?;
+    behind_a_proxy("cuts", setup, |proxy, _, _| {
+        proxy.set(Weather::Cutting);
+        let cuts = u64::from(world::rounds(CUTS)?);
+        let limit = CUTS_MAX * world::rounds(1)?;
+        wait::until("the cuts", limit, || Ok((proxy.cuts() >= cuts).then_some(())))?;
+        proxy.set(Weather::Clear);
+        println!("{cuts} connections cut");
+        Ok(())
+    })
+}
+
+/// The link stalls, delays what it carries, and drips a byte a second, for seconds each.
+fn survives_bad_links(setup: Setup) -> Result<()> {
+    let late = Weather::Late(Duration::from_millis(600));
+    behind_a_proxy("links", setup, |proxy, gateway, random| {
+        let spells = world::rounds(SPELLS)?;
+        for (weather, _) in
+            [Weather::Stalled, late, Weather::Dripping].iter().cycle().zip(0..spells)
+        {
+            proxy.set(*weather);
+            wait::pass(world::moment(random, Duration::from_secs(6)));
+            proxy.set(Weather::Clear);
+            gateway.wait_for_delivery()?;
+        }
+        println!("{spells} spells of bad links");
+        Ok(())
+    })
+}
+
+/// Devices send while something is done to the bridge's connections, and Kafka must have all of it.
+fn behind_a_proxy(
+    name: &str,
+    setup: Setup,
+    harm: impl FnOnce(&Proxy, &Gateway, &mut fastrand::Rng) -> Result<()>,
+) -> Result<()> {
+    scratch::within(DIR, &format!("{name}-{}", setup.name()), |dir| {
+        let mut random = scratch::random(name)?;
         let (own, announced) = (ports::free()?, ports::free()?);
         let listeners = Listeners { proxied: Some((own, announced)), ..Listeners::direct()? };
         let kafka = Kafka::start(setup, &dir.join("kafka"), listeners)?;
-        let proxy = Proxy::start(announced, own, random)?;
-        proxy.cut(true);
+        let proxy = Proxy::start(announced, own, random.fork())?;
         let upstream = format!("127.0.0.1:{announced}");
         let mut gateway = Gateway::start(&dir.join("gateway"), &upstream, &ROUTES)?;
 
         let fleet = Fleet::start(gateway.port(), &world::endless(1_000)?);
-        wait::until("the cuts", CUTS_MAX, || Ok((proxy.cuts() >= CUTS).then_some(())))?;
-        proxy.cut(false);
+        harm(&proxy, &gateway, &mut random)?;
+        fleet.wait_for_summer()?;
         fleet.stop();
         let sent = dir.join("sent.tsv");
         fleet.finish(&sent)?;
@@ -135,5 +174,6 @@ tributary_tests::on_each_cluster! {
     survives_kills_under_paho
     survives_kills_of_the_broker
     survives_cut_connections
+    survives_bad_links
     survives_the_bad_day
 }

@@ -1,14 +1,18 @@
-//! A TCP proxy between a client and Kafka that counts what is sent, and cuts connections at random
-//! byte positions.
+//! A TCP proxy between a client and Kafka that counts what is sent, cuts connections at random byte
+//! positions, stalls, delays and drips.
 
 use core::net::Ipv4Addr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::time::Duration;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
+
+use super::wait;
 
 /// Bytes that are passed on at once.
 const PIECE: usize = 16 << 10;
@@ -19,6 +23,10 @@ const RECORDS: usize = 150_000;
 /// Within the answers of a session and its first transactions.
 const ANSWERS: usize = 5_000;
 
+/// Between two looks at the weather.
+const PAUSE: Duration = Duration::from_millis(10);
+const DRIP: Duration = Duration::from_secs(1);
+
 /// The proxy; it serves until it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
@@ -27,11 +35,26 @@ pub struct Proxy {
     acceptor: Option<JoinHandle<()>>,
 }
 
+/// How a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weather {
+    /// Everything is passed on at once.
+    Clear,
+    /// Each connection is cut somewhere.
+    Cutting,
+    /// Nothing is passed on and nothing closed.
+    Stalled,
+    /// Each piece comes at random up to so much later: what two connections carry changes its order.
+    Late(Duration),
+    /// A byte a second, each way.
+    Dripping,
+}
+
 #[derive(Debug)]
 struct Shared {
     backend: u16,
     ended: AtomicBool,
-    cutting: AtomicBool,
+    weather: Mutex<Weather>,
     cuts: AtomicU64,
     /// Bytes from clients that were passed on.
     sent: AtomicU64,
@@ -40,7 +63,40 @@ struct Shared {
 
 impl Shared {
     fn random(&self) -> MutexGuard<'_, fastrand::Rng> {
-        self.random.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.random.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn weather(&self) -> Weather {
+        *self.weather.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes a piece on, as the weather lets it.
+    fn pass(&self, piece: &[u8], to: &mut TcpStream) -> std::io::Result<()> {
+        let mut left = piece;
+        while !left.is_empty() && !self.ended.load(Ordering::Relaxed) {
+            match self.weather() {
+                Weather::Clear | Weather::Cutting => return to.write_all(left),
+                Weather::Stalled => wait::pass(PAUSE),
+                Weather::Late(most) => {
+                    wait::pass(most.mul_f64(self.random().f64()));
+                    return to.write_all(left);
+                }
+                Weather::Dripping => {
+                    to.write_all(&left[..1])?;
+                    left = &left[1..];
+                    self.await_drip();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A second, unless the weather changes.
+    fn await_drip(&self) {
+        let end = Instant::now() + DRIP;
+        while Instant::now() < end && self.weather() == Weather::Dripping {
+            wait::pass(PAUSE);
+        }
     }
 }
 
@@ -55,7 +111,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             backend,
             ended: AtomicBool::new(false),
-            cutting: AtomicBool::new(false),
+            weather: Mutex::new(Weather::Clear),
             cuts: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             random: Mutex::new(random),
@@ -87,9 +143,9 @@ impl Proxy {
         self.shared.sent.load(Ordering::Relaxed)
     }
 
-    /// From now on, whether connections are cut, those that are open already too.
-    pub fn cut(&self, whether: bool) {
-        self.shared.cutting.store(whether, Ordering::Relaxed);
+    /// From now on, for connections that are open already too.
+    pub fn set(&self, weather: Weather) {
+        *self.shared.weather.lock().unwrap_or_else(PoisonError::into_inner) = weather;
     }
 }
 
@@ -129,9 +185,9 @@ fn pump(
     std::thread::spawn(move || {
         let mut piece = vec![0; PIECE];
         while let Ok(length @ 1..) = from.read(&mut piece) {
-            let cut = length >= left && shared.cutting.load(Ordering::Relaxed);
+            let cut = length >= left && shared.weather() == Weather::Cutting;
             let passed = if cut { left } else { length };
-            if to.write_all(&piece[..passed]).is_err() {
+            if shared.pass(&piece[..passed], &mut to).is_err() {
                 break;
             }
             if is_up {
