@@ -87,7 +87,8 @@ impl Daemon {
                 let mut plan = self.read(&lane, UNASKED_BYTES_MAX).await?;
                 // Whatever Kafka has lost, an operator is to know of it before anything is changed.
                 if halt == Halt::HangingTransaction {
-                    return Ok(tracing::warn!(lane = name, "{REPAIR} is right: {}", plan.words));
+                    tracing::warn!(lane = name, "{REPAIR} is right: {}", plan.words);
+                    return Ok(());
                 }
                 self.put(&lane, &mut plan).await
             };
