@@ -51,7 +51,7 @@ fn survives_the_loss_of_leaders(setup: Setup) -> Result<()> {
         fleet.stop();
         let sent = world.path("sent.tsv");
         fleet.finish(&sent)?;
-        println!("{kills} kills of leaders");
+        world::tell(kills.into(), "kills of leaders");
         world.check(&world::expectation(&sent))
     })
 }
@@ -135,7 +135,7 @@ fn finds_what_kafka_has_forgotten(setup: Setup) -> Result<()> {
         fleet.stop();
         let sent = world.path("sent.tsv");
         fleet.finish(&sent)?;
-        println!("{times} kills of the gateway, and the position forgotten");
+        world::tell(times.into(), "kills of the gateway, and the position forgotten");
         world.check(&world::expectation(&sent))
     })
 }
@@ -164,6 +164,44 @@ fn mends_a_hanging_transaction(setup: Setup) -> Result<()> {
     })
 }
 
+/// Settings of a topic that endanger what it has are found, and the commands that are told mend them.
+fn has_topics_mended(setup: Setup) -> Result<()> {
+    World::test(DIR, "settings", setup, |world| {
+        let endangered = ["retention.ms=3600000", "unclean.leader.election.enable=true"];
+        world.kafka.create_topic_with("all", 1, &endangered)?;
+        world.kafka.create_topic("hot", 1)?;
+        world.round(1, TAKE)?;
+        world.gateway.wait_until_drained()?;
+        let found = settings(&world.gateway)?;
+        let is_wrong = |finding: &&Value| finding["ok"] == false;
+        ensure!(found.iter().filter(is_wrong).count() == endangered.len(), "{found:?}");
+        for finding in found.iter().filter(is_wrong) {
+            let told = finding["mend"][0].as_str().context("a command")?;
+            let (_, arguments) = told
+                .strip_prefix("kafka-configs ")
+                .and_then(|rest| rest.split_once(" --command-config admin.properties "))
+                .with_context(|| told.to_owned())?;
+            let mut command = world.kafka.tool("kafka.admin.ConfigCommand")?;
+            command.args(arguments.split_whitespace());
+            process::output(command)?;
+        }
+        let found = settings(&world.gateway)?;
+        let words: Vec<&str> = found.iter().filter_map(|it| it["words"].as_str()).collect();
+        let [all, hot] = words[..] else { anyhow::bail!("{found:?}") };
+        ensure!(all.starts_with("all: kept for 1 h, stamped by LogAppendTime, "), "{all}");
+        ensure!(hot.starts_with("hot: kept for 7 d, stamped by CreateTime, "), "{hot}");
+        Ok(())
+    })
+}
+
+/// What `upstream check` finds of the topics' settings.
+fn settings(gateway: &Gateway) -> Result<Vec<Value>> {
+    let found = gateway.try_command(&["upstream", "check", "--json"])?;
+    let found = found.lines().map(|line| Ok(serde_json::from_str::<Value>(line)?));
+    let found: Vec<Value> = found.collect::<Result<_>>()?;
+    Ok(found.into_iter().filter(|finding| finding["step"] == "settings").collect())
+}
+
 /// The cluster is lost while the gateway ships, and another stands in its place: what had been
 /// acknowledged is gone with the first; all else comes once, in order, without a hole.
 fn goes_on_in_a_cluster_that_was_rebuilt(setup: Setup) -> Result<()> {
@@ -173,12 +211,11 @@ fn goes_on_in_a_cluster_that_was_rebuilt(setup: Setup) -> Result<()> {
         world.kafka.rebuild()?;
         world.gateway.wait_for_delivery()?;
         fleet.stop();
-        let readings = fleet.finish(&world.path("sent.tsv"))?;
+        fleet.finish(&world.path("sent.tsv"))?;
         world.gateway.wait_until_drained()?;
         let offsets = readers::read(&world.kafka, "all", &world.dir)?.offsets()?;
         let first = *offsets.first().context("the new cluster has records")?;
         let durable = world.gateway.status()?["log"]["durable"].as_u64().context("durable")?;
-        println!("{readings} readings; the new cluster has {first} to {durable}");
         ensure!(first > 0, "the first cluster had some");
         ensure!(offsets.iter().copied().eq(first..durable), "a hole, or one twice: {offsets:?}");
         Ok(())
@@ -197,5 +234,6 @@ tributary_tests::on_both_releases! {
     makes_a_deleted_topic_again
     finds_what_kafka_has_forgotten
     mends_a_hanging_transaction
+    has_topics_mended
     goes_on_in_a_cluster_that_was_rebuilt
 }

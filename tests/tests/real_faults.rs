@@ -40,7 +40,7 @@ fn survives_kills_of_the_gateway(setup: Setup) -> Result<()> {
         fleet.stop();
         let sent = world.path("sent.tsv");
         fleet.finish(&sent)?;
-        println!("{kills} kills of the gateway");
+        world::tell(kills.into(), "kills of the gateway");
         world.check(&world::expectation(&sent))?;
         world.gateway.stop()
     })
@@ -64,7 +64,7 @@ fn survives_kills_under_paho(setup: Setup) -> Result<()> {
         }
         paho.succeed(PAHO_MAX)?;
         ensure!(kills >= 5, "only {kills} kills during the replay");
-        println!("{kills} kills of the gateway");
+        world::tell(kills.into(), "kills of the gateway");
         world.check(&world::expectation(&sent))
     })
 }
@@ -85,7 +85,7 @@ fn survives_kills_of_the_broker(setup: Setup) -> Result<()> {
         fleet.stop();
         let sent = world.path("sent.tsv");
         fleet.finish(&sent)?;
-        println!("{kills} kills of the broker");
+        world::tell(kills.into(), "kills of the broker");
         world.check(&world::expectation(&sent))
     })
 }
@@ -98,7 +98,7 @@ fn survives_cut_connections(setup: Setup) -> Result<()> {
         let limit = CUTS_MAX * world::rounds(1)?;
         wait::until("the cuts", limit, || Ok((proxy.cuts() >= cuts).then_some(())))?;
         proxy.set(Weather::Clear);
-        println!("{cuts} connections cut");
+        world::tell(cuts, "connections cut");
         Ok(())
     })
 }
@@ -116,7 +116,7 @@ fn survives_bad_links(setup: Setup) -> Result<()> {
             proxy.set(Weather::Clear);
             gateway.wait_for_delivery()?;
         }
-        println!("{spells} spells of bad links");
+        world::tell(spells.into(), "spells of bad links");
         Ok(())
     })
 }

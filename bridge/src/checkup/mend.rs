@@ -26,6 +26,14 @@ pub(super) fn create_topic(broker: &Address, name: &str) -> Vec<String> {
     ]
 }
 
+pub(super) fn set(broker: &Address, topic: &str, setting: &str) -> Vec<String> {
+    let rest = format!("--alter --entity-type topics --entity-name {topic} --add-config {setting}");
+    vec![
+        tool("kafka-configs", broker, &rest),
+        format!("confluent kafka topic update {topic} --config {setting}"),
+    ]
+}
+
 /// What can be done about a connection that came to nothing.
 pub(super) fn of_failure(failure: &Failure) -> Vec<String> {
     match failure {

@@ -7,6 +7,7 @@
 mod mend;
 mod reading;
 mod replies;
+mod settings;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -58,6 +59,8 @@ pub struct Checkup {
     readable: Vec<(String, Address)>,
     /// Whether missing topics are made.
     create: bool,
+    /// How many brokers the cluster has.
+    brokers: usize,
     /// Whom an administrator has to permit what.
     principal: String,
     coordinators: [Option<Address>; 2],
@@ -69,6 +72,8 @@ pub struct Checkup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     Topics,
+    /// Asks how they are set up.
+    Settings,
     /// Reads from these, the last one first.
     Read(Vec<(String, Address)>),
     /// Makes these, the last one first.
@@ -110,6 +115,7 @@ impl Checkup {
             reads: reads.into_iter().collect(),
             readable: Vec::new(),
             create,
+            brokers: 0,
             principal: principal.to_owned(),
             coordinators: [None, None],
             producer: None,
@@ -213,7 +219,11 @@ impl Checkup {
             }
             Stage::Position => self.coordinators[1].clone(),
             Stage::Read(topics) => topics.last().map(|(_, leader)| leader.clone()),
-            Stage::Topics | Stage::Create(_) | Stage::Coordinator(_) | Stage::Done => None,
+            Stage::Topics
+            | Stage::Settings
+            | Stage::Create(_)
+            | Stage::Coordinator(_)
+            | Stage::Done => None,
         };
         let address = address.unwrap_or_else(|| self.broker.clone());
         let Some(conn) = self.links.reach(now, &address)? else { return Ok(()) };
@@ -223,8 +233,15 @@ impl Checkup {
     }
 
     fn send(&mut self, now: Instant, conn: ConnId) -> Result<(), Failure> {
-        let ids = self.links.ids.clone();
-        let producer = self.producer.unwrap_or(Producer::new(0, 0));
+        match self.stage {
+            Stage::Topics | Stage::Settings | Stage::Read(_) | Stage::Create(_) => {
+                self.send_about_topics(now, conn)
+            }
+            _ => self.send_about_identity(now, conn),
+        }
+    }
+
+    fn send_about_topics(&mut self, now: Instant, conn: ConnId) -> Result<(), Failure> {
         let to = |api| {
             let version = self.links.version(conn, api, Dialect::Explicit)?;
             Ok((conn, api, version))
@@ -236,6 +253,15 @@ impl Checkup {
                 let request = ask::metadata(names);
                 let to = to(Api::Metadata)?;
                 self.links.send(now, to, Ask::Metadata, &request);
+            }
+            Stage::Settings => {
+                let Ok(to) = to(Api::DescribeConfigs) else {
+                    self.go_on_reading();
+                    return self.ask(now);
+                };
+                let topics = self.topics.iter().map(String::as_str);
+                let request = ask::topic_settings(topics, &settings::NAMES);
+                self.links.send(now, to, Ask::Settings, &request);
             }
             Stage::Read(topics) => {
                 let topic = topics.last().map_or("", |(topic, _)| topic.as_str());
@@ -250,6 +276,19 @@ impl Checkup {
                 let to = to(Api::CreateTopics)?;
                 self.links.send(now, to, Ask::CreateTopic, &request);
             }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn send_about_identity(&mut self, now: Instant, conn: ConnId) -> Result<(), Failure> {
+        let ids = self.links.ids.clone();
+        let producer = self.producer.unwrap_or(Producer::new(0, 0));
+        let to = |api| {
+            let version = self.links.version(conn, api, Dialect::Explicit)?;
+            Ok((conn, api, version))
+        };
+        match &self.stage {
             Stage::Coordinator(role) => {
                 let role = *role;
                 let to = to(Api::FindCoordinator)?;
@@ -289,7 +328,7 @@ impl Checkup {
                 let to = to(Api::EndTxn)?;
                 self.links.send(now, to, Ask::End, &ask::end_transaction(&ids, producer));
             }
-            Stage::Done => {}
+            _ => {}
         }
         Ok(())
     }

@@ -33,6 +33,10 @@ impl Checkup {
                 let cluster = read::metadata(reply).map_err(malformed)?;
                 self.topics_found(now, &cluster);
             }
+            Ask::Settings => {
+                let found = read::topic_settings(reply).map_err(malformed)?;
+                self.settings_found(now, &found);
+            }
             Ask::CreateTopic => {
                 let code = read::created(reply).map_err(malformed)?;
                 self.created(now, code);
@@ -108,9 +112,9 @@ impl Checkup {
 
     fn topics_found(&mut self, now: Instant, cluster: &Cluster) {
         let ms = now.ms_since(self.asked_at);
+        self.brokers = cluster.brokers.len();
         if !self.task.is_retried() {
-            let brokers = cluster.brokers.len();
-            let words = format!("{brokers} brokers, round trip {ms} ms");
+            let words = format!("{} brokers, round trip {ms} ms", self.brokers);
             self.found("cluster", Ok(words), Vec::new());
         }
         let mut missing = Vec::new();
@@ -143,7 +147,7 @@ impl Checkup {
             self.found("topic", Err(words), mend);
             self.topics.retain(|topic| *topic != name);
         }
-        self.go_on_reading();
+        self.go_on_with_settings();
     }
 
     fn created(&mut self, now: Instant, code: Code) {
@@ -163,7 +167,7 @@ impl Checkup {
             self.topics.retain(|topic| *topic != name);
         }
         if rest.is_empty() {
-            self.go_on_reading();
+            self.go_on_with_settings();
         } else {
             self.go_on(Stage::Create(rest));
         }

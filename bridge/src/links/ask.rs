@@ -9,6 +9,7 @@ pub(crate) enum Ask {
     Coordinator(Role),
     Metadata,
     CreateTopic,
+    Settings,
     Producer,
     Position,
     AddPartitions,

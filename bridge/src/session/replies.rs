@@ -22,7 +22,11 @@ impl Session {
                 self.handle_versions(cx, conn, versions)
             }
             // Dealt with before they come here, or asked by readers alone.
-            Ask::Handshake | Ask::Authenticate | Ask::Offsets(_) | Ask::Fetch(_) => Ok(()),
+            Ask::Handshake
+            | Ask::Authenticate
+            | Ask::Settings
+            | Ask::Offsets(_)
+            | Ask::Fetch(_) => Ok(()),
             Ask::Coordinator(role) => {
                 let found = read::coordinator(reply).map_err(malformed)?;
                 match role {

@@ -233,6 +233,7 @@ impl Transaction {
             },
             Ask::Versions
             | Ask::Handshake
+            | Ask::Settings
             | Ask::Authenticate
             | Ask::Coordinator(_)
             | Ask::Metadata

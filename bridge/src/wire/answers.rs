@@ -175,6 +175,24 @@ pub(crate) fn created(reply: Reply) -> Result<Code, Malformed> {
     answer.topics.first().map(|topic| Code(topic.error_code)).ok_or(Malformed)
 }
 
+/// A topic, and its settings by name.
+pub(crate) type Described = (String, Outcome<BTreeMap<String, String>>);
+
+pub(crate) fn topic_settings(reply: Reply) -> Result<Vec<Described>, Malformed> {
+    let answer: m::DescribeConfigsResponse = decode(reply)?;
+    let described = answer.results.into_iter().map(|topic| {
+        let settings = topic.configs.into_iter();
+        let settings = settings.filter_map(|it| Some((it.name.to_string(), it.value?.to_string())));
+        let found = if topic.error_code == 0 {
+            Ok(settings.collect())
+        } else {
+            Err(Code(topic.error_code))
+        };
+        (topic.resource_name.to_string(), found)
+    });
+    Ok(described.collect())
+}
+
 pub(crate) fn new_producer(reply: Reply) -> Result<Outcome<Producer>, Malformed> {
     let answer: m::InitProducerIdResponse = decode(reply)?;
     let producer = Producer::new(answer.producer_id.0, answer.producer_epoch);

@@ -15,7 +15,7 @@ mod tests;
 use core::fmt;
 use std::collections::BTreeMap;
 
-pub(crate) use answers::{Cluster, Outcome};
+pub(crate) use answers::{Cluster, Described, Outcome};
 pub(crate) use error::{Class, Code};
 pub(crate) use frame::{Reply, encode, take_frame};
 pub(crate) use requests::Ids;
@@ -27,7 +27,7 @@ pub(crate) mod ask {
     pub(crate) use super::requests::{
         add_offsets, add_partitions, authenticate, commit_offset, commit_position,
         committed_position, coordinator, create_topic, end_transaction, fetch, handshake, metadata,
-        new_producer, offsets, produce, versions,
+        new_producer, offsets, produce, topic_settings, versions,
     };
 }
 
@@ -36,7 +36,7 @@ pub(crate) mod read {
     pub(crate) use super::answers::{
         Authenticated, Fetched, LookedUp, Produced, authenticated, coordinator, created, ended,
         fetched, handshaken, looked_up, metadata, new_producer, offset_committed, partitions_added,
-        plain, position, position_committed, produced, versions,
+        plain, position, position_committed, produced, topic_settings, versions,
     };
 }
 
@@ -60,6 +60,7 @@ pub(crate) enum Api {
     AddOffsetsToTxn = 25,
     EndTxn = 26,
     TxnOffsetCommit = 28,
+    DescribeConfigs = 32,
     SaslAuthenticate = 36,
 }
 
@@ -116,7 +117,9 @@ impl Api {
             (Self::AddPartitionsToTxn | Self::AddOffsetsToTxn, _) => (1, 3),
             (Self::Produce, Dialect::Explicit | Dialect::Plain) => (7, 11),
             (Self::Produce, Dialect::Implicit) => (12, 12),
-            (Self::EndTxn, Dialect::Explicit | Dialect::Plain) => (1, 4),
+            (Self::DescribeConfigs, _) | (Self::EndTxn, Dialect::Explicit | Dialect::Plain) => {
+                (1, 4)
+            }
             (Self::TxnOffsetCommit | Self::EndTxn, Dialect::Implicit) => (5, 5),
         }
     }
@@ -129,6 +132,7 @@ impl Api {
             Self::ListOffsets | Self::OffsetFetch => 6,
             Self::OffsetCommit => 8,
             Self::CreateTopics => 5,
+            Self::DescribeConfigs => 4,
             Self::InitProducerId | Self::SaslAuthenticate => 2,
             Self::SaslHandshake => i16::MAX,
             Self::FindCoordinator
@@ -183,6 +187,7 @@ impl Api {
             Self::ApiVersions => "to say what it can do (Kafka 2.4)",
             Self::SaslHandshake | Self::SaslAuthenticate => "to let us in by SASL (Kafka 2.2)",
             Self::CreateTopics => "to make missing topics (Kafka 2.4)",
+            Self::DescribeConfigs => "to see how topics are set up (Kafka 1.1)",
             Self::Fetch | Self::ListOffsets => "to read a topic (Kafka 0.11)",
             Self::Produce
             | Self::Metadata

@@ -21,6 +21,8 @@ pub(crate) struct Ids {
 /// Which coordinator is looked for; the values are those of the wire.
 const GROUP_KEY: i8 = 0;
 const TRANSACTION_KEY: i8 = 1;
+/// What is asked for the settings of.
+const TOPIC_RESOURCE: i8 = 2;
 /// Wait for all replicas in sync.
 const ACKS_ALL: i16 = -1;
 /// Nothing of transactions that were aborted, or are still open.
@@ -88,6 +90,21 @@ pub(crate) fn create_topic(
     m::CreateTopicsRequest::default()
         .with_topics(vec![topic])
         .with_timeout_ms(milliseconds(timeout_ms))
+}
+
+/// These settings of topics.
+pub(crate) fn topic_settings<'a>(
+    topics: impl Iterator<Item = &'a str>,
+    names: &[&'static str],
+) -> m::DescribeConfigsRequest {
+    let keys: Vec<StrBytes> = names.iter().map(|name| StrBytes::from_static_str(name)).collect();
+    let resource = |topic: &str| {
+        m::describe_configs_request::DescribeConfigsResource::default()
+            .with_resource_type(TOPIC_RESOURCE)
+            .with_resource_name(StrBytes::from_string(topic.to_owned()))
+            .with_configuration_keys(Some(keys.clone()))
+    };
+    m::DescribeConfigsRequest::default().with_resources(topics.map(resource).collect())
 }
 
 pub(crate) fn coordinator(

@@ -201,6 +201,29 @@ const CREATE_TOPICS: &[Field] = &[
     TAGS,
 ];
 
+const DESCRIBE_CONFIGS: &[Field] = &[
+    THROTTLE,
+    always(Kind::Array(&[
+        always(INT16),
+        always(TEXT),
+        always(INT8),
+        always(TEXT),
+        always(Kind::Array(&[
+            always(TEXT),
+            always(TEXT),
+            always(INT8),
+            always(INT8),
+            always(INT8),
+            always(Kind::Array(&[always(TEXT), always(TEXT), always(INT8), TAGS])),
+            since(3, INT8),
+            since(3, TEXT),
+            TAGS,
+        ])),
+        TAGS,
+    ])),
+    TAGS,
+];
+
 /// Throttle time and the outcome for each partition.
 const PER_PARTITION: &[Field] = &[THROTTLE, always(Kind::Array(OUTCOMES)), TAGS];
 /// Throttle time and an error.
@@ -226,6 +249,7 @@ pub(super) const fn schema(api: Api) -> &'static [Field] {
         Api::ListOffsets => LIST_OFFSETS,
         Api::OffsetFetch => OFFSET_FETCH,
         Api::CreateTopics => CREATE_TOPICS,
+        Api::DescribeConfigs => DESCRIBE_CONFIGS,
         Api::AddPartitionsToTxn | Api::TxnOffsetCommit | Api::OffsetCommit => PER_PARTITION,
         Api::AddOffsetsToTxn => PLAIN,
         Api::InitProducerId => PRODUCER,

@@ -84,6 +84,7 @@ fn encoded(api: Api, version: i16) -> Bytes {
                     .with_topic_config_error_code(if version >= 5 { 7 } else { 0 }),
             ])
             .encode(&mut out, version),
+        Api::DescribeConfigs => described().encode(&mut out, version),
         Api::InitProducerId => m::InitProducerIdResponse::default().encode(&mut out, version),
         Api::AddPartitionsToTxn => m::AddPartitionsToTxnResponse::default()
             .with_results_by_topic_v3_and_below(vec![
@@ -108,6 +109,22 @@ fn encoded(api: Api, version: i16) -> Bytes {
     }
     .expect("representable");
     out.freeze()
+}
+
+fn described() -> m::DescribeConfigsResponse {
+    use m::describe_configs_response as d;
+    let text = |text: &'static str| StrBytes::from_static_str(text);
+    let synonym = d::DescribeConfigsSynonym::default().with_name(text("a")).with_value(None);
+    let setting = d::DescribeConfigsResourceResult::default()
+        .with_name(text("retention.ms"))
+        .with_value(Some(text("604800000")))
+        .with_config_source(5)
+        .with_synonyms(vec![synonym]);
+    let topic = d::DescribeConfigsResult::default()
+        .with_error_message(Some(text("fine")))
+        .with_resource_name(text("hot"))
+        .with_configs(vec![setting.clone(), setting.with_value(None)]);
+    m::DescribeConfigsResponse::default().with_results(vec![topic])
 }
 
 fn metadata() -> m::MetadataResponse {
@@ -192,6 +209,7 @@ fn every_version() -> impl Iterator<Item = (Api, i16)> {
     let others = [
         Api::ApiVersions,
         Api::CreateTopics,
+        Api::DescribeConfigs,
         Api::SaslHandshake,
         Api::SaslAuthenticate,
         Api::Fetch,
@@ -218,7 +236,7 @@ fn the_walk_ends_where_the_codec_ends() {
         assert!(shape::check(api, version, &longer).is_err(), "{api:?} {version}");
         checked += 1;
     }
-    assert_eq!(checked, 59);
+    assert_eq!(checked, 63);
 }
 
 /// Where it stands differs from answer to answer.

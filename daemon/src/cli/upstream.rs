@@ -40,7 +40,8 @@ pub(super) enum UpstreamCommand {
     ///
     /// Nothing is lost and nothing comes twice. The daemon does it by itself when a lane comes into doubt,
     /// unless there is much to read; this reads whatever there is. The gateway needs READ on the lane's topics,
-    /// and nothing in them may have been deleted since. Says why if it cannot be told.
+    /// and nothing in them may have been deleted since. Says why if it cannot be told. It also ends a
+    /// `hanging transaction`, or prints what an administrator has to abort first.
     Repair {
         #[command(flatten)]
         place: PlaceArgs,

@@ -148,6 +148,16 @@ impl Gateway {
         process::output(command)
     }
 
+    /// What a subcommand prints that may find something wrong.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn try_command(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new(binary::path()?);
+        let output = command.args(args).arg("--config").arg(self.config()).output()?;
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     /// Waits until Kafka has acknowledged something more than now.
     ///
     /// # Errors

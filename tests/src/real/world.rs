@@ -30,6 +30,11 @@ pub fn rounds(ordinary: u32) -> Result<u32> {
     }
 }
 
+/// Tells how many faults of a kind there were, for `tests/faults`, which adds them up.
+pub fn tell(count: u64, what: &str) {
+    println!("{count} {what}");
+}
+
 /// Rounds without end, at a rate that leaves the machine to the servers.
 ///
 /// # Errors

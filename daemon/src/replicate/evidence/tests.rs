@@ -115,7 +115,7 @@ fn a_topic_that_is_not_there_has_nothing() {
     let topics = ["hot", "all"].map(str::to_owned);
     let ground = Ground {
         topics: topics.clone().into(),
-        routes: topics.map(|route| (route, vec![100..200])).into(),
+        routes: topics.map(|route| (route, vec![100..150, 150..200])).into(),
         since: Some(Timestamp(0)),
     };
     let mut evidence = Evidence::new(7, 100, ground);
