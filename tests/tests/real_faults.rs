@@ -55,7 +55,7 @@ fn survives_kills_under_paho(setup: Setup) -> Result<()> {
         paho.args(["--port", &world.gateway.port().to_string(), "--rounds", "1"]);
         paho.args(["--rate", "1500", "--out"]).arg(&sent);
         let mut paho = Process::start("paho", paho, &world.path("paho.log"))?;
-        let mut kills = 0;
+        let mut kills = 0_u32;
         while paho.check_running().is_ok() {
             wait::pass(world::moment(&mut random, Duration::from_secs(2)));
             world.gateway.kill()?;
