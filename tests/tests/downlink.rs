@@ -183,9 +183,11 @@ fn what_is_for_others_or_too_old_or_no_command_is_passed_over_and_counted() -> R
 }
 
 #[test]
-fn a_command_keeps_what_its_headers_say_and_goes_to_no_route() -> Result<()> {
+fn a_command_keeps_what_its_headers_say_and_goes_to_no_route_that_does_not_ask() -> Result<()> {
     let served = cluster()?;
-    let route = "[[route]]\nfrom = \"#\"\ntopic = \"events\"\n";
+    let route = "[[route]]\nfrom = \"#\"\ntopic = \"events\"\n\
+                 [[route]]\nfrom = \"#\"\ntopic = \"sent\"\nevents = \"commands\"\n\
+                 [[route]]\nfrom = \"#\"\ntopic = \"both\"\nevents = \"all\"\n";
     let downlink = format!(
         "{route}[[downlink]]\nfrom = \"commands\"\nto = \"site/{{gateway}}/{{key}}\"\nonly = \"key\"\n"
     );
@@ -212,9 +214,17 @@ fn a_command_keeps_what_its_headers_say_and_goes_to_no_route() -> Result<()> {
             .map(|(name, value)| serde_json::json!([name, value]))
             .collect();
     ensure!(event["user_properties"] == Value::from(user), "{event}");
+    Device::publish(daemon.port(), "site/gw/pump/1", vec!["stopped".to_owned()])?;
     let status = daemon.drain()?;
-    let counts = ["delivered", "filtered"].map(|name| status["routes"][0][name].as_u64());
-    ensure!(counts == [Some(0), Some(1)], "{status:#}");
+    let delivered = [0, 1, 2].map(|route| status["routes"][route]["delivered"].as_u64());
+    ensure!(delivered == [Some(1), Some(1), Some(2)], "{status:#}");
+    let read = |topic| {
+        let records = served.with(|cluster| cluster.read_committed(topic, 0));
+        let values = records.into_iter().filter_map(|record| record.value);
+        values.map(|value| String::from_utf8_lossy(&value).into_owned()).collect::<Vec<_>>()
+    };
+    ensure!(read("events") == ["stopped"] && read("sent") == ["stop"], "{:?}", read("sent"));
+    ensure!(read("both") == ["stop", "stopped"], "{:?}", read("both"));
     Ok(())
 }
 

@@ -203,6 +203,7 @@ pub(super) struct RouteSection {
     pub(super) condition: Option<Spanned<String>>,
     pub(super) topic: Spanned<String>,
     pub(super) topics_max: Option<Spanned<u16>>,
+    pub(super) events: Option<Spanned<String>>,
     pub(super) key: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) partition: PartitionBy,

@@ -3,6 +3,7 @@
 //! Everything that `run` would refuse is found here, so that `tributary check` can say it first.
 
 mod downlinks;
+mod events;
 mod file;
 mod lane;
 mod listeners;
@@ -19,6 +20,7 @@ use core::time::Duration;
 use std::path::{Path, PathBuf};
 
 pub use downlinks::{Downlink, Only, Target};
+pub use events::Events;
 use file::File;
 pub use file::{CertificateName, ClientIds, Compression, Delivery, PartitionBy, Start, WhenFull};
 pub use lane::{CONFIGURED, LANES, Lane};
@@ -140,6 +142,8 @@ fn check(file: &File) -> Result<Config, Vec<Problem>> {
         routes: routes::check(&file.route, file.upstream.is_some(), &mut problems),
         downlinks: downlinks::check(&file.downlink, file.upstream.is_some(), &mut problems),
     };
+    let asked: Vec<_> = file.route.iter().map(|route| route.events.as_ref()).collect();
+    events::check_circles(&config, &asked, &mut problems);
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }
 

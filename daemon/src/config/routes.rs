@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use toml::Spanned;
 use tributary_core::topic;
 
+use super::events::{self, Events};
 use super::file::{PartitionBy, RouteSection, Start};
 use super::lane::Lane;
 use super::problem::Problem;
@@ -33,6 +34,8 @@ pub struct Route {
     pub name: String,
     /// MQTT topic filter; `None` selects every event.
     pub from: Option<String>,
+    /// Whose events it selects from.
+    pub events: Events,
     /// Condition in SQL; `None` passes all.
     pub condition: Option<String>,
     /// Kafka topic, perhaps with levels of the MQTT topic in it: [`super::Template`].
@@ -127,6 +130,7 @@ fn everything() -> Route {
     Route {
         name: DEFAULT_TOPIC.to_owned(),
         from: None,
+        events: Events::default(),
         condition: None,
         topic: DEFAULT_TOPIC.to_owned(),
         topics_max: 0,
@@ -162,6 +166,7 @@ fn check_one<'a>(
     Route {
         name: name.get_ref().clone(),
         from: Some(section.from.get_ref().clone()),
+        events: events::check(section.events.as_ref(), problems),
         condition: section.condition.as_ref().map(|text| text.get_ref().clone()),
         topic: section.topic.get_ref().clone(),
         topics_max,

@@ -108,16 +108,18 @@ pub(super) fn check(
     problems: &mut Vec<Problem>,
 ) -> Shape {
     let format = format.map_or(Format::Raw, |format| {
-        named(&Format::ALL, format, "a format", problems).unwrap_or_default()
+        named(&Format::ALL, format, "a format of records", problems).unwrap_or_default()
     });
     let headers = headers.map_or(format.headers(), |names| {
-        let found = names.iter().filter_map(|name| named(&Header::ALL, name, "a header", problems));
+        let found = names
+            .iter()
+            .filter_map(|name| named(&Header::ALL, name, "a header of records", problems));
         Headers::of(&found.collect::<Vec<_>>())
     });
     Shape { format, headers }
 }
 
-fn named<T: Copy>(
+pub(super) fn named<T: Copy>(
     all: &[(&str, T)],
     name: &Spanned<String>,
     what: &str,
@@ -127,7 +129,7 @@ fn named<T: Copy>(
     if found.is_none() {
         let known: Vec<String> = all.iter().map(|(known, _)| format!("\"{known}\"")).collect();
         problems.push(
-            Problem::at(name.span(), format!("`{}` is not {what} of records", name.get_ref()))
+            Problem::at(name.span(), format!("`{}` is not {what}", name.get_ref()))
                 .help(format!("known here: {}", known.join(", "))),
         );
     }

@@ -227,6 +227,7 @@ mod tests {
         let route = |&(topic, lane): &(&str, Lane)| Route {
             name: topic.to_owned(),
             from: None,
+            events: crate::config::Events::default(),
             condition: None,
             topic: topic.to_owned(),
             key: None,

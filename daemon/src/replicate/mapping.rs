@@ -282,6 +282,7 @@ mod tests {
         Rule {
             name: "r".to_owned(),
             from: None,
+            events: crate::config::Events::default(),
             condition: None,
             topic: "t".to_owned(),
             key: None,

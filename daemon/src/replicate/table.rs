@@ -11,7 +11,7 @@ use tributary_core::Offset;
 
 use super::aside::Aside;
 use super::table_formats;
-use crate::config::{CONFIGURED, Lane, PartitionBy, Route, Shape, Start};
+use crate::config::{CONFIGURED, Events, Lane, PartitionBy, Route, Shape, Start};
 
 /// How many removed routes are remembered, so that one that comes back repeats nothing.
 const RETIRED_MAX: usize = 256;
@@ -86,6 +86,9 @@ pub struct Rule {
     /// How many topics it makes, if its topic names levels; behind the table, too.
     #[serde(skip)]
     pub topics_max: u16,
+    /// Whose events it selects from; behind the table, too.
+    #[serde(skip)]
+    pub events: Events,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -302,6 +305,7 @@ impl Rule {
             lane: route.lane,
             shape: route.shape,
             topics_max: route.topics_max,
+            events: route.events,
         }
     }
 }
@@ -316,6 +320,7 @@ mod tests {
             .map(|(name, start)| Route {
                 name: (*name).to_owned(),
                 from: Some("#".to_owned()),
+                events: Events::default(),
                 condition: None,
                 topic: (*name).to_owned(),
                 topics_max: 0,

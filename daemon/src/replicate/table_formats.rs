@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::table::{Entry, Retired, Rule, Table, Unreadable};
-use crate::config::{Lane, Shape};
+use crate::config::{Events, Lane, Shape};
 
 /// The first byte of the record: of the first versions, with one lane, `normal`.
 const FIRST: u8 = 1;
@@ -16,6 +16,8 @@ const SHAPED: u8 = 3;
 const DIVERTED: u8 = 4;
 /// And behind them how many topics each route makes: one may name levels of MQTT topics.
 const TEMPLATED: u8 = 5;
+/// And behind that whose events each route selects from.
+const ADDRESSED: u8 = 6;
 
 /// Reads the body of a control record.
 pub(super) fn decode(body: &[u8]) -> Result<Table, Unreadable> {
@@ -23,7 +25,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Table, Unreadable> {
     let read = match *format {
         FIRST => postcard::from_bytes(body).map(table_of),
         LANED => postcard::from_bytes(rest),
-        SHAPED | DIVERTED | TEMPLATED => return decode_shaped(rest, *format),
+        SHAPED | DIVERTED | TEMPLATED | ADDRESSED => return decode_shaped(rest, *format),
         _ => return Err(Unreadable),
     };
     read.map_err(|_| Unreadable)
@@ -35,17 +37,19 @@ fn decode_shaped(bytes: &[u8], format: u8) -> Result<Table, Unreadable> {
     if format >= DIVERTED {
         (table.asides, rest) = postcard::take_from_bytes(rest).map_err(|_| Unreadable)?;
     }
-    let mut topics = vec![0; shapes.len()];
+    let (mut topics, mut events) = (vec![0; shapes.len()], vec![Events::default(); shapes.len()]);
     if format >= TEMPLATED {
-        topics = postcard::from_bytes::<Vec<u16>>(rest).map_err(|_| Unreadable)?;
+        (topics, rest) = postcard::take_from_bytes(rest).map_err(|_| Unreadable)?;
     }
-    if shapes.len() != table.routes.len() || topics.len() != shapes.len() {
+    if format >= ADDRESSED {
+        events = postcard::from_bytes(rest).map_err(|_| Unreadable)?;
+    }
+    if [shapes.len(), topics.len(), events.len()] != [table.routes.len(); 3] {
         return Err(Unreadable);
     }
-    for (entry, (shape, topics_max)) in table.routes.iter_mut().zip(shapes.into_iter().zip(topics))
-    {
-        entry.rule.shape = shape;
-        entry.rule.topics_max = topics_max;
+    let more = shapes.into_iter().zip(topics).zip(events);
+    for (entry, ((shape, topics_max), events)) in table.routes.iter_mut().zip(more) {
+        entry.rule = Rule { shape, topics_max, events, ..entry.rule.clone() };
     }
     Ok(table)
 }
@@ -54,7 +58,11 @@ fn decode_shaped(bytes: &[u8], format: u8) -> Result<Table, Unreadable> {
 pub(super) fn encode(table: &Table) -> Vec<u8> {
     let shapes: Vec<Shape> = table.routes.iter().map(|entry| entry.rule.shape).collect();
     let topics: Vec<u16> = table.routes.iter().map(|entry| entry.rule.topics_max).collect();
+    let events: Vec<Events> = table.routes.iter().map(|entry| entry.rule.events).collect();
     let encoded = match first(table) {
+        _ if events.iter().any(|events| *events != Events::default()) => {
+            postcard::to_allocvec(&(ADDRESSED, table, shapes, &table.asides, topics, events))
+        }
         _ if topics.iter().any(|max| *max > 0) => {
             postcard::to_allocvec(&(TEMPLATED, table, shapes, &table.asides, topics))
         }
@@ -145,9 +153,19 @@ fn entry(first: FirstEntry) -> Entry {
     let FirstRule { name, from, condition, topic, key, partition_by_key } = first.rule;
     let lane = Lane::Normal;
     let shape = Shape::default();
-    let topics_max = 0;
-    let rule =
-        Rule { name, from, condition, topic, key, partition_by_key, lane, shape, topics_max };
+    let (topics_max, events) = (0, Events::default());
+    let rule = Rule {
+        name,
+        from,
+        condition,
+        topic,
+        key,
+        partition_by_key,
+        lane,
+        shape,
+        topics_max,
+        events,
+    };
     Entry { id: first.id, begin: first.begin, since: first.since, moved: None, rule }
 }
 
@@ -189,6 +207,21 @@ mod tests {
         assert_eq!(Table::decode(&body).expect("just written"), table);
         for cut in 0..body.len() {
             assert!(Table::decode(&body[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn whose_events_a_route_takes_survives_the_log() {
+        let bytes: &[u8] = &[1, 1, 5, 2, 1, 1, 3, 5, 1, b'a', 0, 0, 1, b't', 0, 0, 0, 1, 7];
+        let mut table = Table::decode(bytes).expect("it is whole");
+        for events in [Events::Commands, Events::All] {
+            table.routes[0].rule.events = events;
+            let body = table.encode();
+            assert_eq!(body[0], ADDRESSED);
+            assert_eq!(Table::decode(&body).expect("just written"), table);
+            for cut in 0..body.len() {
+                assert!(Table::decode(&body[..cut]).is_err(), "cut at {cut}");
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use tributary_cluster::{Cluster, ReadRecord};
 use super::letters::Found;
 
 use tributary::config::Lane::{self, Bulk, High, Normal};
-use tributary::config::{PartitionBy, Route, Shape};
+use tributary::config::{Events, PartitionBy, Route, Shape};
 
 /// Names a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,6 +149,7 @@ impl Ledger {
         let route = |(topic, lane, condition, _): &Wish| Route {
             name: (*topic).to_owned(),
             from: Some("plant/+/telemetry".to_owned()),
+            events: Events::default(),
             condition: condition.map(str::to_owned),
             topic: (*topic).to_owned(),
             key: None,

@@ -19,9 +19,7 @@ impl<'a> Addressed<'a> {
     pub(super) fn of(event: &mut Event<'a>, time: &mut EventTime) -> Self {
         match event.origin {
             Origin::Replay => {}
-            // What the centre has sent does not go back: so nothing goes round in circles.
-            Origin::Downlink => return Self { route: Some(""), first: None },
-            Origin::Device | Origin::Source | Origin::Rule => {
+            Origin::Device | Origin::Source | Origin::Rule | Origin::Downlink => {
                 return Self { route: None, first: None };
             }
         }

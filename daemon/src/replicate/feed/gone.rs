@@ -198,6 +198,7 @@ mod tests {
         let route = |&(name, lane): &(&str, Lane)| Route {
             name: name.to_owned(),
             from: None,
+            events: crate::config::Events::default(),
             condition: None,
             topic: name.to_owned(),
             topics_max: 0,

@@ -340,8 +340,10 @@ impl Fold {
             return self.pass(offset.plus(1));
         };
         let (at, back, lane) = (self.at.0, self.reading_back, self.lane);
+        // What the centre has sent goes back only where that is asked for: so nothing goes round in circles.
         let is_candidate = |entry: &Entry| {
-            entry.rule.lane == lane && entry.begin <= offset.0 && (!back || entry.since == at)
+            let is_due = entry.begin <= offset.0 && (!back || entry.since == at);
+            entry.rule.lane == lane && is_due && entry.rule.events.include(event.origin)
         };
         let account = &self.account;
         judge.judge(event, route, is_candidate, |entry, topic| account.admits(entry, topic));
