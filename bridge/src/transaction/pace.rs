@@ -9,8 +9,8 @@ use crate::settings::{BatchLimits, Settings};
 
 /// The smallest budget; and a first record may always exceed it.
 const LEAST_BYTES: usize = 16 * 1024;
-/// The budget before anything was measured: 5 s at 400 kbit/s.
-const FIRST_BYTES: usize = 256 * 1024;
+/// The budget before anything was measured: 8 s at 64 kbit/s, so that the first transaction ends in its time there, too.
+const FIRST_BYTES: usize = 64 * 1024;
 
 /// The next budget is at most so many times the last: one transaction may have met a lull.
 const GROWTH: usize = 4;

@@ -12,7 +12,6 @@ use tributary_core::Offset;
 
 use super::{Filled, Fold, Present, Step};
 use crate::config::Lane;
-use crate::replicate::account::Account;
 use crate::replicate::mapping::Origin;
 use crate::replicate::table::{Entry, Table};
 
@@ -22,13 +21,20 @@ pub(in crate::replicate) const GAP_ROUTE: u32 = 0;
 impl Fold {
     /// Passes over offsets that are gone. The records before them go first, so that those of one
     /// transaction were selected, and are counted, under one table.
-    pub(super) fn lose(&mut self, range: &Range<Offset>, batch: &BatchBuilder) -> Step {
+    pub(super) fn lose(
+        &mut self,
+        range: &Range<Offset>,
+        from: (&Origin, &Present),
+        batch: &mut BatchBuilder,
+    ) -> Step {
         if range.is_empty() {
             return Step::On;
         }
         if self.reading_back {
-            self.lose_back(range);
-            return self.pass(range.end.min(self.at));
+            return match self.lose_back(range, from, batch) {
+                Step::On => self.pass(range.end.min(self.at)),
+                other => other,
+            };
         }
         if !batch.is_empty() {
             self.turns = true;
@@ -63,17 +69,32 @@ impl Fold {
         Step::On
     }
 
-    /// Counts what is gone while routes are read back, for those.
-    pub(super) fn lose_back(&mut self, range: &Range<Offset>) {
+    /// Counts what is gone while routes are read back, for those, and tells of it.
+    fn lose_back(
+        &mut self,
+        range: &Range<Offset>,
+        (origin, present): (&Origin, &Present),
+        batch: &mut BatchBuilder,
+    ) -> Step {
         self.lay_out();
         let (at, lane) = (self.at, self.lane);
         let end = range.end.min(at).0;
-        let Some(judge) = &self.judge else { return };
+        let Some(judge) = &self.judge else { return Step::On };
+        let mut account = self.account.clone();
+        let mut told = Vec::new();
         let routes = judge.table().routes.iter().filter(|it| it.rule.lane == lane);
         for entry in routes.filter(|entry| entry.since == at.0) {
             let first = range.start.0.max(entry.begin);
-            self.account.of(entry.id).lost += end.saturating_sub(first);
+            if first < end {
+                account.of(entry.id).lost += end - first;
+                told.push(Told { route: &entry.rule.name, first, end });
+            }
         }
+        let step = tell((origin, lane, range.start), &told, (present, batch));
+        if matches!(step, Step::On) {
+            self.account = account;
+        }
+        step
     }
 
     /// Counts what is gone for the routes of the table that holds behind it, and tells of it in the
@@ -98,23 +119,11 @@ impl Fold {
                 told.push(Told { route: &entry.rule.name, first, end });
             }
         }
-        if !told.is_empty()
-            && let Some(topic) = &origin.gaps
-            && let Err(error) =
-                tell(topic, (origin, self.lane, gone.start), &told, (present, batch))
-        {
-            // It is counted when the record is in a batch.
-            return match error {
-                PushError::TooLarge => self.counted_gone(account),
-                PushError::Full | PushError::UnknownTopic => Step::Stop(Filled::HandIn),
-            };
+        let step = tell((origin, self.lane, gone.start), &told, (present, batch));
+        if matches!(step, Step::On) {
+            (self.account, self.gone) = (account, None);
         }
-        self.counted_gone(account)
-    }
-
-    fn counted_gone(&mut self, account: Account) -> Step {
-        (self.account, self.gone) = (account, None);
-        Step::On
+        step
     }
 }
 
@@ -126,8 +135,23 @@ struct Told<'a> {
     end: u64,
 }
 
-/// Puts a record of what is gone into the batch.
+/// Tells the topic of gaps, if there is one. What is gone counts once that is in a batch.
 fn tell(
+    whose: (&Origin, Lane, Offset),
+    routes: &[Told<'_>],
+    into: (&Present, &mut BatchBuilder),
+) -> Step {
+    let Some(topic) = whose.0.gaps.as_ref().filter(|_| !routes.is_empty()) else {
+        return Step::On;
+    };
+    match push(topic, whose, routes, into) {
+        Ok(()) | Err(PushError::TooLarge) => Step::On,
+        Err(PushError::Full | PushError::UnknownTopic) => Step::Stop(Filled::HandIn),
+    }
+}
+
+/// Puts a record of what is gone into the batch.
+fn push(
     topic: &str,
     (origin, lane, first): (&Origin, Lane, Offset),
     routes: &[Told<'_>],
@@ -187,7 +211,8 @@ mod tests {
     use tributary_core::time::Instant;
 
     use super::*;
-    use crate::config::{PartitionBy, Route, Shape};
+    use crate::config::{PartitionBy, Route, Shape, Start};
+    use crate::replicate::account::Account;
     use crate::replicate::judge::Judge;
     use crate::replicate::mapping::Texts;
     use crate::replicate::table::Wanted;
@@ -195,6 +220,10 @@ mod tests {
     use crate::runtime::clock::Anchor;
 
     fn wanted(routes: &[(&str, Lane)]) -> Wanted {
+        wanted_from(None, routes)
+    }
+
+    fn wanted_from(start: Option<Start>, routes: &[(&str, Lane)]) -> Wanted {
         let route = |&(name, lane): &(&str, Lane)| Route {
             name: name.to_owned(),
             from: None,
@@ -204,7 +233,7 @@ mod tests {
             topics_max: 0,
             key: None,
             partition: PartitionBy::Gateway,
-            start: None,
+            start,
             lane,
             shape: Shape::default(),
         };
@@ -275,11 +304,35 @@ mod tests {
         let second = first.succeed(&both, Offset(20), Offset(0));
         let mut fold = fold(Lane::Normal, "1.0.0.0;", 10);
         fold.judge = Judge::new(first).ok();
-        assert!(matches!(fold.lose(&(Offset(10)..Offset(40)), &batch()), Step::On));
-        fold.judge = Judge::new(second).ok();
         let origin = Origin::new("gw", 7, None);
+        let step = fold.lose(&(Offset(10)..Offset(40)), (&origin, &present()), &mut batch());
+        assert!(matches!(step, Step::On));
+        fold.judge = Judge::new(second).ok();
         assert!(matches!(fold.settle_gone(&origin, &present(), &mut batch()), Step::On));
         assert_eq!([1, 2].map(|id| fold.account.counts(id).lost), [30, 20]);
+    }
+
+    #[test]
+    fn what_is_gone_where_a_route_reads_back_is_told_before_it_counts() {
+        let first = Table::none().succeed(&wanted(&[("a", Lane::Normal)]), Offset(0), Offset(0));
+        let both = [("a", Lane::Normal), ("b", Lane::Normal)];
+        let both = wanted_from(Some(Start::Oldest), &both);
+        let second = first.succeed(&both, Offset(50), Offset(0));
+        let mut fold = fold(Lane::Normal, "1.32.0.0;", 50);
+        fold.judge = Judge::new(second).ok();
+        fold.reading_back = true;
+        fold.account.backfill = Some(Offset(10));
+        let gone = Offset(10)..Offset(40);
+        let origin = Origin::new("gw", 7, Some("gaps".to_owned()));
+        // No topic is known yet: the batch has to be handed in first.
+        let step = fold.lose(&gone, (&origin, &present()), &mut batch());
+        assert!(matches!(step, Step::Stop(Filled::HandIn)));
+        assert_eq!((fold.account.counts(2).lost, fold.account.backfill), (0, Some(Offset(10))));
+        let untold = Origin::new("gw", 7, None);
+        let step = fold.lose(&gone, (&untold, &present()), &mut batch());
+        assert!(matches!(step, Step::On));
+        assert_eq!([1, 2].map(|id| fold.account.counts(id).lost), [0, 30]);
+        assert_eq!(fold.account.backfill, Some(Offset(40)));
     }
 
     #[test]

@@ -210,7 +210,7 @@ impl Fold {
         for item in chunk {
             let step = match item {
                 Item::Control(control) => self.adopt(&control, origin, present, batch),
-                Item::Gap { range, .. } => self.lose(&range, batch),
+                Item::Gap { range, .. } => self.lose(&range, (origin, present), batch),
                 Item::Events(frame) => {
                     let clock = frame.clock();
                     let mut events = frame.into_iter();
