@@ -26,6 +26,7 @@ const UNASKED_BYTES_MAX: u64 = 64 << 20;
 
 /// Mends what positions cannot tell.
 const REPAIR: &str = "`tributary upstream repair`";
+const REPAIR_TELLS: &str = "`tributary upstream repair` tells when that has changed";
 /// What is left to an operator.
 const DECIDES: &str = "`tributary upstream repair`, `adopt` or `skip` decides";
 
@@ -93,7 +94,8 @@ impl Daemon {
                 self.put(&lane, &mut plan).await
             };
             if let Err(why) = settled.await {
-                tracing::warn!(lane = name, why, "what stands in Kafka cannot be told; {DECIDES}");
+                let next = if halt == Halt::HangingTransaction { REPAIR_TELLS } else { DECIDES };
+                tracing::warn!(lane = name, why, "what stands in Kafka cannot be told; {next}");
             }
         }
     }
