@@ -8,16 +8,16 @@ use tributary_core::time::Instant;
 use crate::backoff::Backoff;
 use crate::batch::{BatchBuilder, Chooser};
 use crate::failure::Failure;
-use crate::links::Links;
+use crate::links::{Ask, Links};
 use crate::output::{ConnId, Output};
 use crate::position::Position;
 use crate::reconcile::{Local, Said};
-use crate::sasl::Credentials;
 use crate::session::{Context, Memory, Session};
 use crate::settings::Settings;
 use crate::status::{State, Status};
+use crate::talk::Talker;
 use crate::transaction::{Pace, Transaction};
-use crate::wire::Address;
+use crate::wire::{Address, Reply};
 
 /// One lane's sessions with a Kafka cluster.
 #[derive(Debug)]
@@ -70,25 +70,6 @@ impl Replicator {
         self.with_session(now, |session, cx| session.handle_local(cx, local));
     }
 
-    /// A connection is open.
-    pub fn handle_connected(&mut self, now: Instant, conn: ConnId) {
-        self.links.handle_connected(now, conn);
-        self.advance(now);
-    }
-
-    /// The answer to [`Output::Authenticate`], made for this one login; or why there is none, for people.
-    pub fn handle_credentials(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        credentials: Result<Credentials, String>,
-    ) {
-        if let Err(failure) = self.links.handle_credentials(now, conn, credentials) {
-            self.end_session(now, failure);
-        }
-        self.advance(now);
-    }
-
     /// An interface or a route has come back. What waits or hangs because the cluster could not be
     /// reached is begun anew, at a moment that differs from gateway to gateway.
     pub fn handle_link_returned(&mut self, now: Instant) {
@@ -100,52 +81,6 @@ impl Replicator {
             self.next_session = self.next_session.map(|next| next.min(at));
         }
         self.advance(now);
-    }
-
-    /// Bytes came in.
-    pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
-        self.links.receive(conn, bytes);
-        loop {
-            let next = self.links.next_reply(now, conn);
-            let (ask, reply) = match next {
-                Ok(Some(next)) => next,
-                Ok(None) => break,
-                Err(failure) => {
-                    self.end_session(now, failure);
-                    break;
-                }
-            };
-            self.with_session(now, |session, cx| session.handle_reply(cx, conn, (ask, reply)));
-        }
-        self.advance(now);
-    }
-
-    /// A connection is closed, or could not be opened. `why` is for people.
-    pub fn handle_closed(&mut self, now: Instant, conn: ConnId, why: &str) {
-        if let Err(failure) = self.links.handle_closed(conn, why) {
-            self.end_session(now, failure);
-        }
-        self.advance(now);
-    }
-
-    /// A deadline of `poll_timeout` has come.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if let Err(failure) = self.links.handle_timeout(now) {
-            self.end_session(now, failure);
-        }
-        self.with_session(now, |session, cx| session.handle_timeout(cx.now));
-    }
-
-    /// When `handle_timeout` is to be called, if nothing else comes first.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let session = self.session.as_ref().and_then(Session::poll_timeout);
-        [self.next_session, self.links.poll_timeout(), session].into_iter().flatten().min()
-    }
-
-    /// The next thing to do.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        self.links.outputs.pop_front()
     }
 
     /// An empty batch that knows the topics and their partitions. Valid until the next
@@ -267,34 +202,6 @@ impl Replicator {
         Some(result)
     }
 
-    /// Begins a session if it is time, and lets it send what can be sent.
-    fn advance(&mut self, now: Instant) {
-        if self.next_session.is_some_and(|at| at <= now) {
-            self.begin_session(now);
-        }
-        if let Some(Err(failure)) = self.in_session(now, Session::advance) {
-            self.end_session(now, failure);
-        }
-        self.status.counters.bytes_sent = self.links.bytes_sent;
-        self.status.counters.throttled_ms = self.links.throttled_ms;
-        if let Some(session) = &self.session {
-            let version = session.transaction_version();
-            self.status.transaction_version = version.or(self.status.transaction_version);
-            let state = match session {
-                session if session.is_live() => State::Live,
-                // Every further try would be two changes.
-                _ if version.is_none() && self.is_unreachable() => State::Offline,
-                _ if now < self.rest => {
-                    let reason = self.status.last_error.clone().unwrap_or_default();
-                    State::BackingOff { until: self.rest, reason }
-                }
-                _ if version.is_some() => State::Starting,
-                _ => State::Connecting,
-            };
-            self.set_state(state);
-        }
-    }
-
     /// The brokers of the settings take turns, then those that were seen.
     fn begin_session(&mut self, now: Instant) {
         self.next_session = None;
@@ -379,6 +286,70 @@ impl Replicator {
         if self.status.state != state {
             self.status.state = state;
             self.links.outputs.push_back(Output::Changed);
+        }
+    }
+}
+
+impl Talker for Replicator {
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.links
+    }
+
+    fn handle_reply(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        answered: (Ask, Reply),
+    ) -> Result<(), Failure> {
+        let handled = self.in_session(now, |session, cx| session.handle_reply(cx, conn, answered));
+        handled.unwrap_or(Ok(()))?;
+        self.advance(now);
+        Ok(())
+    }
+
+    fn wake(&mut self, now: Instant) -> Result<(), Failure> {
+        let woken = self.in_session(now, |session, cx| session.handle_timeout(cx.now));
+        woken.unwrap_or(Ok(()))
+    }
+
+    fn own_timeout(&self) -> Option<Instant> {
+        let session = self.session.as_ref().and_then(Session::poll_timeout);
+        [self.next_session, session].into_iter().flatten().min()
+    }
+
+    fn fail(&mut self, now: Instant, failure: Failure) {
+        self.end_session(now, failure);
+    }
+
+    /// Begins a session if it is time, and lets it send what can be sent.
+    fn advance(&mut self, now: Instant) {
+        if self.next_session.is_some_and(|at| at <= now) {
+            self.begin_session(now);
+        }
+        if let Some(Err(failure)) = self.in_session(now, Session::advance) {
+            self.end_session(now, failure);
+        }
+        self.status.counters.bytes_sent = self.links.bytes_sent;
+        self.status.counters.throttled_ms = self.links.throttled_ms;
+        if let Some(session) = &self.session {
+            let version = session.transaction_version();
+            self.status.transaction_version = version.or(self.status.transaction_version);
+            let state = match session {
+                session if session.is_live() => State::Live,
+                // Every further try would be two changes.
+                _ if version.is_none() && self.is_unreachable() => State::Offline,
+                _ if now < self.rest => {
+                    let reason = self.status.last_error.clone().unwrap_or_default();
+                    State::BackingOff { until: self.rest, reason }
+                }
+                _ if version.is_some() => State::Starting,
+                _ => State::Connecting,
+            };
+            self.set_state(state);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tributary_bridge::{
     Codec, Compression, ConnId, Hint, Local, Output, Partitioner, Position, Record, Replicator,
-    Settings,
+    Settings, Talk as _,
 };
 use tributary_cluster as kafka;
 use tributary_cluster::{BrokerId, Cluster, TopicSettings};

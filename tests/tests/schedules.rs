@@ -15,7 +15,7 @@ use std::env;
 
 use tributary_bridge::{
     BatchLimits, Bytes, ConnId, Hint, Local, Output, Partitioner, Position, Record, Replicator,
-    Settings,
+    Settings, Talk as _,
 };
 use tributary_cluster as kafka;
 use tributary_cluster::{BrokerId, Cluster, Kafka, TopicSettings, TransactionVersion};

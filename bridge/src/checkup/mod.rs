@@ -2,7 +2,7 @@
 //! without records under an identity of its own, `tributary.<gateway>.<zeros>.check`, so that no lane is
 //! fenced and nothing is delivered.
 //!
-//! A value, as the replicator: the same outputs are to be done, the same calls made.
+//! A value, as the replicator: it is talked to in the same way ([`crate::Talk`]).
 
 mod mend;
 mod reading;
@@ -17,10 +17,10 @@ use tributary_core::time::Instant;
 use crate::batch::Producer;
 use crate::failure::Failure;
 use crate::links::{Ask, Links, Role};
-use crate::output::{ConnId, Output};
+use crate::output::ConnId;
 use crate::position::Position;
-use crate::sasl::Credentials;
 use crate::settings::{Delivery, POSITIONS_TOPIC, Settings};
+use crate::talk::Talker;
 use crate::task::Task;
 use crate::wire::{Address, Api, Dialect, ask};
 
@@ -126,71 +126,6 @@ impl Checkup {
         checkup
     }
 
-    /// A connection is open.
-    pub fn handle_connected(&mut self, now: Instant, conn: ConnId) {
-        self.links.handle_connected(now, conn);
-        self.advance(now);
-    }
-
-    /// The answer to [`Output::Authenticate`].
-    pub fn handle_credentials(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        credentials: Result<Credentials, String>,
-    ) {
-        if let Err(failure) = self.links.handle_credentials(now, conn, credentials) {
-            self.fail(now, &failure);
-        }
-        self.advance(now);
-    }
-
-    /// Bytes came in.
-    pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
-        self.links.receive(conn, bytes);
-        loop {
-            let next = self.links.next_reply(now, conn);
-            let handled = match next {
-                Ok(None) => break,
-                Ok(Some(reply)) => self.handle_reply(now, conn, reply),
-                Err(failure) => Err(failure),
-            };
-            if let Err(failure) = handled {
-                self.fail(now, &failure);
-                break;
-            }
-        }
-        self.advance(now);
-    }
-
-    /// A connection is closed, or could not be opened; why, for people.
-    pub fn handle_closed(&mut self, now: Instant, conn: ConnId, why: &str) {
-        if let Err(failure) = self.links.handle_closed(conn, why) {
-            self.fail(now, &failure);
-        }
-        self.advance(now);
-    }
-
-    /// A deadline of `poll_timeout` has come.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if let Err(failure) = self.links.handle_timeout(now) {
-            self.fail(now, &failure);
-        }
-        self.task.wake(now);
-        self.advance(now);
-    }
-
-    /// When `handle_timeout` is to be called, if nothing else comes first.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.links.poll_timeout(), self.task.poll_timeout()].into_iter().flatten().min()
-    }
-
-    /// The next thing to do; only about connections.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        self.links.outputs.pop_front()
-    }
-
     /// The next thing found.
     pub fn poll_finding(&mut self) -> Option<Finding> {
         self.findings.pop_front()
@@ -200,13 +135,6 @@ impl Checkup {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.stage == Stage::Done
-    }
-
-    /// Asks what is due.
-    fn advance(&mut self, now: Instant) {
-        if let Err(failure) = self.ask(now) {
-            self.fail(now, &failure);
-        }
     }
 
     fn ask(&mut self, now: Instant) -> Result<(), Failure> {
@@ -351,7 +279,7 @@ impl Checkup {
     }
 
     /// The way is at fault. Brokers of the settings take turns; beyond them nothing can be looked at.
-    fn fail(&mut self, now: Instant, failure: &Failure) {
+    fn end(&mut self, now: Instant, failure: &Failure) {
         if self.is_done() {
             return;
         }

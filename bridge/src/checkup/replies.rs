@@ -4,17 +4,26 @@ use tributary_core::time::Instant;
 
 use super::{Checkup, PATIENCE_MS, Stage, mend};
 use crate::failure::Failure;
-use crate::links::{Ask, Role};
+use crate::links::{Ask, Links, Role};
 use crate::output::ConnId;
 use crate::settings::{Delivery, POSITIONS_TOPIC};
+use crate::talk::Talker;
 use crate::task::MOVING;
 use crate::wire::{Address, Api, Class, Cluster, Code, Dialect, Outcome, Reply, Versions, read};
 
 pub(super) const UNKNOWN_TOPIC: Code = Code(3);
 const ALREADY_EXISTS: Code = Code(36);
 
-impl Checkup {
-    pub(super) fn handle_reply(
+impl Talker for Checkup {
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.links
+    }
+
+    fn handle_reply(
         &mut self,
         now: Instant,
         conn: ConnId,
@@ -92,6 +101,28 @@ impl Checkup {
         Ok(())
     }
 
+    fn wake(&mut self, now: Instant) -> Result<(), Failure> {
+        self.task.wake(now);
+        Ok(())
+    }
+
+    fn own_timeout(&self) -> Option<Instant> {
+        self.task.poll_timeout()
+    }
+
+    fn fail(&mut self, now: Instant, failure: Failure) {
+        self.end(now, &failure);
+    }
+
+    /// Asks what is due.
+    fn advance(&mut self, now: Instant) {
+        if let Err(failure) = self.ask(now) {
+            self.fail(now, failure);
+        }
+    }
+}
+
+impl Checkup {
     /// A broker has said what it can do.
     fn greeted(&mut self, now: Instant, conn: ConnId, versions: Versions) -> Result<(), Failure> {
         let level = versions.transaction_version;

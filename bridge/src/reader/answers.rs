@@ -8,8 +8,9 @@ use super::batches::{Decoded, decode};
 use super::{Began, Edge, Found, METADATA_MS, Partition, Place, Reader};
 use crate::failure::Failure;
 use crate::limits::{READ_BYTES_MAX, READ_PARTITIONS_MAX};
-use crate::links::{Ask, Use};
+use crate::links::{Ask, Links, Use};
 use crate::output::ConnId;
+use crate::talk::Talker;
 use crate::task::{MISSING, MOVING, Task};
 use crate::wire::{Api, Class, Cluster, Code, Dialect, Reply, read};
 
@@ -20,8 +21,16 @@ const ASIDE_MS: u64 = 200;
 /// Offsets that a new leader does not know yet.
 const NOT_AVAILABLE: Code = Code(78);
 
-impl Reader {
-    pub(super) fn handle_reply(
+impl Talker for Reader {
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.links
+    }
+
+    fn handle_reply(
         &mut self,
         now: Instant,
         conn: ConnId,
@@ -59,6 +68,38 @@ impl Reader {
         }
     }
 
+    fn wake(&mut self, now: Instant) -> Result<(), Failure> {
+        if let Some(session) = &mut self.session {
+            session.metadata.wake(now);
+            session.leaders.values_mut().for_each(|task| task.wake(now));
+        }
+        Ok(())
+    }
+
+    fn own_timeout(&self) -> Option<Instant> {
+        let tasks = self.session.iter().flat_map(|session| {
+            let leaders = session.leaders.values().filter_map(Task::poll_timeout);
+            leaders.chain(session.metadata.poll_timeout())
+        });
+        tasks.chain(self.next_session).min()
+    }
+
+    fn fail(&mut self, now: Instant, failure: Failure) {
+        self.end_session(now, &failure);
+    }
+
+    /// Begins a session if it is time, and asks what is due.
+    fn advance(&mut self, now: Instant) {
+        if self.next_session.is_some_and(|at| at <= now) {
+            self.begin_session(now);
+        }
+        if let Err(failure) = self.ask(now) {
+            self.end_session(now, &failure);
+        }
+    }
+}
+
+impl Reader {
     /// The leader may be asked again.
     fn go_on(&mut self, leader: i32) {
         let task = self.session.as_mut().and_then(|it| it.leaders.get_mut(&leader));

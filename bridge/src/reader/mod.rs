@@ -1,6 +1,6 @@
 //! Reads topics of a cluster: what is committed, each partition in order, from known places on.
 //!
-//! A value, as the replicator: the same outputs about connections are to be done, the same calls made.
+//! A value, as the replicator: it is talked to in the same way ([`crate::Talk`]).
 //! It is no member of a group and commits no position: who reads keeps what was found together with
 //! the place behind it, and says so ([`Reader::handle_kept`]); before that nothing more is asked for.
 
@@ -15,9 +15,8 @@ use tributary_core::time::Instant;
 use crate::backoff::Backoff;
 use crate::failure::Failure;
 use crate::links::{Ask, Links, Use};
-use crate::output::{ConnId, Output};
-use crate::sasl::Credentials;
 use crate::settings::Settings;
+use crate::talk::Talker;
 use crate::task::Task;
 use crate::wire::{Address, Api, Dialect, ask};
 pub use batches::ReadRecord;
@@ -120,50 +119,6 @@ impl Reader {
         reader
     }
 
-    /// A connection is open.
-    pub fn handle_connected(&mut self, now: Instant, conn: ConnId) {
-        self.links.handle_connected(now, conn);
-        self.advance(now);
-    }
-
-    /// The answer to [`Output::Authenticate`].
-    pub fn handle_credentials(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        credentials: Result<Credentials, String>,
-    ) {
-        if let Err(failure) = self.links.handle_credentials(now, conn, credentials) {
-            self.end_session(now, &failure);
-        }
-        self.advance(now);
-    }
-
-    /// Bytes came in.
-    pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
-        self.links.receive(conn, bytes);
-        loop {
-            let handled = match self.links.next_reply(now, conn) {
-                Ok(None) => break,
-                Ok(Some(reply)) => self.handle_reply(now, conn, reply),
-                Err(failure) => Err(failure),
-            };
-            if let Err(failure) = handled {
-                self.end_session(now, &failure);
-                break;
-            }
-        }
-        self.advance(now);
-    }
-
-    /// A connection is closed, or could not be opened; why, for people.
-    pub fn handle_closed(&mut self, now: Instant, conn: ConnId, why: &str) {
-        if let Err(failure) = self.links.handle_closed(conn, why) {
-            self.end_session(now, &failure);
-        }
-        self.advance(now);
-    }
-
     /// An interface or a route has come back: what was connected over it may be dead, and an answer
     /// that is held back would not tell. So a session that is not new is begun again.
     pub fn handle_link_returned(&mut self, now: Instant) {
@@ -178,37 +133,10 @@ impl Reader {
         self.advance(now);
     }
 
-    /// A deadline of `poll_timeout` has come.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if let Err(failure) = self.links.handle_timeout(now) {
-            self.end_session(now, &failure);
-        }
-        if let Some(session) = &mut self.session {
-            session.metadata.wake(now);
-            session.leaders.values_mut().for_each(|task| task.wake(now));
-        }
-        self.advance(now);
-    }
-
     /// All that was found is kept.
     pub fn handle_kept(&mut self, now: Instant) {
         self.is_unkept = false;
         self.advance(now);
-    }
-
-    /// When `handle_timeout` is to be called, if nothing else comes first.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let tasks = self.session.iter().flat_map(|session| {
-            let leaders = session.leaders.values().filter_map(Task::poll_timeout);
-            leaders.chain(session.metadata.poll_timeout())
-        });
-        tasks.chain(self.next_session).chain(self.links.poll_timeout()).min()
-    }
-
-    /// The next thing to do; only about connections.
-    pub fn poll_output(&mut self) -> Option<Output> {
-        self.links.outputs.pop_front()
     }
 
     /// The next thing found.
@@ -220,16 +148,6 @@ impl Reader {
     #[must_use]
     pub fn status(&self) -> &ReaderStatus {
         &self.status
-    }
-
-    /// Begins a session if it is time, and asks what is due.
-    fn advance(&mut self, now: Instant) {
-        if self.next_session.is_some_and(|at| at <= now) {
-            self.begin_session(now);
-        }
-        if let Err(failure) = self.ask(now) {
-            self.end_session(now, &failure);
-        }
     }
 
     fn begin_session(&mut self, now: Instant) {

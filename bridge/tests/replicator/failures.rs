@@ -1,6 +1,6 @@
 //! What ends a session, how long the next one waits, and where it resumes.
 
-use tributary_bridge::{Halt, Hint, Output, Position, Said, State};
+use tributary_bridge::{Halt, Hint, Output, Position, Said, State, Talk as _};
 use tributary_core::Offset;
 
 use crate::broker::{Fault, World};

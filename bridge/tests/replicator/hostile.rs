@@ -1,6 +1,6 @@
 //! Whatever bytes come back, the replicator neither panics nor asks for memory without end.
 
-use tributary_bridge::{ConnId, Credentials, Hash, Output};
+use tributary_bridge::{ConnId, Credentials, Hash, Output, Talk as _};
 use tributary_core::time::Instant;
 
 use crate::broker::World;

@@ -1,6 +1,6 @@
 //! Being let in, again in time, and not; being asked for quiet; a link that comes back.
 
-use tributary_bridge::{Credentials, Output, State};
+use tributary_bridge::{Credentials, Output, State, Talk as _};
 
 use crate::broker::{Fault, World};
 use crate::key::{PRODUCE, SASL_AUTHENTICATE, SASL_HANDSHAKE};

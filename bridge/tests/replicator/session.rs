@@ -1,6 +1,6 @@
 //! Sessions against a scripted broker: what is sent, in which order, and what follows an answer.
 
-use tributary_bridge::{ConnId, Output, State};
+use tributary_bridge::{ConnId, Output, State, Talk as _};
 use tributary_core::Offset;
 
 use crate::broker::{Fault, World};

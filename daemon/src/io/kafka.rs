@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tributary_bridge::{Bytes, ConnId, Credentials, Output, Reader};
+use tributary_bridge::{Bytes, ConnId, Credentials, Output, Talk};
 
 use super::clock::now;
 use super::credentials::Login;
@@ -88,30 +88,30 @@ impl Links {
     }
 }
 
-/// Does what a reader asks for.
-pub fn connect(reader: &mut Reader, links: &mut Links) {
-    while let Some(output) = reader.poll_output() {
+/// Does what is asked for of connections, by one that asks for nothing else.
+pub fn connect(talk: &mut dyn Talk, links: &mut Links) {
+    while let Some(output) = talk.poll_output() {
         match output {
             Output::Connect { conn, host, port } => links.connect(conn, host, port),
             Output::Authenticate { conn, fresh } => links.authenticate(conn, fresh),
             Output::Send { conn, bytes } => links.send(conn, bytes),
             Output::Disconnect { conn } => links.disconnect(conn),
-            // Those of a replicator.
+            // Those of a lane.
             _ => {}
         }
     }
 }
 
-/// Tells a reader what has happened on a connection.
-pub fn hand_over(event: Option<LinkEvent>, reader: &mut Reader) {
+/// Tells what has happened on a connection.
+pub fn hand_over(event: Option<LinkEvent>, talk: &mut dyn Talk) {
     let now = now();
     match event {
-        Some(LinkEvent::Connected(conn)) => reader.handle_connected(now, conn),
+        Some(LinkEvent::Connected(conn)) => talk.handle_connected(now, conn),
         Some(LinkEvent::Credentials(conn, credentials)) => {
-            reader.handle_credentials(now, conn, credentials);
+            talk.handle_credentials(now, conn, credentials);
         }
-        Some(LinkEvent::Bytes(conn, bytes)) => reader.handle_bytes(now, conn, &bytes),
-        Some(LinkEvent::Closed(conn, why)) => reader.handle_closed(now, conn, &why),
+        Some(LinkEvent::Bytes(conn, bytes)) => talk.handle_bytes(now, conn, &bytes),
+        Some(LinkEvent::Closed(conn, why)) => talk.handle_closed(now, conn, &why),
         None => unreachable!("the links keep a sender"),
     }
 }

@@ -19,7 +19,7 @@ use super::table::Table;
 use super::traffic::{Traffic, View};
 use crate::config::upstream::Access;
 use crate::io::clock::{moment, now, wall};
-use crate::io::kafka::{LinkEvent, Links};
+use crate::io::kafka::{self, Links};
 use crate::io::network::Watch;
 use crate::io::segments::SegmentReader;
 use crate::runtime::clock::Clocks;
@@ -117,7 +117,7 @@ pub async fn run(context: Context) {
         }
         let pause = Duration::from_millis(lane.poll_timeout(now()).ms_since(now()));
         tokio::select! {
-            event = events.recv() => hand_over(event, &mut lane),
+            event = events.recv() => kafka::hand_over(event, lane.talk()),
             written = claimed(&mut awaited.claim) => {
                 awaited.claim = None;
                 lane.handle_claimed(now(), written);
@@ -186,18 +186,6 @@ fn present(log: &SegmentReader, clocks: &Mutex<Clocks>, traffic: View) -> Presen
         clock: clocks.now(moment()),
         anchor: clocks.anchor(),
         traffic,
-    }
-}
-
-fn hand_over(event: Option<LinkEvent>, lane: &mut Lane<SegmentReader>) {
-    match event {
-        Some(LinkEvent::Connected(conn)) => lane.handle_connected(now(), conn),
-        Some(LinkEvent::Credentials(conn, credentials)) => {
-            lane.handle_credentials(now(), conn, credentials);
-        }
-        Some(LinkEvent::Bytes(conn, bytes)) => lane.handle_bytes(now(), conn, &bytes),
-        Some(LinkEvent::Closed(conn, why)) => lane.handle_closed(now(), conn, &why),
-        None => unreachable!("the links keep a sender"),
     }
 }
 

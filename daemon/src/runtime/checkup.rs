@@ -4,12 +4,12 @@
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use tributary_bridge::{Checkup, Finding, Output, Settings};
+use tributary_bridge::{Checkup, Finding, Settings, Talk as _};
 
 use crate::config::upstream::{Sasl, Upstream};
 use crate::io::clock::now;
 use crate::io::dial::{Dialer, Step, Trace};
-use crate::io::kafka::{LinkEvent, Links};
+use crate::io::kafka::{self, Links};
 
 /// What is looked at.
 #[derive(Clone, Debug)]
@@ -60,16 +60,7 @@ pub async fn run(wanted: Wanted<'_>, mut tell: impl FnMut(&Finding)) {
     let mut checkup = Checkup::new(now(), settings, (topics, reads), create, principal);
     let (mut links, mut events) = Links::new(&upstream.access);
     loop {
-        while let Some(output) = checkup.poll_output() {
-            match output {
-                Output::Connect { conn, host, port } => links.connect(conn, host, port),
-                Output::Authenticate { conn, fresh } => links.authenticate(conn, fresh),
-                Output::Send { conn, bytes } => links.send(conn, bytes),
-                Output::Disconnect { conn } => links.disconnect(conn),
-                // Those of a lane.
-                _ => {}
-            }
-        }
+        kafka::connect(&mut checkup, &mut links);
         while let Some(finding) = checkup.poll_finding() {
             tell(&finding);
         }
@@ -80,15 +71,7 @@ pub async fn run(wanted: Wanted<'_>, mut tell: impl FnMut(&Finding)) {
         let pause =
             deadline.map_or(Duration::from_secs(1), |at| Duration::from_millis(at.ms_since(now())));
         tokio::select! {
-            event = events.recv() => match event {
-                Some(LinkEvent::Connected(conn)) => checkup.handle_connected(now(), conn),
-                Some(LinkEvent::Credentials(conn, credentials)) => {
-                    checkup.handle_credentials(now(), conn, credentials);
-                }
-                Some(LinkEvent::Bytes(conn, bytes)) => checkup.handle_bytes(now(), conn, &bytes),
-                Some(LinkEvent::Closed(conn, why)) => checkup.handle_closed(now(), conn, &why),
-                None => unreachable!("the links keep a sender"),
-            },
+            event = events.recv() => kafka::hand_over(event, &mut checkup),
             () = tokio::time::sleep(pause) => checkup.handle_timeout(now()),
         }
     }

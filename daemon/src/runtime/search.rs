@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use tributary_bridge::{Edge, Reader, Settings, Start};
+use tributary_bridge::{Edge, Reader, Settings, Start, Talk as _};
 
 use crate::config;
 use crate::io::clock::now;

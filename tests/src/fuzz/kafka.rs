@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tributary_bridge::{
-    ConnId, Hint, Local, Output, Partitioner, Position, Record, Replicator, Settings,
+    ConnId, Hint, Local, Output, Partitioner, Position, Record, Replicator, Settings, Talk as _,
 };
 use tributary_cluster::{BrokerId, Cluster, TopicSettings};
 use tributary_core::Offset;

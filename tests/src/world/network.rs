@@ -133,9 +133,9 @@ impl World {
             && let Some(lane) = self.lane(gateway, lane)
         {
             if is_open {
-                lane.handle_connected(now, conn);
+                lane.talk().handle_connected(now, conn);
             } else {
-                lane.handle_closed(now, conn, "connection refused");
+                lane.talk().handle_closed(now, conn, "connection refused");
                 self.network.lines.remove(&line);
             }
             self.turn_lanes(gateway);
@@ -184,7 +184,7 @@ impl World {
         if let Some((lane, conn)) = name
             && let Some(lane) = self.lane(gateway, lane)
         {
-            lane.handle_bytes(now, conn, bytes);
+            lane.talk().handle_bytes(now, conn, bytes);
             self.turn_lanes(gateway);
         }
     }
@@ -207,7 +207,7 @@ impl World {
         if let Some((lane, conn)) = name
             && let Some(lane) = self.lane(gateway, lane)
         {
-            lane.handle_closed(now, conn, "connection lost");
+            lane.talk().handle_closed(now, conn, "connection lost");
             self.turn_lanes(gateway);
         }
     }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tributary_bridge::{
     BatchBuilder, Bytes, ConnId, Credentials, Hint, Local, Output, Partitioner, Position,
-    PushError, Record, Replicator, Settings, State,
+    PushError, Record, Replicator, Settings, State, Talk as _,
 };
 use tributary_core::Offset;
 use tributary_core::time::{Instant, Timestamp};

@@ -26,7 +26,7 @@ pub enum Effect {
         /// All of these.
         bytes: Bytes,
     },
-    /// Say who we are on a connection, and call [`Lane::handle_credentials`].
+    /// Say who we are on a connection, and call [`tributary_bridge::Talk::handle_credentials`].
     Authenticate {
         /// This one.
         conn: ConnId,

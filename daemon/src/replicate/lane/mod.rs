@@ -11,9 +11,7 @@ mod effect;
 
 use std::collections::VecDeque;
 
-use tributary_bridge::{
-    BatchBuilder, ConnId, Credentials, Output, Position, Replicator, Settings, State,
-};
+use tributary_bridge::{BatchBuilder, Output, Position, Replicator, Settings, State, Talk};
 use tributary_core::Offset;
 use tributary_core::log::ReadMedia;
 use tributary_core::time::Instant;
@@ -132,34 +130,14 @@ impl<M: ReadMedia + Clone> Lane<M> {
         }
     }
 
-    /// A connection is open.
-    pub fn handle_connected(&mut self, now: Instant, conn: ConnId) {
-        self.replicator.handle_connected(now, conn);
-    }
-
-    /// Who we are on a connection, or why nobody knows.
-    pub fn handle_credentials(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        credentials: Result<Credentials, String>,
-    ) {
-        self.replicator.handle_credentials(now, conn, credentials);
+    /// Who is told what happens on the connections.
+    pub fn talk(&mut self) -> &mut dyn Talk {
+        &mut self.replicator
     }
 
     /// An interface or a route of this machine has come back.
     pub fn handle_link_returned(&mut self, now: Instant) {
         self.replicator.handle_link_returned(now);
-    }
-
-    /// Bytes came in.
-    pub fn handle_bytes(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
-        self.replicator.handle_bytes(now, conn, bytes);
-    }
-
-    /// A connection is closed, or could not be opened; why, for people.
-    pub fn handle_closed(&mut self, now: Instant, conn: ConnId, why: &str) {
-        self.replicator.handle_closed(now, conn, why);
     }
 
     /// The hint under way is durable, or can never be: then nothing more can be claimed, and the

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use core::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
-use tributary_bridge::{Began, Edge, Found, ReadRecord, Reader, Settings, Start};
+use tributary_bridge::{Began, Edge, Found, ReadRecord, Reader, Settings, Start, Talk as _};
 use tributary_core::Offset;
 use tributary_core::log::ControlKind;
 use tributary_core::time::Instant;
