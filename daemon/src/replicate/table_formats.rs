@@ -56,26 +56,39 @@ fn decode_shaped(bytes: &[u8], format: u8) -> Result<Table, Unreadable> {
 
 /// The body of a control record.
 pub(super) fn encode(table: &Table) -> Vec<u8> {
-    let shapes: Vec<Shape> = table.routes.iter().map(|entry| entry.rule.shape).collect();
-    let topics: Vec<u16> = table.routes.iter().map(|entry| entry.rule.topics_max).collect();
-    let events: Vec<Events> = table.routes.iter().map(|entry| entry.rule.events).collect();
-    let encoded = match first(table) {
-        _ if events.iter().any(|events| *events != Events::default()) => {
-            postcard::to_allocvec(&(ADDRESSED, table, shapes, &table.asides, topics, events))
-        }
-        _ if topics.iter().any(|max| *max > 0) => {
-            postcard::to_allocvec(&(TEMPLATED, table, shapes, &table.asides, topics))
-        }
-        _ if !table.asides.is_empty() => {
-            postcard::to_allocvec(&(DIVERTED, table, shapes, &table.asides))
-        }
-        _ if shapes.iter().any(|shape| *shape != Shape::default()) => {
-            postcard::to_allocvec(&(SHAPED, table, shapes))
-        }
-        Some(first) => postcard::to_allocvec(&first),
-        None => postcard::to_allocvec(&(LANED, table)),
+    let rules = || table.routes.iter().map(|entry| &entry.rule);
+    let format = if rules().any(|rule| rule.events != Events::default()) {
+        ADDRESSED
+    } else if rules().any(|rule| rule.topics_max > 0) {
+        TEMPLATED
+    } else if !table.asides.is_empty() {
+        DIVERTED
+    } else if rules().any(|rule| rule.shape != Shape::default()) {
+        SHAPED
+    } else if let Some(first) = first(table) {
+        return bytes(&first);
+    } else {
+        LANED
     };
-    encoded.unwrap_or_else(|_| unreachable!("a table always encodes"))
+    let mut body = vec![format];
+    body.extend(bytes(table));
+    if format >= SHAPED {
+        body.extend(bytes(&rules().map(|rule| rule.shape).collect::<Vec<_>>()));
+    }
+    if format >= DIVERTED {
+        body.extend(bytes(&table.asides));
+    }
+    if format >= TEMPLATED {
+        body.extend(bytes(&rules().map(|rule| rule.topics_max).collect::<Vec<_>>()));
+    }
+    if format >= ADDRESSED {
+        body.extend(bytes(&rules().map(|rule| rule.events).collect::<Vec<_>>()));
+    }
+    body
+}
+
+fn bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    postcard::to_allocvec(value).unwrap_or_else(|_| unreachable!("a table always encodes"))
 }
 
 #[derive(Serialize, Deserialize)]
