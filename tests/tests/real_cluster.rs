@@ -170,8 +170,6 @@ fn has_topics_mended(setup: Setup) -> Result<()> {
         let endangered = ["retention.ms=3600000", "unclean.leader.election.enable=true"];
         world.kafka.create_topic_with("all", 1, &endangered)?;
         world.kafka.create_topic("hot", 1)?;
-        world.round(1, TAKE)?;
-        world.gateway.wait_until_drained()?;
         let found = settings(&world.gateway)?;
         let is_wrong = |finding: &&Value| finding["ok"] == false;
         ensure!(found.iter().filter(is_wrong).count() == endangered.len(), "{found:?}");
@@ -202,12 +200,13 @@ fn settings(gateway: &Gateway) -> Result<Vec<Value>> {
     Ok(found.into_iter().filter(|finding| finding["step"] == "settings").collect())
 }
 
-/// The cluster is lost while the gateway ships, and another stands in its place: what had been
+/// The cluster is lost while the gateway ships, and another stands in its place: some of what had been
 /// acknowledged is gone with the first; all else comes once, in order, without a hole.
 fn goes_on_in_a_cluster_that_was_rebuilt(setup: Setup) -> Result<()> {
     World::test(DIR, "rebuilt", setup, |world| {
         let fleet = Fleet::start(world.gateway.port(), &world::endless(2_000)?);
         world.gateway.wait_for_delivery()?;
+        let settled = world.gateway.status()?["upstream"]["settled"].as_u64().context("settled")?;
         world.kafka.rebuild()?;
         world.gateway.wait_for_delivery()?;
         fleet.stop();
@@ -216,7 +215,8 @@ fn goes_on_in_a_cluster_that_was_rebuilt(setup: Setup) -> Result<()> {
         let offsets = readers::read(&world.kafka, "all", &world.dir)?.offsets()?;
         let first = *offsets.first().context("the new cluster has records")?;
         let durable = world.gateway.status()?["log"]["durable"].as_u64().context("durable")?;
-        ensure!(first > 0, "the first cluster had some");
+        // The lane knows for sure only what the log had noted when the first cluster went.
+        ensure!(first <= settled, "{first} is behind {settled}, which the first cluster had");
         ensure!(offsets.iter().copied().eq(first..durable), "a hole, or one twice: {offsets:?}");
         Ok(())
     })
