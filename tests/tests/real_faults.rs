@@ -13,9 +13,9 @@ use tributary_tests::real::world::{self, ROUTES, World};
 use tributary_tests::real::{cache, ports, scratch, wait};
 
 const DIR: &str = env!("CARGO_TARGET_TMPDIR");
-const GATEWAY_KILLS: u32 = 12;
-const BROKER_KILLS: u32 = 5;
-const CUTS: u32 = 40;
+const GATEWAY_KILLS: u32 = 8;
+const BROKER_KILLS: u32 = 4;
+const CUTS: u32 = 20;
 /// Of bad links, each for some seconds.
 const SPELLS: u32 = 3;
 const CUTS_MAX: Duration = Duration::from_mins(4);
