@@ -16,8 +16,9 @@ const DIR: &str = env!("CARGO_TARGET_TMPDIR");
 const GATEWAY_KILLS: u32 = 8;
 const BROKER_KILLS: u32 = 4;
 const CUTS: u32 = 20;
-/// Of bad links, each for some seconds.
+/// Of bad links.
 const SPELLS: u32 = 3;
+const SPELL_MIN: Duration = Duration::from_secs(2);
 const CUTS_MAX: Duration = Duration::from_mins(4);
 /// Readings per second of the bad day.
 const BAD_DAY_RATE: u32 = 3_000;
@@ -112,7 +113,7 @@ fn survives_bad_links(setup: Setup) -> Result<()> {
             [Weather::Stalled, late, Weather::Dripping].iter().cycle().zip(0..spells)
         {
             proxy.set(*weather);
-            wait::pass(world::moment(random, Duration::from_secs(6)));
+            wait::pass(SPELL_MIN + world::moment(random, Duration::from_secs(4)));
             proxy.set(Weather::Clear);
             gateway.wait_for_delivery()?;
         }

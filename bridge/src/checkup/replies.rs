@@ -3,6 +3,7 @@
 use tributary_core::time::Instant;
 
 use super::{Checkup, PATIENCE_MS, Stage, mend};
+use crate::batch::Producer;
 use crate::failure::Failure;
 use crate::links::{Ask, Links, Role};
 use crate::output::ConnId;
@@ -54,17 +55,10 @@ impl Talker for Checkup {
                 let found = read::coordinator(reply).map_err(malformed)?;
                 self.coordinator_found(now, role, found);
             }
-            Ask::Producer => match read::new_producer(reply).map_err(malformed)? {
-                Err(code) => self.step_answered(now, "transactional id", code, Stage::Done),
-                Ok(producer) => {
-                    self.producer = Some(producer);
-                    let words = format!("{} may be used", self.links.ids.identity);
-                    self.found("transactional id", Ok(words), Vec::new());
-                    let mut topics = self.topics.clone();
-                    topics.reverse();
-                    self.go_on_with_partitions(topics);
-                }
-            },
+            Ask::Producer => {
+                let found = read::new_producer(reply).map_err(malformed)?;
+                self.producer_found(now, found);
+            }
             Ask::AddPartitions => {
                 let (code, _) = read::partitions_added(reply).map_err(malformed)?;
                 self.partition_added(now, code);
@@ -216,6 +210,20 @@ impl Checkup {
             Ok(address) => {
                 self.coordinators[place] = Some(address);
                 self.go_on(next);
+            }
+        }
+    }
+
+    fn producer_found(&mut self, now: Instant, found: Outcome<Producer>) {
+        match found {
+            Err(code) => self.step_answered(now, "transactional id", code, Stage::Done),
+            Ok(producer) => {
+                self.producer = Some(producer);
+                let words = format!("{} may be used", self.links.ids.identity);
+                self.found("transactional id", Ok(words), Vec::new());
+                let mut topics = self.topics.clone();
+                topics.reverse();
+                self.go_on_with_partitions(topics);
             }
         }
     }

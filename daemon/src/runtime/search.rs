@@ -91,7 +91,9 @@ impl Search<'_> {
                 continue;
             }
             if u128::from(now().ms_since(heard)) > SILENCE.as_millis() {
-                if let Some(held) = evidence.held_back().filter(|_| status.is_live) {
+                // Only where nothing else can be the reason: what follows from it is an abort.
+                let is_well = status.is_live && status.last_error.is_none();
+                if let Some(held) = evidence.held_back().filter(|_| is_well) {
                     return Err(Untold::HeldBack(held));
                 }
                 let why = status.last_error.clone();
