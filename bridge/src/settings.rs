@@ -57,7 +57,8 @@ pub enum Delivery {
 pub struct BatchLimits {
     /// Bytes of one record batch: below the broker's `message.max.bytes` (1,048,588 by default).
     pub batch_bytes: usize,
-    /// Bytes of all batches of one transaction, for a link that is fast enough.
+    /// Bytes of all batches of one transaction, for a link that is fast enough; twice as many where a full one
+    /// takes seconds.
     pub transaction_bytes: usize,
     /// Records of one transaction.
     pub records: usize,

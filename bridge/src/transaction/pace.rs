@@ -13,7 +13,12 @@ const LEAST_BYTES: usize = 16 * 1024;
 const FIRST_BYTES: usize = 64 * 1024;
 
 /// The next budget is at most so many times the last: one transaction may have met a lull.
-const GROWTH: usize = 4;
+const GROWTH: usize = 16;
+/// A full transaction that took so long was held up by the link.
+const LONG_MS: u64 = 1000;
+/// So many times the limit on such a link. Of each transaction two round trips carry nothing, and what waits to be sent is
+/// needed at once only where sending is quick.
+const LONG_FACTOR: usize = 2;
 
 /// The budget of the next transaction.
 #[derive(Debug)]
@@ -22,6 +27,8 @@ pub(crate) struct Pace {
     /// How long a transaction should take: a third of its time-out.
     target_ms: u64,
     bytes: usize,
+    /// The largest budget, on this link.
+    most: usize,
     records: usize,
     /// Bytes a second that the link has carried, as sent.
     rate: Option<u64>,
@@ -45,6 +52,7 @@ impl Pace {
             limits,
             target_ms: u64::from(settings.transaction_timeout_ms / 3),
             bytes: FIRST_BYTES.min(limits.transaction_bytes),
+            most: limits.transaction_bytes,
             records: limits.records,
             rate: None,
         }
@@ -71,6 +79,10 @@ impl Pace {
         let in_target = usize::try_from(in_target).unwrap_or(usize::MAX);
         // A small transaction measures round trips, not the link: it is no reason to shrink.
         let floor = if elapsed_ms <= self.target_ms { self.bytes } else { LEAST_BYTES };
+        if bytes * 2 >= self.limits.transaction_bytes {
+            let factor = if elapsed_ms >= LONG_MS { LONG_FACTOR } else { 1 };
+            self.most = self.limits.transaction_bytes.saturating_mul(factor);
+        }
         let grown = in_target.clamp(floor, self.bytes.saturating_mul(GROWTH));
         self.bytes = self.capped(grown);
         self.records = self.records.saturating_mul(2).min(self.limits.records);
@@ -86,7 +98,7 @@ impl Pace {
     }
 
     fn capped(&self, bytes: usize) -> usize {
-        bytes.max(LEAST_BYTES).min(self.limits.transaction_bytes)
+        bytes.max(LEAST_BYTES).min(self.most)
     }
 }
 
@@ -107,6 +119,20 @@ mod tests {
             pace.committed(begun.plus_ms(100), Measure { begun, bytes, wire: bytes / 2 });
         }
         assert_eq!(pace.limits().transaction_bytes, 4 * 1024 * 1024);
+    }
+
+    #[test]
+    fn a_long_link_has_larger_ones_for_as_long_as_it_is_long() {
+        let mut pace = pace();
+        let in_5_s = (4 << 20) * 5000 / 3750;
+        let turns = [(100, 1 << 20), (1240, 4 << 20), (3750, in_5_s), (800, 4 << 20)];
+        for (turn, (elapsed_ms, expected)) in (0..).zip(turns) {
+            let begun = Instant(turn * 10_000);
+            let bytes = pace.limits().transaction_bytes;
+            pace.committed(begun.plus_ms(elapsed_ms), Measure { begun, bytes, wire: bytes });
+            let next = pace.limits().transaction_bytes;
+            assert_eq!(next, expected, "turn {turn}");
+        }
     }
 
     #[test]
