@@ -17,9 +17,11 @@ use crate::output::Undeliverable;
 use crate::task::{BUSY, MOVING};
 use crate::wire::{Class, Code, read};
 
-/// So many are on their way at a time: enough for a long link, and a broker looks at one after the other
-/// anyhow. Each is in memory twice, as a batch and as a request.
-const OPEN_MAX: usize = 3;
+/// So many are on their way at a time: of so many a broker knows again which it has already taken.
+const OPEN_MAX: usize = 5;
+/// And so many bytes of them, unless it is a single one: enough for a long link. Each is in memory twice, as a batch and
+/// as a request.
+const OPEN_BYTES_MAX: usize = 2_700_000;
 
 /// One topic and partition.
 #[derive(Debug)]
@@ -118,10 +120,15 @@ impl Chain {
 
     /// The next batch to send, if one may be sent now.
     pub(super) fn next(&self) -> Option<usize> {
-        let alone = self.wary == 0 && self.open < OPEN_MAX || self.open == 0;
-        let in_peace = self.trouble.is_none() && self.refusal.is_none();
-        let may_go = in_peace && alone && self.pause.is_none();
-        (may_go && self.sent < self.batches.len()).then_some(self.sent)
+        let batch = self.batches.get(self.sent)?;
+        let in_peace = self.trouble.is_none() && self.refusal.is_none() && self.pause.is_none();
+        let has_room = || {
+            let open = &self.batches[self.sent - self.open..self.sent];
+            let bytes: usize = open.iter().map(|batch| batch.bytes.len()).sum();
+            open.len() < OPEN_MAX && bytes + batch.bytes.len() <= OPEN_BYTES_MAX
+        };
+        let may_go = in_peace && (self.open == 0 || self.wary == 0 && has_room());
+        may_go.then_some(self.sent)
     }
 
     /// Sends its batches one at a time.
