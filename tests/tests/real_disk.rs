@@ -1,43 +1,28 @@
-//! Disks that are full, for real: file systems of some megabytes, each in a mount namespace of its
-//! own, so that nobody needs to be root.
+//! Disks that are full, for real: file systems of some megabytes, under the gateway's log or the broker's.
 
 use core::time::Duration;
 use std::env;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use tributary_tests::daemon::Daemon;
 use tributary_tests::device::Device;
+use tributary_tests::real::fleet::Fleet;
+use tributary_tests::real::kafka::Setup;
+use tributary_tests::real::namespace::on_a_disk_of;
+use tributary_tests::real::scratch;
+use tributary_tests::real::world::{self, World};
 use tributary_tests::wait;
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
+const DIR: &str = env!("CARGO_TARGET_TMPDIR");
 const REFUSAL_MAX: Duration = Duration::from_secs(30);
-/// Tells a test that it runs on the small disk: whatever is temporary lies there.
-const INSIDE: &str = "TRIBUTARY_ON_SMALL_DISK";
-/// Mounts the disk where temporary files lie, and goes on there.
-const MOUNT: &str = r#"mount -t tmpfs -o "size=$1" tmpfs "$TMPDIR" && shift && exec "$@""#;
-
-/// Runs a test on a disk of its own.
-fn on_a_disk_of(size: &str, name: &str, test: fn() -> Result<()>) -> Result<()> {
-    if env::var_os(INSIDE).is_some() {
-        return test();
-    }
-    let dir = tempfile::tempdir()?;
-    let status = Command::new("unshare")
-        .args(["--map-root-user", "--mount", "sh", "-c", MOUNT, "sh", size])
-        .arg(env::current_exe()?)
-        .args(["--exact", name, "--nocapture"])
-        .env("TMPDIR", dir.path())
-        .env(INSIDE, "1")
-        .stdin(Stdio::null())
-        .status()
-        .context("unshare, of util-linux")?;
-    ensure!(status.success(), "on a disk of {size}: {status}");
-    Ok(())
-}
-
+/// How long a broker may take to find that its disk is full, and to give up.
+const GIVES_UP_MAX: Duration = Duration::from_secs(60);
+/// Times that the broker's disk is full.
+const FULL_DISKS: u32 = 1;
 fn messages(serials: core::ops::Range<usize>) -> Vec<String> {
     serials.map(|serial| format!(r#"{{"seq":{serial},"x":"{}"}}"#, "x".repeat(4_000))).collect()
 }
@@ -55,9 +40,13 @@ fn check_newest(daemon: &Daemon, count: usize) -> Result<usize> {
     Ok(events.len())
 }
 
+fn others() -> PathBuf {
+    env::temp_dir().join("others")
+}
+
 /// Takes all room that is left.
 fn fill() -> Result<()> {
-    let mut others = File::create(env::temp_dir().join("others"))?;
+    let mut others = File::create(others())?;
     let block = vec![0x55; 64 << 10];
     loop {
         match others.write_all(&block) {
@@ -98,7 +87,7 @@ fn without_room_for_a_second_segment_events_are_refused_until_there_is() -> Resu
         let before = daemon.events()?;
         ensure!(!before.is_empty(), "what was acknowledged is still served");
         daemon.kill()?;
-        fs::remove_file(env::temp_dir().join("others"))?;
+        fs::remove_file(others())?;
         daemon.restart()?;
         let sent = device.finish()?;
         let events = daemon.events()?;
@@ -106,4 +95,37 @@ fn without_room_for_a_second_segment_events_are_refused_until_there_is() -> Resu
         sent.check(events.iter().map(|event| event.payload.as_str()), |_| true)?;
         Ok(())
     })
+}
+
+/// A broker that finds its only disk full gives up; it comes back when somebody has made room.
+fn goes_on_when_the_broker_has_room_again(setup: Setup) -> Result<()> {
+    let name = "goes_on_when_the_broker_has_room_again";
+    on_a_disk_of("160m", &setup.test(name), || {
+        let data = format!("log.dirs={}\n", env::temp_dir().join("data").display());
+        World::test_with(DIR, "full-broker", (setup, &data), |world| {
+            let mut random = scratch::random("full disk of the broker")?;
+            let fleet = Fleet::start(world.gateway.port(), &world::endless(1_500)?);
+            let times = world::rounds(FULL_DISKS)?;
+            for _ in 0..times {
+                world.gateway.wait_for_delivery()?;
+                wait::pass(world::moment(&mut random, Duration::from_millis(1_500)));
+                fill()?;
+                wait::until("the broker to give up", GIVES_UP_MAX, || {
+                    Ok(world.kafka.has_ended().then_some(()))
+                })?;
+                fs::remove_file(others())?;
+                world.kafka.restart()?;
+            }
+            world.gateway.wait_for_delivery()?;
+            fleet.stop();
+            let sent = world.path("sent.tsv");
+            fleet.finish(&sent)?;
+            world::tell(times.into(), "full disks of the broker");
+            world.check(&world::expectation(&sent))
+        })
+    })
+}
+
+tributary_tests::on_both_releases! {
+    goes_on_when_the_broker_has_room_again
 }

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use tributary_tests::real::fleet::Fleet;
 use tributary_tests::real::gateway::Gateway;
 use tributary_tests::real::kafka::{Kafka, Listeners, Setup};
+use tributary_tests::real::namespace;
 use tributary_tests::real::process::Process;
 use tributary_tests::real::proxy::{Proxy, Weather};
 use tributary_tests::real::world::{self, ROUTES, World};
@@ -122,23 +123,54 @@ fn survives_bad_links(setup: Setup) -> Result<()> {
     })
 }
 
-/// Devices send while something is done to the bridge's connections, and Kafka must have all of it.
+/// Nothing of either end gets through to the other, every third packet is lost, connections are reset.
+fn survives_partitions(setup: Setup) -> Result<()> {
+    namespace::in_a_network(&setup.test("survives_partitions"), || {
+        let mut random = scratch::random("partitions")?;
+        let port = ports::free()?;
+        among_devices("partitions", setup, (port, port), |gateway| {
+            let harms = ["drop", "numgen random mod 100 < 33 drop", "reject with tcp reset"];
+            let spells = world::rounds(SPELLS)?;
+            for (harm, _) in harms.iter().cycle().zip(0..spells) {
+                namespace::filter(&format!("tcp dport {port} {harm}; tcp sport {port} {harm};"))?;
+                wait::pass(SPELL_MIN + world::moment(&mut random, Duration::from_secs(4)));
+                namespace::filter("")?;
+                gateway.wait_for_delivery()?;
+            }
+            world::tell(spells.into(), "spells of partitions");
+            Ok(())
+        })
+    })
+}
+
+/// Something is done to the connections of the bridge by a proxy that all of them pass.
 fn behind_a_proxy(
     name: &str,
     setup: Setup,
     harm: impl FnOnce(&Proxy, &Gateway, &mut fastrand::Rng) -> Result<()>,
 ) -> Result<()> {
+    let mut random = scratch::random(name)?;
+    let (own, announced) = (ports::free()?, ports::free()?);
+    let proxy = Proxy::start(announced, own, random.fork())?;
+    among_devices(name, setup, (own, announced), |gateway| harm(&proxy, gateway, &mut random))
+}
+
+/// Devices send while something is done, and Kafka must have all of it. For the gateway the broker listens on a port of
+/// its own, and announces itself at another.
+fn among_devices(
+    name: &str,
+    setup: Setup,
+    (own, announced): (u16, u16),
+    harm: impl FnOnce(&Gateway) -> Result<()>,
+) -> Result<()> {
     scratch::within(DIR, &format!("{name}-{}", setup.name()), |dir| {
-        let mut random = scratch::random(name)?;
-        let (own, announced) = (ports::free()?, ports::free()?);
         let listeners = Listeners { proxied: Some((own, announced)), ..Listeners::direct()? };
         let kafka = Kafka::start(setup, &dir.join("kafka"), listeners)?;
-        let proxy = Proxy::start(announced, own, random.fork())?;
         let upstream = format!("127.0.0.1:{announced}");
         let mut gateway = Gateway::start(&dir.join("gateway"), &upstream, &ROUTES)?;
 
         let fleet = Fleet::start(gateway.port(), &world::endless(1_000)?);
-        harm(&proxy, &gateway, &mut random)?;
+        harm(&gateway)?;
         fleet.wait_for_summer()?;
         fleet.stop();
         let sent = dir.join("sent.tsv");
@@ -177,4 +209,8 @@ tributary_tests::on_each_cluster! {
     survives_cut_connections
     survives_bad_links
     survives_the_bad_day
+}
+
+tributary_tests::on_both_releases! {
+    survives_partitions
 }

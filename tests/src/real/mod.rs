@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod gateway;
 pub mod kafka;
 pub mod mosquitto;
+pub mod namespace;
 pub mod proxy;
 pub mod readers;
 pub mod readings;

@@ -43,6 +43,15 @@ impl Setup {
         }
     }
 
+    /// The whole name of a test that [`crate::on_both_releases`] has made for it.
+    #[must_use]
+    pub fn test(self, function: &str) -> String {
+        match self.release() {
+            Release::V3_9_2 => format!("{function}::on_3_9_2"),
+            Release::V4_1_2 => format!("{function}::on_4_1_2"),
+        }
+    }
+
     /// The finalized level.
     #[must_use]
     pub const fn transaction_version(self) -> u16 {
