@@ -20,7 +20,7 @@ const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 const DIR: &str = env!("CARGO_TARGET_TMPDIR");
 const REFUSAL_MAX: Duration = Duration::from_secs(30);
 /// How long a broker may take to find that its disk is full, and to give up.
-const GIVES_UP_MAX: Duration = Duration::from_secs(60);
+const GIVES_UP_MAX: Duration = Duration::from_mins(1);
 /// Times that the broker's disk is full.
 const FULL_DISKS: u32 = 1;
 fn messages(serials: core::ops::Range<usize>) -> Vec<String> {

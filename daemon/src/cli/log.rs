@@ -91,7 +91,7 @@ pub(super) struct ExportArgs {
     /// The offset to stop before [default: the end]
     #[arg(long, value_name = "OFFSET")]
     to: Option<u64>,
-    /// Events that arrived at this time or later, UTC
+    /// Events that arrived at this time or later, UTC; what the log has from before is not even read
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<Timestamp>,
     /// Events that arrived before this time, UTC
@@ -151,8 +151,9 @@ fn export(args: &ExportArgs) -> Result<(), ExitCode> {
     }
     let (_, log) = open(&args.which)?;
     let to = args.to.map_or(log.next, |to| Offset(to).min(log.next));
+    let since = args.since.map_or(Offset(0), |since| log.offset_at(since));
     let selection = Selection {
-        offsets: Offset(args.from)..to,
+        offsets: Offset(args.from).max(since)..to,
         times: args.since.unwrap_or(Timestamp(i64::MIN))..args.until.unwrap_or(Timestamp(i64::MAX)),
         filter: args.filter.clone(),
         controls: args.controls,

@@ -2,14 +2,20 @@
 
 use tributary_core::Offset;
 use tributary_core::log::{
-    BODY_BYTES_MAX, Chunk, Control, End, Item, ReadMedia, Reader, Recovery, Report, buffer_bytes,
+    BODY_BYTES_MAX, Chunk, Clock, Control, End, Item, ReadMedia, Reader, Recovery, Report,
+    buffer_bytes, offset_at,
 };
+use tributary_core::time::Timestamp;
 
 use super::end::Told;
 use super::{CHUNK_BYTES, LogEnd, Place, ToolError};
 use crate::io::crc::crc32c;
 use crate::io::log_files::{LogFiles, streams};
+use crate::runtime::clock::Anchor;
 use crate::runtime::snapshot::Snapshot;
+
+/// What the wall clock may have been put right by, little by little, against the age clock.
+const SLEW_MS_MAX: i64 = 60_000;
 
 /// Who knows where the log ends.
 #[derive(Debug)]
@@ -33,6 +39,8 @@ pub struct OpenedLog {
     pub next: Offset,
     /// The control records in force at the end.
     pub snapshot: Snapshot,
+    /// What the clocks showed when the last events were written, as far as it is known.
+    pub last_clock: Option<Clock>,
     /// Who told.
     pub source: Source,
 }
@@ -60,9 +68,10 @@ impl OpenedLog {
             oldest,
             next: end.offset,
             snapshot: Snapshot::default(),
+            last_clock: None,
             source: Source::Daemon,
         };
-        log.snapshot = log.snapshot_at_end();
+        (log.snapshot, log.last_clock) = log.last_segment();
         Ok(log)
     }
 
@@ -84,22 +93,39 @@ impl OpenedLog {
         if let Some((segment, at, bytes)) = tail {
             files.set_tail(segment, at, bytes);
         }
-        let (oldest, next) = (report.oldest, report.next);
-        Ok(Self { files, end, oldest, next, snapshot, source: Source::Files(Box::new(report)) })
+        let Report { oldest, next, last_clock, .. } = report;
+        let source = Source::Files(Box::new(report));
+        Ok(Self { files, end, oldest, next, snapshot, last_clock, source })
     }
 
-    /// The control records in force at the end: a reader that begins there gets its whole segment.
-    fn snapshot_at_end(&self) -> Snapshot {
-        let mut snapshot = Snapshot::default();
+    /// The control records in force at the end, and the clock of the last events: a reader that begins there gets its
+    /// whole segment.
+    fn last_segment(&self) -> (Snapshot, Option<Clock>) {
+        let (mut snapshot, mut last_clock) = (Snapshot::default(), None);
         let mut pages = self.pages(self.next);
         while let Some(chunk) = pages.next(self) {
             for item in chunk {
-                if let Item::Control(control) = item {
-                    snapshot.note_control(&control);
+                match item {
+                    Item::Control(control) => snapshot.note_control(&control),
+                    Item::Events(frame) => last_clock = Some(frame.clock()),
+                    Item::Gap { .. } => {}
                 }
             }
         }
-        snapshot
+        (snapshot, last_clock)
+    }
+
+    /// Where to begin to read for events that came in at this time or later. It is found by the age clock, whose
+    /// readings only grow, without reading what is before; the oldest offset where the log knows no time to count
+    /// from.
+    #[must_use]
+    pub fn offset_at(&self, wall: Timestamp) -> Offset {
+        let Some((end, clock)) = self.end.zip(self.last_clock.filter(|clock| clock.trusted)) else {
+            return self.oldest;
+        };
+        let anchor = self.snapshot.anchor().and_then(Anchor::decode).unwrap_or_default().at(clock);
+        let age = anchor.as_read(anchor.age_at(Timestamp(wall.0.saturating_sub(SLEW_MS_MAX))));
+        offset_at(&self.files, end, age, (crc32c, &mut vec![0; CHUNK_BYTES]))
     }
 
     /// Reads from an offset on.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 use tributary_core::Offset;
 use tributary_core::log::{Item, Reader, offset_at};
-use tributary_core::time::{Age, Instant};
+use tributary_core::time::{Instant, Timestamp};
 
 use super::clock::Clocks;
 use super::cursors::{Cursors, Reading};
@@ -229,10 +229,9 @@ impl Daemon {
 
     /// The first event that came in at this wall time or later. Found by the age clock: wall clocks jump.
     fn offset_at(&self, wall_ms: i64) -> Offset {
-        let (now, clocks) = (moment(), *lock(&self.clocks));
-        let ago_ms = u64::try_from(now.wall.0.saturating_sub(wall_ms)).unwrap_or(0);
-        let age = Age(clocks.now(now).age.0.saturating_sub(ago_ms));
-        let age = clocks.anchor().as_read(age);
+        let clocks = *lock(&self.clocks);
+        let anchor = clocks.anchor().at(clocks.now(moment()));
+        let age = anchor.as_read(anchor.age_at(Timestamp(wall_ms)));
         offset_at(&self.log, self.log.end(), age, (crc32c, &mut vec![0; CHUNK_BYTES]))
     }
 

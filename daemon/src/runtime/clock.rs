@@ -81,8 +81,21 @@ impl Anchor {
     /// A moment, where no time off is to be added.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
+        Self::default().at(clock)
+    }
+
+    /// The same log's anchor at another moment.
+    #[must_use]
+    pub fn at(self, clock: Clock) -> Self {
         let Clock { wall, age, trusted } = clock;
-        Self { age: age.0, wall: wall.0, trusted, ..Self::default() }
+        Self { age: age.0, wall: wall.0, trusted, ..self }
+    }
+
+    /// The age by which to look for what came in at this time or later; the log may have read another one then, see
+    /// [`Self::as_read`].
+    #[must_use]
+    pub fn age_at(&self, wall: Timestamp) -> Age {
+        Age(self.age.saturating_add_signed(wall.0.saturating_sub(self.wall)))
     }
 
     /// When it was on the wall clock of this anchor, at an age that was read in this run or before.
@@ -265,8 +278,7 @@ impl Clocks {
     }
 
     fn anchor_at(&self, moment: Moment) -> Anchor {
-        let Clock { wall, age, trusted } = self.now(moment);
-        Anchor { age: age.0, wall: wall.0, trusted, ..self.anchor }
+        self.anchor.at(self.now(moment))
     }
 
     fn is_steady(&self, now: Instant) -> bool {
