@@ -8,7 +8,7 @@ use super::super::ring::Placed;
 use super::super::segment::SegmentHeader;
 use super::super::{End, Tail};
 use super::limits::RESERVE_BYTES;
-use super::{HeaderDue, Log};
+use super::{HeaderDue, Log, Summed};
 
 /// A commit of so many pages ends at the end of a page.
 const FILLED_PAGES: u32 = 4;
@@ -36,7 +36,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         }
         let place = (self.at - self.tail_at) as usize;
         let (begin, end) = (place + FRAME_HEADER_BYTES, place + rest as usize);
-        let body = &self.buffer.borrow()[begin..end];
+        let body = Summed::of(self.seal, &self.buffer.borrow()[begin..end]);
         let header = self.frame_header((Kind::Filler, 0), self.clock, body);
         let head = header.encode(self.seal, self.at);
         self.buffer.borrow_mut()[place..begin].copy_from_slice(&head);

@@ -96,6 +96,31 @@ pub struct Log<M: Media, B> {
     counters: Counters,
 }
 
+/// The body of a frame, as its header tells of it.
+#[derive(Clone, Copy)]
+struct Summed {
+    bytes: usize,
+    crc: u32,
+}
+
+/// What is copied as soon as it was read for its checksum: the processor has it at hand.
+const PART_BYTES: usize = 4096;
+
+impl Summed {
+    fn of(seal: Seal, body: &[u8]) -> Self {
+        Self { bytes: body.len(), crc: seal.body_crc(0, body) }
+    }
+
+    fn of_copy(seal: Seal, body: &[u8], into: &mut [u8]) -> Self {
+        let mut crc = 0;
+        for (part, into) in body.chunks(PART_BYTES).zip(into.chunks_mut(PART_BYTES)) {
+            crc = seal.body_crc(crc, part);
+            into.copy_from_slice(part);
+        }
+        Self { bytes: body.len(), crc }
+    }
+}
+
 impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     /// Appends the events of one frame. They are not durable before [`Log::commit`]; where the
     /// buffer is full, those before it become so.
@@ -281,27 +306,27 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
                 return Err(AppendError::SegmentFull);
             }
         }
-        let header = self.frame_header((kind, count), clock, body);
         let place = (self.at - self.tail_at) as usize;
-        let head = header.encode(self.seal, self.at);
         let into = &mut self.buffer.borrow_mut()[place..place + frame_bytes];
-        into[..FRAME_HEADER_BYTES].copy_from_slice(&head);
-        into[FRAME_HEADER_BYTES..].copy_from_slice(body);
+        let body = Summed::of_copy(self.seal, body, &mut into[FRAME_HEADER_BYTES..]);
+        let header = self.frame_header((kind, count), clock, body);
+        let head = header.encode(self.seal, self.at);
+        self.buffer.borrow_mut()[place..place + FRAME_HEADER_BYTES].copy_from_slice(&head);
         self.passed(&header);
         Ok(())
     }
 
     /// The header of the next frame. The age clock only runs forward.
-    fn frame_header(&self, (kind, count): (Kind, u16), clock: Clock, body: &[u8]) -> FrameHeader {
+    fn frame_header(&self, (kind, count): (Kind, u16), clock: Clock, body: Summed) -> FrameHeader {
         FrameHeader {
             kind,
             count,
-            body_bytes: u32::try_from(body.len()).expect("below BODY_BYTES_MAX"),
+            body_bytes: u32::try_from(body.bytes).expect("below BODY_BYTES_MAX"),
             base: self.next,
             durable_delta: self.at - self.durable_at,
             generation: self.generation,
             clock: Clock { age: clock.age.max(self.clock.age), ..clock },
-            body_crc: self.seal.body_crc(0, body),
+            body_crc: body.crc,
         }
     }
 

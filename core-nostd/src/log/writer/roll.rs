@@ -14,7 +14,7 @@ use super::super::ring::{Placed, Ring};
 use super::super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::super::{Clock, ControlKind, Gap};
 use super::commit::{LastPage, write_header};
-use super::{CommitError, HeaderDue, Log, RESERVE_BYTES, State, half_bytes};
+use super::{CommitError, HeaderDue, Log, RESERVE_BYTES, State, Summed, half_bytes};
 use crate::Offset;
 
 impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
@@ -198,7 +198,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         clock: Clock,
         body: &[u8],
     ) -> Result<(), M::Error> {
-        let header = self.frame_header(kind, clock, body);
+        let header = self.frame_header(kind, clock, Summed::of(self.seal, body));
         let (head, at) = (header.encode(self.seal, self.at), self.at);
         let place = self.spill(at, &head)?;
         self.spill(place, body)?;
