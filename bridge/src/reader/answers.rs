@@ -237,7 +237,7 @@ impl Reader {
             return Ok(());
         }
         let decoded = decode(found.records, found.aborted, from, budget);
-        let Decoded { records, too_large, next } = decoded.map_err(|_| {
+        let Decoded { records, unreadable, next } = decoded.map_err(|_| {
             let words = "cannot be read: they are damaged, or older than Kafka 0.11";
             Failure::Alarm(format!("records of {name}-{index} from {from} on {words}"))
         })?;
@@ -250,7 +250,7 @@ impl Reader {
             self.is_unkept = true;
             let topic = name.clone();
             let partition = index;
-            self.found.push_back(Found::Records { topic, partition, records, too_large, next });
+            self.found.push_back(Found::Records { topic, partition, records, unreadable, next });
         }
         if reached {
             self.found.push_back(Found::AtEnd { topic: name, partition: index });

@@ -54,8 +54,8 @@ impl ReadRecord {
 pub(super) struct Decoded {
     /// What is committed, in order.
     pub(super) records: Vec<ReadRecord>,
-    /// First and last offset of batches that are too large to be read.
-    pub(super) too_large: Vec<(u64, u64)>,
+    /// First and last offset of batches that cannot be read: too large, or damaged.
+    pub(super) unreadable: Vec<(u64, u64)>,
     /// Where to go on; `None`: there was no whole batch.
     pub(super) next: Option<u64>,
 }
@@ -89,7 +89,7 @@ pub(super) fn decode(
                 }
                 // The rest is asked for again.
                 Err(_) if *budget < READ_BYTES_MAX => break,
-                Err(_) => decoded.too_large.push((batch.base, batch.last)),
+                Err(_) => decoded.unreadable.push((batch.base, batch.last)),
             }
         }
         decoded.next = Some(batch.last + 1);

@@ -56,8 +56,8 @@ pub enum Found {
         partition: i32,
         /// What is committed, in order.
         records: Vec<ReadRecord>,
-        /// First and last offset of batches that are too large to be read.
-        too_large: Vec<(u64, u64)>,
+        /// First and last offset of batches that cannot be read: too large, or damaged.
+        unreadable: Vec<(u64, u64)>,
         /// The offset of the next record.
         next: u64,
     },

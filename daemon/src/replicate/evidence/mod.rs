@@ -187,12 +187,12 @@ impl Evidence {
                     self.fail(format!("records of {topic}-{partition} were deleted meanwhile"));
                 }
             }
-            Found::Records { topic, partition, records, too_large, next } => {
+            Found::Records { topic, partition, records, unreadable, next } => {
                 self.nexts.insert((topic.clone(), *partition), *next);
                 self.bytes += records.iter().map(bytes_of).sum::<u64>();
-                if let Some((first, last)) = too_large.first() {
+                if let Some((first, last)) = unreadable.first() {
                     let words = format!(
-                        "offsets {first} to {last} of {topic}-{partition} are too large to be read"
+                        "offsets {first} to {last} of {topic}-{partition} cannot be read: too large, or damaged"
                     );
                     self.fail(words);
                 }

@@ -31,7 +31,7 @@ fn batch(log: u64, base: u64, route: &str, offsets: &[u64]) -> Vec<ReadRecord> {
 
 fn records(topic: &str, records: Vec<ReadRecord>) -> Found {
     let topic = topic.to_owned();
-    Found::Records { topic, partition: 0, records, too_large: Vec::new(), next: 0 }
+    Found::Records { topic, partition: 0, records, unreadable: Vec::new(), next: 0 }
 }
 
 fn began(topic: &str, why: Began) -> Found {
@@ -136,7 +136,7 @@ fn what_an_open_transaction_holds_back_is_named() {
         topic: "hot".to_owned(),
         partition: 0,
         records: batch(7, 40, "hot", &[110]),
-        too_large: Vec::new(),
+        unreadable: Vec::new(),
         next: 42,
     });
     evidence.handle_found(&at_end("all"));

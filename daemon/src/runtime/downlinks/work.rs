@@ -164,10 +164,10 @@ impl Work {
                     self.begin(&topic, id, (partition, next), why);
                     has_begun = true;
                 }
-                Found::Records { topic, partition, records, too_large, next } => {
-                    for (first, last) in too_large {
+                Found::Records { topic, partition, records, unreadable, next } => {
+                    for (first, last) in unreadable {
                         let words = format!(
-                            "offsets {first} to {last} of partition {partition}: a batch that is too large to be read"
+                            "offsets {first} to {last} of partition {partition}: a batch that cannot be read: too large, or damaged"
                         );
                         self.refuse(&topic, words);
                     }

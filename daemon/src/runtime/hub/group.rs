@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tributary_core::Offset;
+use tributary_core::record::Qos;
 use tributary_mqtt::subscriptions::Subscription;
 
 use super::Key;
@@ -40,6 +41,39 @@ impl Group {
     /// From where on it has a member, if its session is one.
     pub(super) fn since(&self, client: &Client) -> Option<Offset> {
         client.filters.get(&self.shared).map(|entry| entry.since)
+    }
+
+    /// Whether somebody has had this message as a member.
+    pub(super) fn has_had(&self, offset: Offset, sessions: &HashMap<Key, Box<Client>>) -> bool {
+        let has_had = |(key, _): &(Key, Subscription)| {
+            sessions.get(key).is_some_and(|client| {
+                let was_member = self.since(client).is_some_and(|since| since <= offset);
+                was_member && client.has_had(offset)
+            })
+        };
+        self.had.contains(&offset.0) || self.members.iter().any(has_had)
+    }
+
+    /// Whether an opening before may have dealt a message to somebody who gets it once.
+    pub(super) fn may_have_dealt(&self, (offset, qos): (Offset, Qos)) -> bool {
+        let at_qos_2 =
+            |(_, wanted): &(Key, Subscription)| wanted.options.qos.min(qos) == Qos::ExactlyOnce;
+        offset < self.dealt_before && self.members.iter().any(at_qos_2)
+    }
+
+    /// Members for whom it is too late: at QoS 0 a message is for those who were there when it came, and it may have
+    /// come to them before a restart.
+    pub(super) fn late(
+        &self,
+        (offset, qos): (Offset, Qos),
+        sessions: &HashMap<Key, Box<Client>>,
+    ) -> Vec<Key> {
+        let is_here = |client: &Client| client.is_connected() && offset >= client.away_until;
+        let is_late = |(key, wanted): &&(Key, Subscription)| {
+            wanted.options.qos.min(qos) == Qos::AtMostOnce
+                && !sessions.get(key).is_some_and(|client| is_here(client))
+        };
+        self.members.iter().filter(is_late).map(|(key, _)| *key).collect()
     }
 
     pub(super) fn join(&mut self, key: Key, wanted: Subscription) {

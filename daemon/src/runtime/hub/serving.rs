@@ -8,9 +8,8 @@ use tributary_core::Offset;
 use tributary_core::record::{Event, Origin, Qos};
 use tributary_core::time::Age;
 use tributary_mqtt::session::InFlight;
-use tributary_mqtt::subscriptions::{Grant, Subscription};
+use tributary_mqtt::subscriptions::Grant;
 
-use super::client::Client;
 use super::mailbox::{Message, Outgoing};
 use super::{Counters, Hub, Key, Members, Target};
 
@@ -98,44 +97,7 @@ impl Hub {
     pub fn catch_up(&self, work: &Work, offset: Offset, event: &Event<'_>, age: Age) -> bool {
         let mut members = self.lock();
         match work.target {
-            Target::Group(group) => {
-                let Some(wanted) = members.groups.get(&group) else { return true };
-                if !tributary_core::topic::matches(&wanted.filter, event.topic) {
-                    return true;
-                }
-                let has_had = |(key, _): &(Key, _)| {
-                    members.sessions.get(key).is_some_and(|client| {
-                        let was_member = wanted.since(client).is_some_and(|since| since <= offset);
-                        was_member && client.has_had(offset)
-                    })
-                };
-                if wanted.had.contains(&offset.0) || wanted.members.iter().any(has_had) {
-                    return true;
-                }
-                let at_qos_2 = |(_, wanted): &(Key, Subscription)| {
-                    wanted.options.qos.min(event.qos) == Qos::ExactlyOnce
-                };
-                if offset < wanted.dealt_before && wanted.members.iter().any(at_qos_2) {
-                    return true;
-                }
-                // At QoS 0 it is for those who were there when it came, and it may have come to them
-                // before a restart. They get it only where others want it more and cannot take it.
-                let has_missed = |(key, wanted): &(Key, Subscription)| {
-                    let is_here =
-                        |client: &Client| client.is_connected() && offset >= client.away_until;
-                    let qos = wanted.options.qos.min(event.qos);
-                    qos == Qos::AtMostOnce
-                        && !members.sessions.get(key).is_some_and(|client| is_here(client))
-                };
-                let late = wanted.members.iter().filter(|member| has_missed(member));
-                let late: Vec<Key> = late.map(|(key, _)| *key).collect();
-                if late.len() == wanted.members.len() {
-                    return true;
-                }
-                let message = Arc::new(Message::of(event, offset, age));
-                members.put_shared(group, &message, &late)
-                    || !late.is_empty() && members.put_shared(group, &message, &[])
-            }
+            Target::Group(group) => members.catch_group_up(group, offset, event, age),
             Target::Client(key) => {
                 let Some(client) = members.sessions.get_mut(&key) else { return true };
                 let Some(connection) = &client.connection else { return false };
@@ -237,6 +199,25 @@ impl Hub {
 }
 
 impl Members {
+    fn catch_group_up(&mut self, key: Key, offset: Offset, event: &Event<'_>, age: Age) -> bool {
+        let Some(group) = self.groups.get(&key) else { return true };
+        let (sessions, due) = (&self.sessions, (offset, event.qos));
+        if !tributary_core::topic::matches(&group.filter, event.topic)
+            || group.has_had(offset, sessions)
+            || group.may_have_dealt(due)
+        {
+            return true;
+        }
+        // They get it only where others want it more and cannot take it.
+        let late = group.late(due, sessions);
+        if late.len() == group.members.len() {
+            return true;
+        }
+        let message = Arc::new(Message::of(event, offset, age));
+        self.put_shared(key, &message, &late)
+            || !late.is_empty() && self.put_shared(key, &message, &[])
+    }
+
     fn work_for(&mut self, target: Target) -> Option<Work> {
         match target {
             Target::Client(key) => {
