@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tributary_tests::real::expect::Expectation;
 use tributary_tests::real::fleet::Fleet;
@@ -140,28 +140,48 @@ fn finds_what_kafka_has_forgotten(setup: Setup) -> Result<()> {
     })
 }
 
-/// A position that Kafka will never end: the lane says so, and the repair ends it where the topics show.
+/// A position that Kafka will never end: the lane says so, and the repair ends it where the topics show. A record in
+/// a topic that Kafka will never end as well: the repair says how to abort it, and then ends the rest.
 fn mends_a_hanging_transaction(setup: Setup) -> Result<()> {
     let unverified = "transaction.partition.verification.enable=false\n";
     World::test_with(DIR, "hanging", (setup, unverified), |world| {
         let first = world.round(1, TAKE)?;
-        world.gateway.wait_until_drained()?;
-        let identity = world.gateway.status()?["upstream"]["identity"].take();
-        world.gateway.kill()?;
-        let mut hang = cache::python("hang.py");
-        hang.args(["--broker", &world.kafka.address(), "--offset", "1000000"]);
-        hang.args(["--id", identity.as_str().context("an identity")?]);
-        process::output(hang)?;
-        world.gateway.restart()?;
+        hang(world, &[])?;
         let second = world.round(2, TAKE)?;
         wait_for_reason(&world.gateway, "hanging transaction")?;
         world.gateway.command(&["upstream", "repair"])?;
+
+        hang(world, &["--topic", "all"])?;
+        let third = world.round(3, TAKE)?;
+        wait_for_reason(&world.gateway, "hanging transaction")?;
+        let Err(refused) = world.gateway.command(&["upstream", "repair"]) else {
+            bail!("it was mended although nobody can read what is behind it")
+        };
+        let told = format!("{refused:#}");
+        let abort = told.split_once("kafka-transactions.sh ").and_then(|it| it.1.lines().next());
+        let mut abort_now = world.kafka.java("org.apache.kafka.tools.TransactionsCommand")?;
+        abort_now.args(abort.with_context(|| told.clone())?.split_whitespace());
+        process::output(abort_now)?;
+        world.gateway.command(&["upstream", "repair"])?;
+
         world.gateway.wait_until_drained()?;
         world.gateway.kill()?;
         world.gateway.restart()?;
-        let third = world.round(3, TAKE)?;
-        world.check(&expected().sent(first).sent(second).sent(third))
+        let fourth = world.round(4, TAKE)?;
+        world.check(&expected().sent(first).sent(second).sent(third).sent(fourth))
     })
+}
+
+/// Restarts the gateway under a transaction of its own that nobody will end.
+fn hang(world: &mut World, more: &[&str]) -> Result<()> {
+    world.gateway.wait_until_drained()?;
+    let identity = world.gateway.status()?["upstream"]["identity"].take();
+    world.gateway.kill()?;
+    let mut hang = cache::python("hang.py");
+    hang.args(["--broker", &world.kafka.address(), "--offset", "1000000"]);
+    hang.args(["--id", identity.as_str().context("an identity")?]).args(more);
+    process::output(hang)?;
+    world.gateway.restart()
 }
 
 /// Settings of a topic that endanger what it has are found, and the commands that are told mend them.

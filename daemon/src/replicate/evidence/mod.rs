@@ -56,8 +56,8 @@ pub struct Evidence {
     nexts: BTreeMap<(String, i32), u64>,
     /// By route, the offsets in doubt that stand in Kafka.
     found: BTreeMap<String, BTreeSet<u64>>,
-    /// The partitions in which they stand.
-    shown: BTreeSet<(String, i32)>,
+    /// The highest of them by partition.
+    shown: BTreeMap<(String, i32), u64>,
     /// Bytes of records that were read.
     pub bytes: u64,
     /// Why nothing can be concluded.
@@ -69,7 +69,7 @@ pub struct Evidence {
 pub struct HeldBack {
     /// By topic and partition the offset at which it begins.
     pub from: BTreeMap<(String, i32), u64>,
-    /// Whether some of what is in doubt stands in partitions that were read to their end.
+    /// Whether partitions that were read to their end show something that may be of the transaction that stays open.
     pub shown_elsewhere: bool,
 }
 
@@ -167,7 +167,7 @@ impl Evidence {
             partitions: BTreeMap::new(),
             nexts: BTreeMap::new(),
             found: BTreeMap::new(),
-            shown: BTreeSet::new(),
+            shown: BTreeMap::new(),
             bytes: 0,
             flaw: None,
         }
@@ -240,7 +240,8 @@ impl Evidence {
         };
         if self.ground.has(route, offset) {
             self.found.entry(route.to_owned()).or_default().insert(offset);
-            self.shown.insert((topic.to_owned(), partition));
+            let highest = self.shown.entry((topic.to_owned(), partition)).or_default();
+            *highest = offset.max(*highest);
         }
     }
 
@@ -248,14 +249,17 @@ impl Evidence {
         self.flaw.get_or_insert(why);
     }
 
-    /// What is still to be read, if there is more but nobody is shown it: an open transaction is in front.
+    /// What is still to be read, if there is more but nobody is shown it: an open transaction is in front. Transactions
+    /// follow each other, so nothing is of this one that is not behind all that stands before it where it is open.
     #[must_use]
     pub fn held_back(&self) -> Option<HeldBack> {
         let open = self.partitions.iter().filter(|(_, at_end)| !**at_end);
         let from: BTreeMap<_, _> = open
             .map(|(place, _)| (place.clone(), self.nexts.get(place).copied().unwrap_or(0)))
             .collect();
-        let shown_elsewhere = self.shown.iter().any(|place| !from.contains_key(place));
+        let before = from.keys().map(|place| self.shown.get(place)).min().flatten();
+        let elsewhere = self.shown.iter().filter(|(place, _)| !from.contains_key(*place));
+        let shown_elsewhere = elsewhere.map(|(_, highest)| highest).max() > before;
         (!from.is_empty()).then_some(HeldBack { from, shown_elsewhere })
     }
 

@@ -143,7 +143,9 @@ fn what_an_open_transaction_holds_back_is_named() {
     let from = [(("hot".to_owned(), 0), 42)].into();
     let held = HeldBack { from, shown_elsewhere: false };
     assert_eq!(evidence.held_back(), Some(held.clone()));
-    evidence.handle_found(&records("all", batch(7, 0, "all", &[111])));
+    evidence.handle_found(&records("all", batch(7, 0, "all", &[100, 110])));
+    assert_eq!(evidence.held_back(), Some(held.clone()), "of a transaction before");
+    evidence.handle_found(&records("all", batch(7, 9, "all", &[111])));
     assert_eq!(evidence.held_back(), Some(HeldBack { shown_elsewhere: true, ..held }));
     evidence.handle_found(&at_end("hot"));
     assert_eq!(evidence.held_back(), None);
