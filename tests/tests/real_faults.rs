@@ -20,6 +20,10 @@ const CUTS: u32 = 20;
 /// Of bad links.
 const SPELLS: u32 = 3;
 const SPELL_MIN: Duration = Duration::from_secs(2);
+/// Longer than a request or a transaction may take: sessions are lost.
+const OUTAGE_MIN: Duration = Duration::from_secs(16);
+/// What is added to it at random, at most.
+const SPELL_MORE: Duration = Duration::from_secs(4);
 const CUTS_MAX: Duration = Duration::from_mins(4);
 /// Readings per second of the bad day.
 const BAD_DAY_RATE: u32 = 3_000;
@@ -105,42 +109,56 @@ fn survives_cut_connections(setup: Setup) -> Result<()> {
     })
 }
 
-/// The link stalls, delays what it carries, and drips a byte a second, for seconds each.
+/// The link stalls until sessions are lost, delays what it carries, and drips a byte a second.
 fn survives_bad_links(setup: Setup) -> Result<()> {
     let late = Weather::Late(Duration::from_millis(600));
     behind_a_proxy("links", setup, |proxy, gateway, random| {
         let spells = world::rounds(SPELLS)?;
-        for (weather, _) in
-            [Weather::Stalled, late, Weather::Dripping].iter().cycle().zip(0..spells)
-        {
+        let weathers =
+            [(Weather::Stalled, OUTAGE_MIN), (late, SPELL_MIN), (Weather::Dripping, SPELL_MIN)];
+        gateway.wait_for_delivery()?;
+        for ((weather, least), _) in weathers.iter().cycle().zip(0..spells) {
             proxy.set(*weather);
-            wait::pass(SPELL_MIN + world::moment(random, Duration::from_secs(4)));
+            wait::pass(*least + world::moment(random, SPELL_MORE));
             proxy.set(Weather::Clear);
             gateway.wait_for_delivery()?;
         }
         world::tell(spells.into(), "spells of bad links");
-        Ok(())
+        sessions_were_lost(gateway)
     })
 }
 
-/// Nothing of either end gets through to the other, every third packet is lost, connections are reset.
+/// Nothing gets through until sessions are lost, every third packet is lost, connections are reset.
 fn survives_partitions(setup: Setup) -> Result<()> {
     namespace::in_a_network(&setup.test("survives_partitions"), || {
         let mut random = scratch::random("partitions")?;
         let port = ports::free()?;
         among_devices("partitions", setup, (port, port), |gateway| {
-            let harms = ["drop", "numgen random mod 100 < 33 drop", "reject with tcp reset"];
+            let both = |what: &str| format!("tcp dport {port} {what}; tcp sport {port} {what};");
+            let harms = [
+                (both("drop"), OUTAGE_MIN),
+                (both("numgen random mod 100 < 33 drop"), SPELL_MIN),
+                (format!("tcp dport {port} reject with tcp reset;"), SPELL_MIN),
+            ];
             let spells = world::rounds(SPELLS)?;
-            for (harm, _) in harms.iter().cycle().zip(0..spells) {
-                namespace::filter(&format!("tcp dport {port} {harm}; tcp sport {port} {harm};"))?;
-                wait::pass(SPELL_MIN + world::moment(&mut random, Duration::from_secs(4)));
+            gateway.wait_for_delivery()?;
+            for ((rules, least), _) in harms.iter().cycle().zip(0..spells) {
+                namespace::filter(rules)?;
+                wait::pass(*least + world::moment(&mut random, SPELL_MORE));
                 namespace::filter("")?;
                 gateway.wait_for_delivery()?;
             }
             world::tell(spells.into(), "spells of partitions");
-            Ok(())
+            sessions_were_lost(gateway)
         })
     })
+}
+
+/// Or what was done to the link proves little.
+fn sessions_were_lost(gateway: &Gateway) -> Result<()> {
+    let counters = gateway.status()?["upstream"]["counters"].take();
+    ensure!(counters["sessions"].as_u64() > Some(1), "no session was lost: {counters}");
+    Ok(())
 }
 
 /// Something is done to the connections of the bridge by a proxy that all of them pass.
