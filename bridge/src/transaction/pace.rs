@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_long_link_has_larger_ones_for_as_long_as_it_is_long() {
         let mut pace = pace();
-        let in_5_s = (4 << 20) * 5000 / 3750;
+        let in_5_s = (16 << 20) / 3;
         let turns = [(100, 1 << 20), (1240, 4 << 20), (3750, in_5_s), (800, 4 << 20)];
         for (turn, (elapsed_ms, expected)) in (0..).zip(turns) {
             let begun = Instant(turn * 10_000);
