@@ -117,6 +117,7 @@ fn goes_on_when_the_broker_has_room_again(setup: Setup) -> Result<()> {
                 world.kafka.restart()?;
             }
             world.gateway.wait_for_delivery()?;
+            fleet.wait_for_summer()?;
             fleet.stop();
             let sent = world.path("sent.tsv");
             fleet.finish(&sent)?;

@@ -42,7 +42,7 @@ fn survives_kills_of_the_gateway(setup: Setup) -> Result<()> {
             world.gateway.kill()?;
             world.gateway.restart()?;
         }
-        fleet.wait_for(50)?;
+        fleet.wait_for_summer()?;
         fleet.stop();
         let sent = world.path("sent.tsv");
         fleet.finish(&sent)?;
@@ -88,6 +88,7 @@ fn survives_kills_of_the_broker(setup: Setup) -> Result<()> {
             world.kafka.restart()?;
         }
         world.gateway.wait_for_delivery()?;
+        fleet.wait_for_summer()?;
         fleet.stop();
         let sent = world.path("sent.tsv");
         fleet.finish(&sent)?;

@@ -8,6 +8,9 @@ use anyhow::{Context, Result, anyhow};
 
 use super::process;
 
+/// The variable that may name it.
+pub const NAMED: &str = "TRIBUTARY_BIN";
+
 /// Its path; built on the first call.
 ///
 /// # Errors
@@ -19,7 +22,7 @@ pub fn path() -> Result<PathBuf> {
 }
 
 fn find() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("TRIBUTARY_BIN") {
+    if let Some(path) = std::env::var_os(NAMED) {
         return Ok(path.into());
     }
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use super::binary;
+
 /// Tells a test that it runs in its namespace.
 const INSIDE: &str = "TRIBUTARY_IN_NAMESPACE";
 /// Mounts the disk where temporary files lie, and goes on there.
@@ -63,6 +65,8 @@ fn again(arguments: &[&str], name: &str, variables: &[(&str, &OsStr)]) -> Result
         .arg(env::current_exe()?)
         .args(["--exact", name, "--nocapture"])
         .envs(variables.iter().copied())
+        // What is built outside is not built again inside.
+        .env(binary::NAMED, binary::path()?)
         .env(INSIDE, "1")
         .stdin(Stdio::null())
         .status()
