@@ -3,13 +3,15 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
 use super::binary;
 
-/// Tells a test that it runs in its namespace.
+/// Tells a test that it runs in its namespace, and names a file that it makes: a name that no test has would run none,
+/// and nothing would fail.
 const INSIDE: &str = "TRIBUTARY_IN_NAMESPACE";
 /// Mounts the disk where temporary files lie, and goes on there.
 const MOUNT: &str = r#"mount -t tmpfs -o "size=$1" tmpfs "$TMPDIR" && shift && exec "$@""#;
@@ -21,7 +23,7 @@ const LOOPBACK: &str = r#"PATH=$PATH:/usr/sbin ip link set lo up && exec "$@""#;
 /// # Errors
 /// The test's own; there is no `unshare` (util-linux), or it is not allowed.
 pub fn on_a_disk_of(size: &str, name: &str, test: impl FnOnce() -> Result<()>) -> Result<()> {
-    if is_inside() {
+    if is_inside()? {
         return test();
     }
     let dir = tempfile::tempdir()?;
@@ -35,7 +37,7 @@ pub fn on_a_disk_of(size: &str, name: &str, test: impl FnOnce() -> Result<()>) -
 /// # Errors
 /// The test's own; there is no `unshare` (util-linux) or `ip` (iproute2), or it is not allowed.
 pub fn in_a_network(name: &str, test: impl FnOnce() -> Result<()>) -> Result<()> {
-    if is_inside() {
+    if is_inside()? {
         return test();
     }
     again(&["--net", "sh", "-c", LOOPBACK, "sh"], name, &[]).context("in a network of its own")
@@ -54,11 +56,17 @@ pub fn filter(rules: &str) -> Result<()> {
     super::process::output(nft).map(drop)
 }
 
-fn is_inside() -> bool {
-    env::var_os(INSIDE).is_some()
+fn is_inside() -> Result<bool> {
+    let begun = env::var_os(INSIDE);
+    if let Some(begun) = &begun {
+        File::create(begun)?;
+    }
+    Ok(begun.is_some())
 }
 
 fn again(arguments: &[&str], name: &str, variables: &[(&str, &OsStr)]) -> Result<()> {
+    let outside = tempfile::tempdir()?;
+    let begun = outside.path().join("begun");
     let status = Command::new("unshare")
         .arg("--map-root-user")
         .args(arguments)
@@ -67,10 +75,11 @@ fn again(arguments: &[&str], name: &str, variables: &[(&str, &OsStr)]) -> Result
         .envs(variables.iter().copied())
         // What is built outside is not built again inside.
         .env(binary::NAMED, binary::path()?)
-        .env(INSIDE, "1")
+        .env(INSIDE, &begun)
         .stdin(Stdio::null())
         .status()
         .context("unshare, of util-linux")?;
     ensure!(status.success(), "{name}: {status}");
+    ensure!(begun.exists(), "there is no test {name}");
     Ok(())
 }
