@@ -811,6 +811,46 @@ fn a_failing_segment_hands_over_to_the_next_and_a_second_failure_makes_the_log_r
     assert_eq!(log.end().offset, Offset(3), "what was acknowledged can be read on");
 }
 
+/// The first barrier of a log may fail, or any other of an opening: the next opening, on the same running machine, is shown
+/// what the device does not have.
+#[test]
+fn what_an_opening_that_failed_seems_to_have_written_is_not_gone_on_with() {
+    for (before, operations, cut) in
+        (0..3 * 12 * Cut::ALL.len()).map(|n| (n % 3, n as u64 / 3 % 12, Cut::ALL[n / 36]))
+    {
+        let disk = Disk::new(SMALL, 1);
+        for generation in 0..before {
+            // A third one begins in the second segment.
+            let mut log = open(&disk, 0, generation as u32 + 1);
+            append(&mut log, 200);
+            log.roll(&[], CLOCK).expect("the disk is well");
+            log.commit().expect("the disk is well");
+        }
+        disk.fail_after(operations);
+        let buffer = vec![0; buffer_bytes(SMALL, 12_000)];
+        let recovery = Recovery::run(disk.clone(), buffer, Offset(0), crc32c, &mut |_| {});
+        let entropy = Entropy { log_id: 0xA1, generation: 7, salt: 77 };
+        drop(recovery.expect("it opens").begin(entropy, CLOCK, &[]));
+        disk.be_well();
+        let mut log = open(&disk, 0, 8);
+        append(&mut log, 300);
+        let end = log.commit().expect("the disk is well").offset;
+        drop(log);
+        disk.power_cut(cut);
+        let log = open(&disk, 0, 9);
+        let found = (log.oldest(), log.next_offset());
+        assert_eq!(found, (Offset(0), end), "{before} openings, {operations}, {cut:?}");
+        let (mut reader, mut events) = (Reader::new(Offset(0), crc32c), 0);
+        let mut buffer = vec![0; 1 << 16];
+        while let Some(chunk) =
+            reader.read(&disk.reader(), log.end(), &mut buffer).expect("it fits")
+        {
+            events += chunk.filter(|item| matches!(item, Item::Events(_))).count() as u64;
+        }
+        assert_eq!(events, end.0, "{before} openings, {operations}, {cut:?}");
+    }
+}
+
 #[test]
 fn the_ring_grows_and_closes_where_the_disk_is_full() {
     let past = some_log(11);

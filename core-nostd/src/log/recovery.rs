@@ -11,7 +11,7 @@ use super::media::Media;
 use super::report::Report;
 use super::ring::{Head, Placed, Ring, find_head};
 use super::salvage::{Found, Salvage, Sources};
-use super::segment::SegmentHeader;
+use super::segment::{self, SegmentHeader};
 use super::writer::Log;
 use super::{Clock, Control, ControlKind, End, Entropy, LogId, Tail};
 use crate::Offset;
@@ -71,6 +71,27 @@ fn noted_floor<M: Media>(media: &M, head: &Placed) -> Offset {
     }
 }
 
+/// The newest segment that the device holds, and whether what is read of it is durable. Where a barrier has failed
+/// before, the kernel may show a header that never came to the device.
+fn settled_head<M: Media>(media: &mut M, crc: Crc32c) -> (Head<M::Error>, Result<(), M::Error>) {
+    let mut left = media.geometry().segments;
+    loop {
+        let placed = match find_head(media, crc) {
+            Head::At(placed) => placed,
+            other => break (other, Ok(())),
+        };
+        let settled = media.settle(placed.index);
+        let shown = SegmentHeader::read(media, placed.index, crc);
+        let is_there =
+            matches!(shown, Ok(segment::Found::Header(header)) if header == placed.header);
+        left -= 1;
+        // A device that changes its mind each time is taken at one of its words.
+        if is_there || settled.is_err() || left == 0 {
+            break (Head::At(placed), settled);
+        }
+    }
+}
+
 impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
     /// Reads what there is. `buffer` belongs to the log from then on, see
     /// [`buffer_bytes`](super::buffer_bytes); a control record that is larger than it without a
@@ -96,7 +117,8 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
         let buffer_bytes = buffer.borrow().len();
         assert!(buffer_bytes >= 5 * geometry.page_bytes as usize, "the buffer takes five pages");
         let mut report = Report::new(Offset(0));
-        let newest = match find_head(&media, crc) {
+        let (head, mut settled) = settled_head(&mut media, crc);
+        let newest = match head {
             Head::None { free } => {
                 report.oldest = floor;
                 report.next = floor;
@@ -113,7 +135,6 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
             Head::Failed(error) => return Err(OpenError::Media(error)),
             Head::At(placed) => placed,
         };
-        let mut settled = media.settle(newest.index);
         let ring = Ring { media: &media, crc, head: newest };
         let mut head = newest;
         if !Salvage::new(&ring, &newest, buffer.borrow_mut()).begins()
