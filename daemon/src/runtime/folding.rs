@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use tokio::sync::watch;
 use tributary_core::Offset;
-use tributary_core::log::{End, LogId, ReadMedia};
+use tributary_core::log::{End, Geometry, LogId, ReadMedia};
 
 use super::clock::Clocks;
 use super::hub::Hub;
@@ -18,8 +18,10 @@ use crate::io::sessions::SessionStore;
 
 /// What a start may have to read of the log, in bytes: more is folded into the file.
 const REPLAY_BYTES_MAX: u64 = 16 << 20;
+/// Of a small log, so many parts of it: what it evicts has to be in the file before.
+const REPLAY_PART: u64 = 8;
 /// But not more often than that.
-const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// The file, if it can be used, and where it stands.
 pub(super) struct Folding {
@@ -85,7 +87,10 @@ impl Folding {
     }
 
     fn is_behind(&self) -> bool {
-        place(&self.log, self.log.end()) - self.folded > REPLAY_BYTES_MAX
+        let Geometry { segments, segment_bytes, .. } = self.log.geometry();
+        let log_bytes = u64::from(segments) * u64::from(segment_bytes);
+        let bytes_max = REPLAY_BYTES_MAX.min(log_bytes / REPLAY_PART);
+        place(&self.log, self.log.end()) - self.folded > bytes_max
     }
 
     /// Runs until `stop`.
