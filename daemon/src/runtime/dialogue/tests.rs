@@ -1,9 +1,11 @@
 //! A connection as a value: bytes in, bytes out, and a log that is only pretended.
 
+use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use super::*;
 use crate::runtime::fanout::Fanout;
+use crate::runtime::hub::Work;
 use crate::runtime::ingest::Taken;
 use crate::runtime::keeper::settle_due;
 use crate::runtime::sessions::{State, read_batch};
@@ -66,7 +68,11 @@ fn inside() -> (Arc<Shared>, Dialogue) {
 
 fn commit(shared: &Shared) {
     let end = shared.ingest.desk().next();
-    shared.ingest.committed(end, shared.ingest.take());
+    let mut taken = shared.ingest.take();
+    for control in taken.controls.drain(..) {
+        (control.body)(Offset(0), Offset(0));
+    }
+    shared.ingest.committed(end, taken);
 }
 
 #[test]
@@ -251,4 +257,64 @@ fn what_is_gone_when_it_is_handed_out_counts_as_missed() {
     assert_eq!(shared.hub.sessions(1)[0].dropped, 10);
     assert!(!fanout.turn(&Unreadable, End { offset, sequence: 0, segment: 0, at: 4096, oldest }));
     assert_eq!(shared.hub.sessions(1)[0].dropped, 10, "each once");
+}
+
+/// Its session lasts, and it wants `t` at QoS 1.
+fn come(shared: &Arc<Shared>) -> Dialogue {
+    const LASTING: &[u8] = b"\x10\x13\0\x04MQTT\x05\0\0\x3c\x05\x11\0\0\0\x0a\0\x01a";
+    let (mut dialogue, mut out) = enter(shared, LASTING, moment());
+    commit(shared);
+    dialogue.handle_wake(moment(), &mut out);
+    dialogue.handle_bytes(moment(), b"\x82\x07\0\x01\0\0\x01t\x01", &mut out);
+    commit(shared);
+    dialogue
+}
+
+/// What is read for a client reaches it, or is read again: also if it goes and comes back meanwhile.
+#[test]
+fn who_goes_while_the_log_is_read_for_it_misses_nothing() {
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
+    come(&shared).leave(moment());
+    let event = Event {
+        topic: "t",
+        payload: b"x",
+        client: "b",
+        time: Timestamp(0),
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        origin: Origin::Device,
+        packet_id: None,
+        properties: Properties::NONE,
+    };
+    for _ in 0..6 {
+        shared.ingest.desk().append(&event).expect("there is room");
+    }
+    commit(&shared);
+    let hub = &shared.hub;
+    let catch_up = |work: &Work, offsets: Range<u64>| {
+        offsets.filter(|offset| hub.catch_up(work, Offset(*offset), &event, Age(0))).count()
+    };
+    let reads_from = || hub.sessions(1)[0].reads_from;
+    let next = || hub.next_work().expect("something waits for it");
+    let mut client = come(&shared);
+    let before = next();
+    assert_eq!((before.from, catch_up(&before, 0..3)), (Offset(0), 3));
+    client.leave(moment());
+    client = come(&shared);
+    assert_eq!(catch_up(&before, 3..6), 0, "it is not for the connection that there is now");
+    hub.caught_up(&before, Offset(3), Offset(6));
+    assert_eq!(reads_from(), Some(0));
+    assert_eq!(catch_up(&next(), 0..3), 3);
+    client.handle_wake(moment(), &mut Vec::new());
+    client.leave(moment());
+    assert_eq!(reads_from(), Some(3), "three are under way");
+    client = come(&shared);
+    let before = next();
+    client.leave(moment());
+    let _client = come(&shared);
+    hub.send_again(&before, Some((&event, Age(0))));
+    let now = next();
+    assert_eq!((now.again.is_some(), now.from), (true, Offset(0)), "it was not taken for sent");
+    hub.send_again(&now, Some((&event, Age(0))));
+    assert!(hub.next_work().is_none(), "it waits in the mailbox");
 }

@@ -10,13 +10,17 @@ use tributary_core::time::Age;
 use tributary_mqtt::session::InFlight;
 use tributary_mqtt::subscriptions::Grant;
 
-use super::mailbox::{Message, Outgoing};
+use super::client::Client;
+use super::mailbox::{Mailbox, Message, Outgoing};
 use super::{Counters, Hub, Key, Members, Target};
 
-/// What has to be read from the log for somebody.
-#[derive(Clone, Copy, Debug)]
+/// What has to be read from the log for somebody. Who is served may go, and come back, at any moment
+/// meanwhile: what was found is for the connection that it was looked for.
+#[derive(Clone, Debug)]
 pub struct Work {
     target: Target,
+    /// Of a client: its connection's.
+    mailbox: Option<Arc<Mailbox>>,
     /// A message that is under way already, or all that comes.
     pub again: Option<InFlight>,
     /// From here on.
@@ -71,11 +75,10 @@ impl Hub {
 
     /// A message that is under way already was found, or is not there any more.
     pub fn send_again(&self, work: &Work, found: Option<(&Event<'_>, Age)>) {
-        let (Target::Client(key), Some(entry)) = (work.target, work.again) else { return };
+        let Some(entry) = work.again else { return };
         let mut members = self.lock();
         let kept = members.retained.find(entry.offset).cloned();
-        let Some(client) = members.sessions.get_mut(&key) else { return };
-        let Some(connection) = &client.connection else { return };
+        let Some((client, mailbox)) = members.served_by(work) else { return };
         let message = match found {
             Some((event, age)) => Some(Arc::new(Message::of(event, entry.offset, age))),
             None => kept,
@@ -88,19 +91,18 @@ impl Hub {
         let mut outgoing = Outgoing::again(message, share);
         outgoing.again = Some(entry.packet_id);
         outgoing.retained = entry.retained;
-        if connection.mailbox.put(outgoing) {
+        if mailbox.put(outgoing) {
             client.resend.pop_front();
         }
     }
 
-    /// An event for somebody who lags behind. `false`: there is no room for it.
+    /// An event for somebody who lags behind. `false`: there is no room for it, or nobody any more.
     pub fn catch_up(&self, work: &Work, offset: Offset, event: &Event<'_>, age: Age) -> bool {
         let mut members = self.lock();
         match work.target {
             Target::Group(group) => members.catch_group_up(group, offset, event, age),
-            Target::Client(key) => {
-                let Some(client) = members.sessions.get_mut(&key) else { return true };
-                let Some(connection) = &client.connection else { return false };
+            Target::Client(_) => {
+                let Some((client, mailbox)) = members.served_by(work) else { return false };
                 let Some(share) = client.share_of(offset, event) else { return true };
                 let message = Arc::new(Message::of(event, offset, age));
                 let grant = Grant {
@@ -108,9 +110,11 @@ impl Hub {
                     retain_as_published: share.retain_as_published,
                     identifiers: &share.identifiers,
                 };
-                if !connection.mailbox.put(Outgoing::new(message, grant)) {
+                if !mailbox.put(Outgoing::new(message, grant)) {
                     return false;
                 }
+                // Should it go now, what waits in its mailbox and what is behind are still its due.
+                client.lag = Some(offset.plus(1));
                 client.figures.delivered += 1;
                 Self::count(&self.counters.delivered, 1);
                 true
@@ -144,11 +148,12 @@ impl Hub {
                 }
             }
             Target::Client(key) => {
+                if members.served_by(work).is_none() {
+                    return;
+                }
                 let was_silent = members.live == 0;
-                let connected = members.with_client(key, |client| {
-                    client.lag = lag.or_else(|| (!client.is_connected()).then_some(next));
-                });
-                if connected.is_some() && was_silent && members.live > 0 {
+                members.with_client(key, |client| client.lag = lag);
+                if was_silent && members.live > 0 {
                     members.position = end;
                     members.heard_from = Some(end);
                 }
@@ -163,19 +168,23 @@ impl Hub {
     /// Events that somebody wanted are not there any more.
     pub fn note_missed(&self, work: &Work, range: &Range<Offset>) {
         let count = range.end.0.saturating_sub(range.start.0);
-        Self::count(&self.counters.missed, count);
-        if let Target::Client(key) = work.target {
-            let mut members = self.lock();
-            if let Some(client) = members.sessions.get(&key) {
-                tracing::warn!(
-                    client = &*client.name,
-                    first = range.start.0,
-                    count,
-                    "events left the log before this client's session had read them"
-                );
-            }
-            members.with_client(key, |client| client.figures.dropped += count);
+        if count == 0 {
+            return;
         }
+        if let Target::Client(_) = work.target {
+            let mut members = self.lock();
+            let Some((client, _)) = members.served_by(work) else { return };
+            let (name, first) = (&*client.name, range.start.0);
+            tracing::warn!(
+                client = name,
+                first,
+                count,
+                "events left the log before this client's session had read them"
+            );
+            client.figures.dropped += count;
+            client.lag = Some(range.end);
+        }
+        Self::count(&self.counters.missed, count);
     }
 
     /// Events are not there any more when those who get them as they come are to have them. Which
@@ -199,6 +208,18 @@ impl Hub {
 }
 
 impl Members {
+    /// The client for whom something was looked for, while it has the connection that it had then, and is due the
+    /// same.
+    fn served_by<'w>(&mut self, work: &'w Work) -> Option<(&mut Client, &'w Mailbox)> {
+        let (Target::Client(key), Some(mailbox)) = (work.target, &work.mailbox) else {
+            return None;
+        };
+        let client = self.sessions.get_mut(&key)?;
+        let has_it = client.connection.as_ref().is_some_and(|c| Arc::ptr_eq(&c.mailbox, mailbox));
+        let is_due = work.again.is_none_or(|entry| client.resend.front() == Some(&entry));
+        (has_it && is_due).then_some((&mut **client, &**mailbox))
+    }
+
     fn catch_group_up(&mut self, key: Key, offset: Offset, event: &Event<'_>, age: Age) -> bool {
         let Some(group) = self.groups.get(&key) else { return true };
         let (sessions, due) = (&self.sessions, (offset, event.qos));
@@ -234,14 +255,15 @@ impl Members {
                     return None;
                 }
                 if let Some(entry) = client.resend.front() {
-                    return Some(Work { target, again: Some(*entry), from: entry.offset });
+                    let (again, from) = (Some(*entry), entry.offset);
+                    return Some(Work { target, mailbox: Some(mailbox), again, from });
                 }
                 if !client.left_over.is_empty() {
                     client.serve_left_over();
                     return None;
                 }
                 if let Some(from) = client.lag {
-                    return Some(Work { target, again: None, from });
+                    return Some(Work { target, mailbox: Some(mailbox), again: None, from });
                 }
                 if client.scans.is_empty() {
                     self.lagging.remove(&target);
@@ -262,7 +284,7 @@ impl Members {
                     })
                 };
                 let any = group.members.iter().any(|(key, _)| free(key));
-                any.then_some(Work { target, again: None, from })
+                any.then_some(Work { target, mailbox: None, again: None, from })
             }
         }
     }
