@@ -22,6 +22,7 @@ pub mod downlink;
 pub mod import;
 pub mod io;
 pub mod log_tools;
+mod properties;
 pub mod replicate;
 pub mod runtime;
 pub mod source;

@@ -10,8 +10,9 @@ use tributary::config::Lane;
 use tributary::replicate::lane::Burial;
 use tributary::replicate::letter::{Fate, First, Letter};
 use tributary::runtime::clock::Moment;
-use tributary::runtime::dead_letters::{Back, DeadLetters, Input, Stream, Wanted};
+use tributary::runtime::dead_letters::{Back, DeadLetters, Input, Wanted};
 use tributary::runtime::opening::{Recovered, recover};
+use tributary::runtime::stream::Stream;
 use tributary_bridge::Undeliverable;
 use tributary_cluster::{Cluster, Kafka, Served, Settings, TopicSettings, TransactionVersion};
 use tributary_core::Offset;
@@ -207,7 +208,9 @@ fn opened(disk: &Disk, generation: u32) -> Result<Recovered<Disk>, String> {
 
 fn letters(disk: &Disk, generation: u32) -> Letters {
     let disk = disk.clone();
-    DeadLetters::new(Box::new(move |_| Ok(Stream::new(opened(&disk, generation)?, disk.reader()))))
+    DeadLetters::new(Box::new(move |_| {
+        Ok(Stream::new("dead-letter", opened(&disk, generation)?, disk.reader()))
+    }))
 }
 
 fn bury(letters: &mut Letters) -> Result<(), String> {

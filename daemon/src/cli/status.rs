@@ -125,6 +125,10 @@ fn log(text: &mut String, log: &LogStatus, uptime_s: u64) {
         let how = "tributary log export --stream dead-letter";
         line(text, "", &format!("{kept} dead letters{gone}: `{how}` shows them"));
     }
+    if let Some((oldest, next)) = log.commands.filter(|(oldest, next)| oldest < next) {
+        let kept = next - oldest;
+        line(text, "", &format!("{kept} commands are kept beside it for devices that are away"));
+    }
     for cursor in &log.cursors {
         line(text, "", &self::cursor(cursor));
     }

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use tributary_bridge::{Edge, Start};
 use tributary_core::Offset;
 use tributary_core::properties::Property;
 use tributary_core::record::{Event, Origin};
@@ -135,6 +136,16 @@ impl Places {
     #[must_use]
     pub fn get(&self, topic: &str) -> Option<&TopicPlaces> {
         self.topics.get(topic)
+    }
+
+    /// Where reading of a topic begins. One that was read before has new partitions from their beginning on.
+    #[must_use]
+    pub fn start_of(&self, topic: &str) -> Start {
+        let (id, next, others) = match self.get(topic) {
+            None => (None, BTreeMap::new(), Edge::End),
+            Some(places) => (places.id, places.next.clone(), Edge::Beginning),
+        };
+        Start { id, next, others }
     }
 
     /// The bodies of their control records.

@@ -16,6 +16,8 @@ use tributary_core::properties::{Properties, Property};
 use tributary_core::record::{self, Event, Origin, Qos};
 use tributary_core::time::Timestamp;
 
+use crate::properties::user;
+
 /// The properties in front, in this order.
 const NAMES: [&str; 6] = [
     "tributary.log",
@@ -31,8 +33,6 @@ const FIRST: &str = "tributary.first";
 const UNTRUSTED: char = '~';
 /// The longest text of an error that is kept.
 const ERROR_BYTES_MAX: usize = 1_000;
-/// User property (MQTT 5.0, 3.3.2.3.7).
-const USER: u8 = 0x26;
 
 const _: () = assert!(tributary_core::limits::RECORD_BYTES_MAX + 4_096 <= BODY_BYTES_MAX);
 
@@ -130,12 +130,7 @@ fn properties(first: Option<&str>, values: [&str; NAMES.len()], own: Properties<
     let mut properties = Vec::new();
     let first = first.map(|first| (FIRST, first));
     for (name, value) in first.into_iter().chain(NAMES.into_iter().zip(values)) {
-        properties.push(USER);
-        for text in [name, value] {
-            let length = u16::try_from(text.len()).expect("a name, a number or a short text");
-            properties.extend_from_slice(&length.to_be_bytes());
-            properties.extend_from_slice(text.as_bytes());
-        }
+        user(&mut properties, name, value);
     }
     properties.extend_from_slice(own.0);
     properties
@@ -195,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_letter_tells_what_became_of_an_event_and_no_device_can_forge_it() {
-        let mut properties = vec![USER, 0, 15];
+        let mut properties = vec![0x26, 0, 15];
         properties.extend(b"tributary.error");
         properties.extend([0, 1, b'7']);
         let event = Event {

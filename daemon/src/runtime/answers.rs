@@ -30,7 +30,7 @@ use crate::door::{Counters, Door};
 use crate::io::clock::moment;
 use crate::io::control::{self, Answers, Decide, Lines, Replay, Request};
 use crate::io::crc::crc32c;
-use crate::io::segments::{DEAD_LETTER, INPUT, Place, SegmentReader};
+use crate::io::segments::{COMMANDS, DEAD_LETTER, INPUT, Place, SegmentReader};
 use crate::log_tools::LogEnd;
 use crate::replicate::report::Report;
 use crate::replicate::table::Table;
@@ -151,6 +151,9 @@ impl Daemon {
             commits: facts.counters.commits,
             cursors: self.cursors.status(),
             dead_letters: lock(&self.letters).extent().map(|all| (all.oldest.0, all.next.0)),
+            commands: lock(self.downlinks.commands())
+                .extent()
+                .map(|all| (all.oldest.0, all.next.0)),
             clock_trusted: lock(&self.clocks).now(moment()).trusted,
         }
     }
@@ -274,6 +277,7 @@ impl Answers for Daemon {
         let reader = match stream {
             INPUT => Some(self.log.clone()),
             DEAD_LETTER => lock(&self.letters).reader(),
+            COMMANDS => lock(self.downlinks.commands()).reader(),
             _ => None,
         };
         let answer = match reader.map(|reader| reader.durable()) {

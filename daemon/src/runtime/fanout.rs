@@ -2,15 +2,19 @@
 //!
 //! A reader of the log like any other, so a slow moment costs no memory and loses nothing. A client
 //! that is slower than its mailbox is large, or that comes back, is served by a second reader from
-//! where it stands until it has caught up. While nobody listens nothing is read.
+//! where it stands until it has caught up; what is gone from the log may be kept among the commands. While
+//! nobody listens nothing is read.
 
 use std::sync::Arc;
+
+use core::ops::Range;
 
 use tokio::sync::watch;
 use tributary_core::Offset;
 use tributary_core::log::{Chunk, End, Item, ReadMedia, Reader};
 use tributary_core::record::{Event, Origin};
 
+use super::commands::Kept;
 use super::hub::{Hub, Work};
 use crate::io::crc::crc32c;
 use crate::io::segments::SegmentReader;
@@ -19,19 +23,20 @@ use crate::io::segments::SegmentReader;
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Both readers.
-pub struct Fanout {
+pub struct Fanout<K> {
     hub: Arc<Hub>,
+    commands: K,
     live: Reader,
     behind: Reader,
     buffer: Vec<u8>,
 }
 
-impl Fanout {
-    /// Nothing was read yet.
+impl<K: Kept> Fanout<K> {
+    /// Nothing was read yet. What is gone from the log may be among `commands`.
     #[must_use]
-    pub fn new(hub: Arc<Hub>) -> Self {
+    pub fn new(hub: Arc<Hub>, commands: K) -> Self {
         let reader = || Reader::new(Offset(0), crc32c);
-        Self { hub, live: reader(), behind: reader(), buffer: Vec::new() }
+        Self { hub, commands, live: reader(), behind: reader(), buffer: Vec::new() }
     }
 
     /// Hands out what is durable, and serves one of those who lag behind. Whether there is more to
@@ -76,7 +81,13 @@ impl Fanout {
                                     self.hub.distribute(offset, &event, age);
                                 }
                             }
-                            Item::Gap { range, .. } => self.hub.note_missed_live(&range),
+                            Item::Gap { range, .. } => {
+                                self.commands.read(range.clone(), &mut |offset, event, age| {
+                                    self.hub.distribute(offset, event, age);
+                                    true
+                                });
+                                self.hub.note_missed_live(&range);
+                            }
                             Item::Control(_) => {}
                         }
                     }
@@ -110,7 +121,15 @@ impl Fanout {
                 }
             }
         }
-        self.hub.send_again(work, None);
+        let mut is_kept = false;
+        self.commands.read(work.from..work.from.plus(1), &mut |_, event, age| {
+            is_kept = true;
+            self.hub.send_again(work, Some((event, age)));
+            true
+        });
+        if !is_kept {
+            self.hub.send_again(work, None);
+        }
     }
 
     /// Reads on for somebody who lags behind.
@@ -120,12 +139,11 @@ impl Fanout {
         let next = loop {
             let next = match self.behind.read(media, end, &mut self.buffer) {
                 Ok(None) => Some(work.from.max(end.offset)),
-                Ok(Some(chunk)) => serve(&self.hub, work, chunk),
+                Ok(Some(chunk)) => serve((&self.hub, &self.commands), work, chunk),
                 Err(error) => {
                     let at = self.behind.next_offset();
                     tracing::error!(%at, %error, "a session misses events that cannot be read");
-                    self.hub.note_missed(work, &(at..end.offset));
-                    Some(end.offset)
+                    Some(pass_gap((&self.hub, &self.commands), work, at..end.offset))
                 }
             };
             if let Some(next) = next {
@@ -142,7 +160,7 @@ fn is_for_subscribers((_, event): &(Offset, Event<'_>)) -> bool {
 }
 
 /// Hands what was read to somebody who lags behind. Where to go on; `None`: there was no event.
-fn serve(hub: &Hub, work: &Work, chunk: Chunk<'_>) -> Option<Offset> {
+fn serve((hub, commands): (&Hub, &impl Kept), work: &Work, chunk: Chunk<'_>) -> Option<Offset> {
     let mut next = None;
     for item in chunk {
         match item {
@@ -158,8 +176,12 @@ fn serve(hub: &Hub, work: &Work, chunk: Chunk<'_>) -> Option<Offset> {
                 }
             }
             Item::Gap { range, .. } if !range.is_empty() => {
-                hub.note_missed(work, &range);
-                next = Some(range.end);
+                let end = range.end;
+                let passed = pass_gap((hub, commands), work, range);
+                next = Some(passed);
+                if passed < end {
+                    return next;
+                }
             }
             Item::Gap { .. } | Item::Control(_) => {}
         }
@@ -167,9 +189,27 @@ fn serve(hub: &Hub, work: &Work, chunk: Chunk<'_>) -> Option<Offset> {
     next
 }
 
+/// Hands the commands to somebody who lags behind that stood where the log has nothing any more. Where to
+/// go on: at the end, or where there was no room.
+fn pass_gap((hub, commands): (&Hub, &impl Kept), work: &Work, range: Range<Offset>) -> Offset {
+    let mut kept = 0;
+    let full = commands.read(range.clone(), &mut |offset, event, age| {
+        let has_room = hub.catch_up(work, offset, event, age);
+        kept += u64::from(has_room);
+        has_room
+    });
+    let passed = full.unwrap_or(range.end);
+    hub.note_missed(work, &(range.start..passed), kept);
+    passed
+}
+
 /// Runs until `durable` has no sender any more. Reading may block: give it a thread of its own.
-pub(super) async fn run(log: SegmentReader, hub: Arc<Hub>, mut durable: watch::Receiver<Offset>) {
-    let mut fanout = Fanout::new(Arc::clone(&hub));
+pub(super) async fn run(
+    log: SegmentReader,
+    (hub, commands): (Arc<Hub>, impl Kept),
+    mut durable: watch::Receiver<Offset>,
+) {
+    let mut fanout = Fanout::new(Arc::clone(&hub), commands);
     loop {
         durable.mark_unchanged();
         while fanout.turn(&log, log.end()) {}

@@ -3,6 +3,7 @@
 mod answers;
 pub mod checkup;
 pub mod clock;
+pub mod commands;
 pub mod committer;
 pub mod cursors;
 pub mod dead_letters;
@@ -30,6 +31,7 @@ pub mod sessions;
 pub mod snapshot;
 mod sources;
 pub mod status;
+pub mod stream;
 mod system;
 mod tail;
 pub mod writer;

@@ -7,10 +7,10 @@ use tributary_core::log::{
 };
 
 use super::clock::{Anchor, Clocks, Moment};
-use super::dead_letters;
 use super::scrub::{Damage, Gaps};
 use super::server::Failure;
 use super::snapshot::Snapshot;
+use super::stream;
 use crate::config::Config;
 use crate::downlink::place;
 use crate::io::clock::moment_looked_at;
@@ -77,7 +77,7 @@ pub(super) struct Opened {
 
 /// Opens the log of a configuration, or creates it.
 pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
-    let bytes_max = dead_letters::input_bytes(config.log.bytes_max);
+    let bytes_max = stream::input_bytes(config.log.bytes_max);
     let files = SegmentFiles::open(&config.log.dir, bytes_max, config.log.volatile)
         .map_err(|error| Failure::Directory(error.to_string()))?;
     files.make_ahead()?;

@@ -15,12 +15,13 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tributary_mqtt::Settings as MqttSettings;
 
 use super::answers::{Constants, Daemon};
+use super::commands::FileCommands;
 use super::committer::Committer;
 use super::cursors::Cursors;
 use super::dead_letters::{FileLetters, Input};
 use super::dialogue::Shared;
 use super::doors::Doors;
-use super::downlinks::Downlinks;
+use super::downlinks::{Downlinks, Keeping};
 use super::fanout;
 use super::folding::Folding;
 use super::hub::Hub;
@@ -115,7 +116,8 @@ impl Server {
         let hints = Lane::ALL.map(|lane| Arc::new(Mutex::new(snapshot.hint(lane.name()))));
         let ingest = Arc::new(Ingest::new(log.next_offset()));
         let cursors = Arc::new(Cursors::restore(&snapshot, Arc::clone(&ingest)));
-        let downlinks = Downlinks::new(snapshot.places().clone());
+        let (commands, keeping) = open_commands(config, id.0, &reader)?;
+        let downlinks = Downlinks::new(snapshot.places().clone(), keeping);
         let clocks = Arc::new(Mutex::new(clocks));
         let delay = config.log.commit_delay;
         let policy = Policy { max_age: config.log.max_age, when_full: config.log.when_full };
@@ -151,7 +153,7 @@ impl Server {
         let log_thread = Arc::clone(&committer);
         let writer = threads::spawn("log", move || log_thread.run())?;
         scrub::start(reader.clone(), damage)?;
-        spawn_async("fan-out", fanout::run(reader, hub, ingest.follow()))?;
+        spawn_async("fan-out", fanout::run(reader, (hub, commands), ingest.follow()))?;
         let shared = Arc::new(Shared {
             ingest,
             hub: Arc::clone(&daemon.hub),
@@ -363,6 +365,18 @@ fn open_letters(
     let input = Input { log_id, reader, end: reader.end() };
     letters.settle(clock::moment(), &input).map_err(Failure::Directory)?;
     Ok(letters)
+}
+
+/// The stream of commands: for who reads them, and for who keeps them.
+fn open_commands(
+    config: &Config,
+    log_id: u64,
+    reader: &SegmentReader,
+) -> Result<(Arc<Mutex<FileCommands>>, Keeping), Failure> {
+    let (dir, size) = (&config.log.dir, config.log.bytes_max);
+    let commands = FileCommands::of_files(dir, size, log_id, clock::moment());
+    let commands = Arc::new(Mutex::new(commands.map_err(Failure::Directory)?));
+    Ok((Arc::clone(&commands), Keeping::new(commands, reader.clone())))
 }
 
 /// Runs a future on a thread of its own, for work that reads files.

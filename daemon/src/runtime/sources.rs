@@ -9,6 +9,7 @@ use super::dialogue::Shared;
 use super::status::SourceStatus;
 use crate::config::Source;
 use crate::io::source::{self, Inside};
+use crate::source::Figures;
 use crate::sync::lock;
 
 /// All sources.
@@ -78,6 +79,19 @@ async fn end(sources: Vec<Running>) {
     for running in sources {
         if running.task.await.is_err() {
             tracing::error!(source = running.source.name, "a source has panicked");
+        }
+    }
+}
+
+impl SourceStatus {
+    /// Takes over what became of messages.
+    pub fn note(&mut self, figures: &Figures) {
+        self.received = figures.received;
+        self.duplicates = figures.duplicates;
+        self.repeated = figures.repeated;
+        if self.refused != figures.refused {
+            self.refused = figures.refused;
+            self.refusal.clone_from(&figures.refusal);
         }
     }
 }

@@ -12,7 +12,6 @@ use crate::config::Lane;
 use crate::replicate::account::Counts;
 use crate::replicate::report::{Counters as LaneCounters, Report};
 use crate::replicate::table::{Entry, Moved, Table};
-use crate::source::Figures;
 
 /// Clients that are listed.
 pub const CLIENTS_SHOWN_MAX: usize = 1_000;
@@ -89,6 +88,9 @@ pub struct LogStatus {
     /// Dead letters: the oldest that is kept, and the offset of the next one, if there ever was one.
     #[serde(default)]
     pub dead_letters: Option<(u64, u64)>,
+    /// The same of commands, which are kept for devices that stay away for long.
+    #[serde(default)]
+    pub commands: Option<(u64, u64)>,
     /// Named readers.
     #[serde(default)]
     pub cursors: Vec<CursorStatus>,
@@ -182,19 +184,6 @@ pub struct DownlinkStatus {
     pub next: BTreeMap<i32, u64>,
     /// What went wrong last.
     pub last_error: Option<String>,
-}
-
-impl SourceStatus {
-    /// Takes over what became of messages.
-    pub fn note(&mut self, figures: &Figures) {
-        self.received = figures.received;
-        self.duplicates = figures.duplicates;
-        self.repeated = figures.repeated;
-        if self.refused != figures.refused {
-            self.refused = figures.refused;
-            self.refusal.clone_from(&figures.refusal);
-        }
-    }
 }
 
 /// The Kafka side: what matters most of all lanes, and each of them.

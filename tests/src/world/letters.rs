@@ -2,8 +2,9 @@
 
 use tributary::replicate::letter::Fate;
 use tributary::runtime::clock::Moment;
-use tributary::runtime::dead_letters::{DeadLetters, Stream};
+use tributary::runtime::dead_letters::DeadLetters;
 use tributary::runtime::opening::recover;
+use tributary::runtime::stream::Stream;
 use tributary_core::Offset;
 use tributary_core::log::{Entropy, Geometry, Item, Reader};
 
@@ -32,7 +33,7 @@ pub(super) fn open(disk: Disk, generation: u32) -> Letters {
         let entropy = Entropy { log_id: 7, generation, salt: generation.into() };
         let recovered = recover(disk.clone(), entropy, moment);
         let recovered = recovered.map_err(|error| error.to_string())?;
-        Ok(Stream::new(recovered, disk.reader()))
+        Ok(Stream::new("dead-letter", recovered, disk.reader()))
     }))
 }
 

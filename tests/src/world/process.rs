@@ -70,7 +70,7 @@ pub(super) struct Process {
     pub(super) commit_at: Option<u64>,
     /// When the lane wants to be woken.
     pub(super) lane_at: u64,
-    fanout: Fanout,
+    fanout: Fanout<()>,
     /// When what is durable is handed out next.
     pub(super) fan_out_at: Option<u64>,
     keeper: Keeper,
@@ -112,7 +112,7 @@ impl Process {
         ingest.number_changes_from(state.applied.change);
         let known = *lock::<Clocks>(&clocks);
         hub.restore(state, known.now(moment).age, &known.anchor());
-        let (doubtful, fanout) = (ingest.durable(), Fanout::new(Arc::clone(&hub)));
+        let (doubtful, fanout) = (ingest.durable(), Fanout::new(Arc::clone(&hub), ()));
         // Machines are off for longer than sessions last by default.
         let session_expiry_max_s = u32::MAX;
         let settings = tributary_mqtt::Settings { session_expiry_max_s, ..Default::default() };

@@ -43,7 +43,7 @@ pub(crate) struct Gateway {
     disk: Disk,
     shared: Arc<Shared>,
     writer: Writer<Disk>,
-    fanout: Fanout,
+    fanout: Fanout<()>,
     keeper: Keeper,
     door: Arc<Door>,
     acl: NamedTempFile,
@@ -171,7 +171,7 @@ fn begin(
     disk: &Disk,
     generation: u32,
     moment: Moment,
-) -> Result<(Arc<Shared>, Writer<Disk>, Fanout)> {
+) -> Result<(Arc<Shared>, Writer<Disk>, Fanout<()>)> {
     let entropy = Entropy { log_id: 1, generation, salt: u64::from(generation) };
     let recovered = recover(disk.clone(), entropy, moment).map_err(|why| anyhow!("{why:?}"))?;
     let Recovered { log, snapshot, clocks, .. } = recovered;
@@ -185,7 +185,7 @@ fn begin(
     let known: &Mutex<Clocks> = &clocks;
     let known = *known.lock().unwrap_or_else(PoisonError::into_inner);
     hub.restore(state, known.now(moment).age, &known.anchor());
-    let fanout = Fanout::new(Arc::clone(&hub));
+    let fanout = Fanout::new(Arc::clone(&hub), ());
     let session_expiry_max_s = u32::MAX;
     let settings = tributary_mqtt::Settings { session_expiry_max_s, ..Default::default() };
     Ok((Arc::new(Shared { ingest, hub, clocks, settings }), writer, fanout))

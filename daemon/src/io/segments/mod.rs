@@ -32,6 +32,8 @@ use shared::{Shared, ring_in, sync_directory};
 
 /// The stream of what devices publish.
 pub const INPUT: &str = "input";
+/// The stream of commands, for devices that stay away for longer than the input reaches back.
+pub const COMMANDS: &str = "downlink";
 /// The stream of events that Kafka will never take.
 pub const DEAD_LETTER: &str = "dead-letter";
 /// Bytes of one segment.

@@ -18,9 +18,10 @@ use tributary_core::record::{self, Event, Origin};
 use tributary_core::time::Timestamp;
 use tributary_core::topic;
 
-use super::{CHUNK_BYTES, DeadLetters, Moment, Stream};
+use super::{DeadLetters, Moment};
 use crate::io::crc::crc32c;
 use crate::replicate::letter::{Fate, LetterKey};
+use crate::runtime::stream::{CHUNK_BYTES, Extent, Stream};
 
 /// Letters that are put back between two marks, and about how many bytes of them.
 const BATCH_LETTERS: usize = 256;
@@ -173,17 +174,9 @@ impl Replay {
 }
 
 impl<M: Media, R: ReadMedia> Stream<M, R> {
-    /// Hands every thing of the stream to `each` from an offset on, until that has enough.
-    fn read(&self, from: Offset, each: &mut dyn FnMut(Item<'_>) -> bool) {
-        let mut reader = Reader::with_controls(from.max(self.log.oldest()), crc32c);
-        let mut buffer = vec![0; CHUNK_BYTES];
-        while let Ok(Some(chunk)) = reader.read(&self.reader, self.log.end(), &mut buffer) {
-            for item in chunk {
-                if !each(item) {
-                    return;
-                }
-            }
-        }
+    /// The last that was noted of letters that are put back.
+    fn last_mark(&self) -> Mark {
+        self.snapshot().replayed().and_then(Mark::decode).unwrap_or_default()
     }
 
     /// The letters that were put back, in order. Of those below an offset it may not be known:
@@ -209,17 +202,16 @@ impl<M: Media, R: ReadMedia> Stream<M, R> {
     }
 
     /// Notes letters that are put back now, and those of the last time that were not: durable.
-    fn mark(&mut self, moment: Moment, mark: Mark) -> Result<(), CommitError> {
-        let (body, clock) = (mark.encode(), self.clocks.now(moment));
-        self.put(clock, |log| log.append_control(ControlKind::Replayed, &body, clock))?;
-        self.mark = mark;
+    fn mark(&mut self, moment: Moment, mark: &Mark) -> Result<(), CommitError> {
+        let clock = self.now(moment);
+        self.append_control(ControlKind::Replayed, &mark.encode(), clock)?;
         self.commit(clock)
     }
 
     /// The letters of the last mark that do not stand in the input: a crash came before.
     fn missing(&self, input: &Input<'_, impl ReadMedia>) -> Vec<u64> {
-        let Mark { log_id, since, letters, .. } = &self.mark;
-        let Some(first) = letters.first().filter(|_| *log_id == input.log_id) else {
+        let Mark { log_id, since, letters, .. } = self.last_mark();
+        let Some(first) = letters.first().filter(|_| log_id == input.log_id) else {
             return Vec::new();
         };
         let mut due: BTreeMap<(u64, LetterKey), u64> = BTreeMap::new();
@@ -235,7 +227,7 @@ impl<M: Media, R: ReadMedia> Stream<M, R> {
             }
             due.len() < letters.len()
         });
-        let mut reader = Reader::new(Offset(*since), crc32c);
+        let mut reader = Reader::new(Offset(since), crc32c);
         let mut buffer = vec![0; CHUNK_BYTES];
         while let Ok(Some(chunk)) = reader.read(input.reader, input.end, &mut buffer) {
             for item in chunk {
@@ -274,13 +266,14 @@ where
         input: &Input<'_, impl ReadMedia>,
     ) -> Result<(), String> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
-        if stream.mark.letters.is_empty() {
+        let all = stream.last_mark().letters.len();
+        if all == 0 {
             return Ok(());
         }
         let without = stream.missing(input);
-        let (all, missing) = (stream.mark.letters.len(), without.len());
+        let missing = without.len();
         tracing::info!(all, missing, "a replay of dead letters was cut short");
-        self.note(moment, Mark { without, ..Mark::default() })
+        self.note(moment, &Mark { without, ..Mark::default() })
     }
 
     /// Begins a replay. `None`: there are no letters.
@@ -297,13 +290,14 @@ where
             return Ok(None);
         }
         let stream = self.opened(moment)?;
-        if !stream.mark.letters.is_empty() {
+        if !stream.last_mark().letters.is_empty() {
             return Err("what an earlier replay put back is not known to be durable: the next \
                         start of the daemon finds out"
                 .to_owned());
         }
         let Range { start, end } = wanted.offsets;
-        wanted.offsets = start.max(stream.log.oldest())..end.min(stream.log.end().offset);
+        let Extent { oldest, next } = stream.extent();
+        wanted.offsets = start.max(oldest)..end.min(next);
         let (at, (done, known_from)) = (wanted.offsets.start, stream.put_back());
         Ok(Some(Replay { wanted, log_id, done, known_from, at, figures: Figures::default() }))
     }
@@ -356,10 +350,10 @@ where
         let numbers = |all: &[Back]| all.iter().map(|back| back.letter.0).collect();
         replay.figures.put_back -= without.len() as u64;
         let (without, letters) = (numbers(without), numbers(batch));
-        self.note(moment, Mark { log_id: replay.log_id, since: since.0, without, letters })
+        self.note(moment, &Mark { log_id: replay.log_id, since: since.0, without, letters })
     }
 
-    fn note(&mut self, moment: Moment, mark: Mark) -> Result<(), String> {
+    fn note(&mut self, moment: Moment, mark: &Mark) -> Result<(), String> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
         let done = stream.mark(moment, mark);
         if done.is_err() {

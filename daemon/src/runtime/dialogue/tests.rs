@@ -248,7 +248,7 @@ impl ReadMedia for Unreadable {
 #[test]
 fn what_is_gone_when_it_is_handed_out_counts_as_missed() {
     let (shared, mut dialogue) = inside();
-    let mut fanout = Fanout::new(Arc::clone(&shared.hub));
+    let mut fanout = Fanout::new(Arc::clone(&shared.hub), ());
     dialogue.handle_bytes(moment(), SUBSCRIBE, &mut Vec::new());
     // Five were evicted, and five are damaged.
     let (offset, oldest) = (Offset(10), Offset(5));

@@ -1,5 +1,6 @@
 //! The downlinks that run: one task that reads all their topics.
 
+mod keeping;
 mod work;
 
 use std::sync::{Arc, Mutex};
@@ -7,16 +8,19 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::commands::FileCommands;
 use super::dialogue::Shared;
 use super::status::DownlinkStatus;
 use crate::config::{self, Downlink};
 use crate::downlink::place::Places;
 use crate::sync::lock;
+pub(super) use keeping::Keeping;
 use work::{Reports, Work};
 
-/// The downlinks that run, and how far they have read.
+/// The downlinks that run, how far they have read, and what is kept of it.
 pub(super) struct Downlinks {
     places: Arc<Mutex<Places>>,
+    keeping: Keeping,
     running: Mutex<Option<Running>>,
 }
 
@@ -31,8 +35,13 @@ struct Running {
 
 impl Downlinks {
     /// None runs. The log knows how far they had read.
-    pub(super) fn new(places: Places) -> Self {
-        Self { places: Arc::new(Mutex::new(places)), running: Mutex::default() }
+    pub(super) fn new(places: Places, keeping: Keeping) -> Self {
+        Self { places: Arc::new(Mutex::new(places)), keeping, running: Mutex::default() }
+    }
+
+    /// The stream of commands.
+    pub(super) fn commands(&self) -> &Mutex<FileCommands> {
+        &self.keeping.commands
     }
 
     /// Has those of a configuration run, and no others.
@@ -60,6 +69,7 @@ impl Downlinks {
             (upstream, downlinks),
             (gateway, log_id),
             (Arc::clone(shared), Arc::clone(&self.places), Arc::clone(&report)),
+            self.keeping.clone(),
         );
         let task = tokio::spawn(work.run(stopped));
         let (upstream, downlinks) = (upstream.clone(), downlinks.to_vec());

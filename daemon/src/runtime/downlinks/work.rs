@@ -4,17 +4,18 @@
 //! events or as records that were passed over; and an event is durable together with the place behind
 //! its record. So each record becomes one event, whatever ends when.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use core::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
-use tributary_bridge::{Began, Edge, Found, ReadRecord, Reader, Settings, Start, Talk as _};
+use tributary_bridge::{Began, Found, ReadRecord, Reader, Settings, Talk as _};
 use tributary_core::Offset;
 use tributary_core::log::ControlKind;
 use tributary_core::time::Instant;
 
+use super::keeping::Keeping;
 use crate::config::{self, Downlink};
 use crate::downlink::command::{Command, Passed};
 use crate::downlink::place::{Place, Places, TopicPlaces};
@@ -22,6 +23,7 @@ use crate::io::clock::{moment, now};
 use crate::io::files::entropy;
 use crate::io::kafka::{self, LinkEvent, Links};
 use crate::io::network::Watch;
+use crate::runtime::commands::Fresh;
 use crate::runtime::dialogue::Shared;
 use crate::runtime::ingest::{Closed, NotTaken};
 use crate::runtime::status::DownlinkStatus;
@@ -66,6 +68,7 @@ pub(super) struct Work {
     passed: u64,
     /// The last event that was left.
     last: Option<Offset>,
+    keeping: Keeping,
 }
 
 impl Work {
@@ -73,13 +76,14 @@ impl Work {
         (upstream, downlinks): (&config::Upstream, &[Downlink]),
         (gateway, log_id): (&str, u64),
         (shared, places, report): (Arc<Shared>, Arc<Mutex<Places>>, Reports),
+        keeping: Keeping,
     ) -> Self {
         let settings = Settings {
             authenticate: upstream.access.sasl.is_some(),
             encrypted: upstream.access.tls.is_some(),
             ..Settings::new(gateway, log_id, upstream.brokers.clone())
         };
-        let start = |rule: &Downlink| (rule.from.clone(), start_of(&lock(&places), &rule.from));
+        let start = |rule: &Downlink| (rule.from.clone(), lock(&places).start_of(&rule.from));
         let topics = downlinks.iter().map(start).collect();
         // It only spreads waits.
         let seed = entropy().map_or(log_id, |entropy| entropy.salt);
@@ -98,10 +102,12 @@ impl Work {
             saved_at: now(),
             passed: 0,
             last: None,
+            keeping,
         }
     }
 
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        self.keeping.settle(lock(&self.places).settled());
         match self.work(&mut stop).await {
             Ended::Stopped => self.save().await.unwrap_or_default(),
             Ended::Closed => tracing::warn!("the log takes nothing more: downlinks end"),
@@ -114,6 +120,9 @@ impl Work {
             kafka::connect(&mut self.reader, &mut self.links);
             self.found.extend(core::iter::from_fn(|| self.reader.poll_found()));
             let waits = self.waits_for_clock();
+            if self.found.is_empty() {
+                self.keeping.pass(self.shared.ingest.durable());
+            }
             self.tell(waits);
             if !self.found.is_empty() && !waits {
                 let kept = tokio::select! {
@@ -251,11 +260,12 @@ impl Work {
             }
         }
         let mut left = &commands[..];
+        let mut fresh = Vec::new();
         while !left.is_empty() {
             let shared = Arc::clone(&self.shared);
             let space = shared.ingest.space();
             let waiter = Arc::new(Notify::new());
-            let (taken, end) = self.leave(&rule, &mut left, &waiter);
+            let (taken, end) = self.leave(&rule, &mut left, (&waiter, &mut fresh));
             match taken {
                 Ok(()) => {}
                 Err(NotTaken::Closed(closed @ (Closed::Failed | Closed::Stopping))) => {
@@ -271,17 +281,19 @@ impl Work {
                 waiter.notified().await;
             }
         }
+        self.keeping.keep(&fresh);
         Ok(())
     }
 
     /// Leaves commands at the desk as far as it takes them; the last one's offset.
-    fn leave(
+    fn leave<'a>(
         &mut self,
         rule: &Downlink,
-        left: &mut &[(Command, Place)],
-        waiter: &Arc<Notify>,
+        left: &mut &'a [(Command, Place)],
+        (waiter, fresh): (&Arc<Notify>, &mut Vec<Fresh<'a>>),
     ) -> (Result<(), NotTaken>, Option<Offset>) {
         let moment = moment();
+        let clock = lock(&self.shared.clocks).now(moment);
         let shared = Arc::clone(&self.shared);
         let Shared { ingest, hub, .. } = &*shared;
         let mut end = None;
@@ -299,6 +311,7 @@ impl Work {
                     }
                     lock(&self.places).follow(place);
                     (end, self.last) = (Some(offset), Some(offset));
+                    fresh.push(Fresh { offset, clock, event });
                     *left = rest;
                     self.note(&place.topic, |status| status.received += 1);
                 }
@@ -372,6 +385,7 @@ impl Work {
     fn tell(&self, waits_for_clock: bool) {
         let status = self.reader.status();
         let places = lock(&self.places);
+        let unkept = self.keeping.unkept();
         for told in lock(&self.report).iter_mut() {
             told.live = status.is_live && status.missing.is_empty() && !waits_for_clock;
             told.waits_for = if waits_for_clock {
@@ -379,16 +393,8 @@ impl Work {
             } else {
                 status.missing()
             };
-            told.last_error.clone_from(&status.last_error);
+            told.last_error = unkept.clone().or_else(|| status.last_error.clone());
             told.next = places.get(&told.topic).map(|it| it.next.clone()).unwrap_or_default();
         }
-    }
-}
-
-/// Where reading of a topic begins. One that was read before has new partitions from their beginning on.
-fn start_of(places: &Places, topic: &str) -> Start {
-    match places.get(topic) {
-        None => Start { id: None, next: BTreeMap::new(), others: Edge::End },
-        Some(places) => Start { id: places.id, next: places.next.clone(), others: Edge::Beginning },
     }
 }

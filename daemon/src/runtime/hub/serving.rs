@@ -165,9 +165,9 @@ impl Hub {
         }
     }
 
-    /// Events that somebody wanted are not there any more.
-    pub fn note_missed(&self, work: &Work, range: &Range<Offset>) {
-        let count = range.end.0.saturating_sub(range.start.0);
+    /// Events that somebody wanted are not there any more, but for those that were `kept` elsewhere.
+    pub fn note_missed(&self, work: &Work, range: &Range<Offset>, kept: u64) {
+        let count = range.end.0.saturating_sub(range.start.0).saturating_sub(kept);
         if count == 0 {
             return;
         }
