@@ -238,9 +238,6 @@ where
 
     fn copy(&mut self, fresh: &Fresh<'_>) -> Result<(), String> {
         let Fresh { offset, clock, event } = *fresh;
-        if offset < self.end {
-            return Ok(());
-        }
         let body = Copied { log_id: self.log_id, offset, event }.encode(clock.wall);
         self.write(|stream| stream.append(&Frame { count: 1, clock, body: &body }))?;
         self.end = offset.plus(1);
