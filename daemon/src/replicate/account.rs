@@ -100,6 +100,20 @@ impl Account {
         Self { backfill: self.backfill, ..counted }
     }
 
+    /// Of the records that were counted as delivered those of these routes are not, but kept as dead letters, or
+    /// lost.
+    pub fn bury(&mut self, kept: &[u32], lost: &[u32]) {
+        for route in kept.iter().chain(lost) {
+            self.of(*route).delivered -= 1;
+        }
+        for route in kept {
+            self.of(*route).dead_lettered += 1;
+        }
+        for route in lost {
+            self.of(*route).lost += 1;
+        }
+    }
+
     /// So many records of a route were found in Kafka.
     pub fn deliver(&mut self, route: u32, records: u64) {
         if !self.knows(route) {

@@ -1,5 +1,7 @@
 //! Which routes of a table select an event, and the keys of the records that they make of it.
 
+use std::sync::Arc;
+
 use core::ops::Range;
 
 use tributary_core::record::Event;
@@ -14,7 +16,7 @@ const KEY_BYTES_MAX: usize = 4096;
 
 /// A routing table ready to judge events. Allocates nothing per event once it is warm.
 pub(super) struct Judge {
-    table: Table,
+    table: Arc<Table>,
     /// Of the routes whose topics name levels.
     templates: Vec<Option<Template>>,
     programs: Set<Vec<u8>>,
@@ -69,12 +71,13 @@ impl Judge {
         let template = |entry: &Entry| Template::of(&entry.rule.topic);
         let templates = table.routes.iter().map(template).collect();
         let (heard, verdict) = (Heard::default(), Verdict::default());
+        let table = Arc::new(table);
         Ok(Self { table, templates, programs, scratch, heard, verdict })
     }
 
     /// The table.
     #[must_use]
-    pub(super) fn table(&self) -> &Table {
+    pub(super) fn table(&self) -> &Arc<Table> {
         &self.table
     }
 

@@ -67,6 +67,17 @@ pub struct View {
     pub transaction_bytes_max: Option<usize>,
 }
 
+impl View {
+    /// Whether nothing but the link bounds what is sent.
+    #[must_use]
+    pub const fn is_free(&self) -> bool {
+        !self.yields
+            && !self.is_spent
+            && self.not_before.is_none()
+            && self.transaction_bytes_max.is_none()
+    }
+}
+
 /// The shared state.
 #[derive(Debug, Default)]
 pub struct Traffic {

@@ -1,6 +1,7 @@
-//! What the fold knows of records that were refused: the events behind them, and their account.
+//! What the log knows of records that were refused: the events behind them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tributary_bridge::Undeliverable;
 use tributary_core::Offset;
@@ -8,19 +9,23 @@ use tributary_core::log::{Item, ReadMedia, Reader};
 
 use super::{Feed, Present};
 use crate::io::crc::crc32c;
-use crate::replicate::judge::Judge;
 use crate::replicate::letter::Letter;
+use crate::replicate::table::Table;
 
 impl<M: ReadMedia> Feed<M> {
-    /// The letters of events whose records were refused, each with the number of its route. One that
-    /// is gone from the log has none.
+    /// The table in force where the fold stands.
+    pub(in crate::replicate) fn table(&self) -> Option<Arc<Table>> {
+        self.fold.judge.as_ref().map(|judge| Arc::clone(judge.table()))
+    }
+
+    /// The letters of events whose records were refused, which were selected under a table, each with the
+    /// number of its route. One that is gone from the log has none.
     pub fn letters(
         &mut self,
         log_id: u64,
-        refused: &[Undeliverable],
+        (refused, table): (&[Undeliverable], &Table),
         present: &Present,
     ) -> Vec<(u32, Letter)> {
-        let Some(table) = self.fold.judge.as_ref().map(Judge::table) else { return Vec::new() };
         let mut due: BTreeMap<Offset, Vec<&Undeliverable>> = BTreeMap::new();
         for one in refused {
             due.entry(one.offset).or_default().push(one);
@@ -46,19 +51,5 @@ impl<M: ReadMedia> Feed<M> {
             }
         }
         letters
-    }
-
-    /// Of the records that were handed in last those of these routes are not delivered, but kept as
-    /// dead letters, or lost.
-    pub fn count_buried(&mut self, kept: &[u32], lost: &[u32]) {
-        for route in kept.iter().chain(lost) {
-            self.fold.account.of(*route).delivered -= 1;
-        }
-        for route in kept {
-            self.fold.account.of(*route).dead_lettered += 1;
-        }
-        for route in lost {
-            self.fold.account.of(*route).lost += 1;
-        }
     }
 }

@@ -36,7 +36,7 @@ use addressed::Addressed;
 /// Bytes that are read from the log at once; the largest frame fits.
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks that are read in one turn, so that answers of brokers do not wait for a long scan.
-const CHUNKS_PER_TURN: usize = 8;
+pub(super) const CHUNKS_PER_TURN: usize = 8;
 /// A record has so many headers, or more.
 const HEADERS_USUAL: usize = 8;
 
@@ -138,7 +138,7 @@ impl<M: ReadMedia> Feed<M> {
     /// The counts so far, and the table that they belong to.
     #[must_use]
     pub fn account(&self) -> (&Account, Option<&Table>) {
-        (&self.fold.account, self.fold.judge.as_ref().map(Judge::table))
+        (&self.fold.account, self.fold.judge.as_ref().map(|judge| &**judge.table()))
     }
 
     /// Whether all was read up to this end of the log, control records too.
@@ -153,8 +153,13 @@ impl<M: ReadMedia> Feed<M> {
         self.fold.at
     }
 
-    /// Puts the records of the next events into `batch`, until it is full or the log ends.
-    pub fn fill(&mut self, batch: &mut BatchBuilder, present: &Present) -> Filled {
+    /// Puts the records of the next events into `batch`, until it is full, the log ends, or so many chunks were
+    /// read.
+    pub(super) fn fill(
+        &mut self,
+        batch: &mut BatchBuilder,
+        (present, chunks): (&Present, usize),
+    ) -> Filled {
         if let Some(others) = &self.fold.waits_for {
             if others.iter().any(|moved| present.traffic.is_before(moved)) {
                 return Filled::Waits;
@@ -166,7 +171,7 @@ impl<M: ReadMedia> Feed<M> {
             // From the segment's start: the table comes again.
             self.reader = Reader::new(self.fold.reading_at(), crc32c);
         }
-        for _ in 0..CHUNKS_PER_TURN {
+        for _ in 0..chunks {
             let begin = self.reader.next_offset();
             let chunk = match self.reader.read(&self.log, present.end, &mut self.buffer) {
                 Ok(Some(chunk)) => chunk,

@@ -3,6 +3,7 @@
 //! A value: events and time go in, effects come out. Invariant: the replicator learns of a claim
 //! only once it is durable in the log.
 
+mod ahead;
 mod aside;
 mod burial;
 mod claims;
@@ -16,13 +17,13 @@ use tributary_core::Offset;
 use tributary_core::log::ReadMedia;
 use tributary_core::time::Instant;
 
-use super::feed::{Feed, Filled, Present};
-use super::mapping::Origin;
+use super::feed::{CHUNKS_PER_TURN, Feed, Filled, Present};
 use super::report::{Announcer, Report};
 use super::table::Table;
 use super::traffic::{News, View};
 use crate::config::Lane as Name;
 use crate::runtime::hint::LaneHint;
+use ahead::Ahead;
 use aside::Detours;
 pub use burial::Burial;
 use burial::Mourning;
@@ -70,11 +71,12 @@ pub struct Lane<M> {
     effects: VecDeque<Effect>,
     feed: Option<Feed<M>>,
     batch: Option<BatchBuilder>,
+    ahead: Ahead,
     /// Since when there is something to ship and a batch is wanted.
     waiting_since: Option<Instant>,
     /// When the filling of the batch began.
     filling_since: Instant,
-    /// Whether records were handed in that are not known to be committed.
+    /// Whether there are records in a batch that are not known to be committed.
     outstanding: bool,
     committed: Position,
     claimed: Offset,
@@ -113,6 +115,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
             effects: VecDeque::new(),
             feed: None,
             batch: None,
+            ahead: Ahead::default(),
             waiting_since: None,
             filling_since: now,
             outstanding: false,
@@ -256,7 +259,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
             Output::Disconnect { conn } => self.effects.push_back(Effect::Disconnect { conn }),
             Output::NeedLocal => self.replicator.handle_local(now, &self.local(present)),
             Output::Resumed(position) => self.resume(position, present),
-            Output::WantBatch => self.batch = Some(self.replicator.begin_batch()),
+            Output::WantBatch => self.want_batch(),
             // All that is durable, so that shipping a backlog claims once.
             Output::Claim(offset) => {
                 self.write_hint((present.end.offset.max(offset), None), present);
@@ -264,7 +267,9 @@ impl<M: ReadMedia + Clone> Lane<M> {
             Output::Bury(refused) => self.bury(&refused, present),
             Output::Committed(position) => {
                 self.committed = position;
-                self.outstanding = false;
+                self.ahead.handed = None;
+                self.ahead.took_ms = self.began.map_or(0, |began| now.ms_since(began));
+                self.outstanding = self.batch.as_ref().is_some_and(|batch| !batch.is_empty());
                 self.idle_since = now;
             }
             Output::Changed => self.announcer.announce(self.replicator.status()),
@@ -272,18 +277,13 @@ impl<M: ReadMedia + Clone> Lane<M> {
     }
 
     fn resume(&mut self, position: Position, present: &Present) {
-        let Beginning { settings, generation, lane, gaps, .. } = &self.beginning;
-        let name = lane.name();
+        let name = self.beginning.lane.name();
         tracing::info!(lane = name, offset = position.offset.0, "replication goes on");
         let from = self.reached(&position, present).unwrap_or_else(|| position.clone());
-        let origin = Origin::new(&settings.gateway, settings.log_id, gaps.clone());
-        let whose = (origin, *lane);
-        let from = (&from, &*self.detours.asides);
-        self.feed = Some(Feed::new(whose, *generation, self.log.clone(), from));
         self.committed = position;
-        self.outstanding = false;
+        (self.ahead.handed, self.ahead.is_wanted) = (None, false);
+        self.begin_at(&from);
         self.mourning = None;
-        self.batch = None;
         self.waiting_since = None;
         self.saturated = false;
         self.ask_to_leave();
@@ -312,9 +312,15 @@ impl<M: ReadMedia + Clone> Lane<M> {
         true
     }
 
-    /// Fills a batch, if one is wanted and it is time. Whether it was handed in.
+    /// Fills a batch, if it is time, and hands it in if one is wanted. Whether it was handed in.
     fn fill(&mut self, now: Instant, present: &Present) -> bool {
+        self.more = false;
+        if !self.ahead.is_wanted {
+            self.fill_ahead(now, present);
+            return false;
+        }
         self.look_at = None;
+        self.give_up_ahead(present);
         let (Some(feed), Some(batch)) = (&self.feed, &self.batch) else { return false };
         let behind = present.end.offset.0.saturating_sub(feed.next_offset().0);
         let is_new = batch.is_empty();
@@ -333,11 +339,13 @@ impl<M: ReadMedia + Clone> Lane<M> {
         }
         let (Some(feed), Some(batch)) = (&mut self.feed, &mut self.batch) else { return false };
         self.waiting_since = None;
-        let filled = if present.clock.trusted {
-            batch.set_send_time(present.clock.wall);
-            feed.fill(batch, present)
-        } else {
-            Filled::Stopped(NO_CLOCK.to_owned())
+        let filled = match self.ahead.held.take() {
+            Some(filled) => filled,
+            None if present.clock.trusted => {
+                batch.set_send_time(present.clock.wall);
+                feed.fill(batch, (present, CHUNKS_PER_TURN))
+            }
+            None => Filled::Stopped(NO_CLOCK.to_owned()),
         };
         if is_new {
             self.filling_since = now;
@@ -352,7 +360,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
         self.stuck = if let Filled::Stopped(why) = filled { Some(why) } else { None };
         if hand_in && let Some(batch) = self.batch.take() {
             self.began = Some(now);
-            self.replicator.handle_batch(now, batch, feed.position());
+            self.hand_in(now, batch);
         }
         hand_in
     }
