@@ -27,15 +27,25 @@ const fn lowest(value: u64) -> u8 {
 
 /// Reads a value from the start of `bytes`, and moves them on.
 #[must_use]
+#[inline]
 pub fn take(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
+    // Most are lengths below 128: those at once.
+    let (&first, rest) = bytes.split_first()?;
+    *bytes = rest;
+    if first < 0x80 { Some(u64::from(first)) } else { take_more(first, bytes) }
+}
+
+/// The same behind a first byte that more follow.
+fn take_more(first: u8, bytes: &mut &[u8]) -> Option<u64> {
+    let (mut value, mut shift) = (u64::from(first & 0x7F), 7);
+    while shift < 64 {
         let (&byte, rest) = bytes.split_first()?;
         *bytes = rest;
         value |= u64::from(byte & 0x7F) << shift;
         if byte < 0x80 {
             return Some(value);
         }
+        shift += 7;
     }
     None
 }

@@ -8,7 +8,7 @@ mod usage;
 
 use core::time::Duration;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -57,11 +57,21 @@ struct Loaded {
     p99_us: f64,
 }
 
+/// What is measured, and what measures.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The daemon as it is packaged: without benchmarks and demonstration.
+    pub packaged: PathBuf,
+    /// The one that has `bench`.
+    pub generator: PathBuf,
+}
+
 /// Runs everything; `place` is an empty directory on the disk that is measured.
 ///
 /// # Errors
 /// Something does not start or ends early.
-pub fn run(binary: &Path, place: &Path) -> Result<Figures> {
+pub fn run(programs: &Programs, place: &Path) -> Result<Figures> {
+    let Programs { packaged, generator: binary } = programs;
     let mut figures = Figures { machine: machine()?, ..Figures::default() };
     (figures.sync_p50_us, figures.sync_p99_us) = syncs(place)?;
     let loads = LOADS.map(|load| (format!("{} x {}", load.0, load.1), load, &[][..]));
@@ -69,16 +79,16 @@ pub fn run(binary: &Path, place: &Path) -> Result<Figures> {
     for (name, load, more) in loads.into_iter().chain(others) {
         let mosquitto = Server::mosquitto(&place.join("mosquitto"))?;
         figures.rows.push(measure(binary, mosquitto, (&name, load, more))?);
-        let tributary = Server::tributary(binary, &place.join("tributary"), "")?;
+        let tributary = Server::tributary(packaged, &place.join("tributary"), "")?;
         figures.rows.push(measure(binary, tributary, (&name, load, more))?);
     }
     for server in [
         Server::mosquitto(&place.join("mosquitto"))?,
-        Server::tributary(binary, &place.join("tributary"), "")?,
+        Server::tributary(packaged, &place.join("tributary"), "")?,
     ] {
         figures.rows.push(idle(binary, server)?);
     }
-    figures.rows.extend(doors(binary, place)?);
+    figures.rows.extend(doors(programs, place)?);
     let kafka = Kafka::start(Setup::V412Tv2, &place.join("kafka"), Listeners::direct()?)?;
     let rate = figures.per_second("50 x 100", "mosquitto") * PATH_SHARE;
     for rate in [Some(rate), None] {
@@ -89,7 +99,7 @@ pub fn run(binary: &Path, place: &Path) -> Result<Figures> {
              where = \"temperature > 70\"\ntopic = \"{topic}\"\n",
             kafka.address()
         );
-        let server = Server::tributary(binary, &place.join("path"), &sections)?;
+        let server = Server::tributary(packaged, &place.join("path"), &sections)?;
         figures.rows.push(whole_path(binary, server, rate)?);
     }
     Ok(figures)
@@ -136,7 +146,8 @@ fn idle(binary: &Path, mut server: Server) -> Result<Row> {
 
 /// Connections in number: 1,000 over TLS and 10,000 plain that do nothing, and a storm of reconnects
 /// over TLS while one device publishes.
-fn doors(binary: &Path, place: &Path) -> Result<Vec<Row>> {
+fn doors(programs: &Programs, place: &Path) -> Result<Vec<Row>> {
+    let Programs { packaged, generator } = programs;
     let authority = Authority::new()?;
     let port = ports::free()?;
     let tls = authority.server("gateway", "localhost")?.section("");
@@ -150,9 +161,9 @@ fn doors(binary: &Path, place: &Path) -> Result<Vec<Row>> {
         ("10000 idle", IDLE_MANY, 1, false),
         ("5000 reconnect, TLS", devices, rounds, true),
     ] {
-        let mut server = Server::tributary(binary, &place.join("tributary"), &section)?;
+        let mut server = Server::tributary(packaged, &place.join("tributary"), &section)?;
         let plain = format!("127.0.0.1:{}", server.port);
-        let mut command = Command::new(binary);
+        let mut command = Command::new(generator);
         command.args(["bench", "connect", "--json", "--probe", &plain]);
         command.args(["--connections", &connections.to_string(), "--rounds", &rounds.to_string()]);
         command.args(["--address", if secure { &over_tls } else { &plain }]);

@@ -7,22 +7,24 @@
 
 use core::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use tributary_tests::bench::{self, Bar, Figures, document};
+use tributary_tests::bench::{self, Bar, Figures, Programs, document};
 use tributary_tests::tidy::root;
 
 fn main() -> Result<ExitCode> {
     let write = std::env::args().nth(1).as_deref() == Some("--write");
-    let binary = std::env::var("TRIBUTARY_BINARY").context("start it by tests/bench")?;
+    let named = |name| std::env::var(name).map(PathBuf::from).context("start it by tests/bench");
+    let programs =
+        Programs { packaged: named("TRIBUTARY_PACKAGED")?, generator: named("TRIBUTARY_BINARY")? };
     let place = root().join("target/bench");
     if place.exists() {
         fs::remove_dir_all(&place)?;
     }
     fs::create_dir_all(&place)?;
-    let figures = bench::run(Path::new(&binary), &place)?;
+    let figures = bench::run(&programs, &place)?;
     let report = report(&figures);
     println!("\n{report}");
     if write {
@@ -67,7 +69,7 @@ Measured by `tests/bench --write`, which writes this part: every figure is of on
 ratios mean anything elsewhere. Generator, brokers and Kafka share the machine's processors.
 
 Mosquitto is Debian's, with persistence as it is packaged; it acknowledges before it stores, and never syncs. Tributary
-acknowledges after `fdatasync`. Payloads have 128 bytes; MQTT 3.1.1, QoS 1 where nothing else is said. \"50 x 100\": 50
+acknowledges after `fdatasync`, and is measured as it is packaged (`--no-default-features`). Payloads have 128 bytes; MQTT 3.1.1, QoS 1 where nothing else is said. \"50 x 100\": 50
 connections with 100 publishes each on their way; at QoS 0 a PINGRESP behind each hundred stands for the acknowledgement.
 \"1 to 1000\": what a thousand subscribers got of one device that has ten publishes on their way.
 
