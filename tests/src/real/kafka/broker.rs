@@ -17,7 +17,7 @@ use crate::real::process::{self, Process};
 use crate::real::{ports, wait};
 
 /// How long a broker may take to answer; after a kill it waits for its own old registration to end.
-const START_MAX: Duration = Duration::from_mins(1);
+const START_MAX: Duration = Duration::from_mins(3);
 const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// What Java is tuned for.
