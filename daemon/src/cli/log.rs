@@ -73,7 +73,7 @@ pub(super) enum LogCommand {
 pub(super) struct Which {
     #[command(flatten)]
     place: PlaceArgs,
-    /// Which stream of the log
+    /// Which stream of the log: input, dead-letter or downlink
     #[arg(long, value_name = "NAME", default_value = INPUT)]
     stream: String,
 }

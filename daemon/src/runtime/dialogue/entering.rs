@@ -9,7 +9,7 @@ use super::turn::Turn;
 use super::{Dialogue, Entering, Member};
 use crate::io::files::random_u64;
 use crate::runtime::delivering::Delivering;
-use crate::runtime::hub::{Ask, Entered};
+use crate::runtime::hub::{Ask, Entered, NotEntered};
 use crate::runtime::keeper::settle_due;
 use crate::runtime::sessions::StoredWill;
 
@@ -31,9 +31,6 @@ impl Dialogue {
         let name = assigned.as_deref().unwrap_or(connect.client_id);
         let age = turn.shared.age(turn.moment);
         let hub = &turn.shared.hub;
-        // Nobody's session and the desk at once.
-        turn.leave_desk();
-        hub.take_over(name, age, &turn.shared.ingest);
         let will = session
             .will()
             .map(|will| StoredWill::of(&will.event(turn.moment.wall), will.delay_s()).into_owned());
@@ -46,27 +43,36 @@ impl Dialogue {
             wake: &self.wake,
         };
         let lasting = ask.expiry_s > 0;
-        // What an earlier connection left behind comes before what this one begins.
-        if ask.clean_start {
-            hub.hasten_will(name);
-        }
-        if !settle_due(turn.shared, turn.moment, turn.desk()) {
-            tracing::debug!(client = name, "no room for the wills that are due: they follow");
-        }
-        match hub.enter(ask, turn.desk()) {
-            Err(reason) => self.turn_away(session, reason, out),
-            Ok(Entered { key, mailbox, kept, change }) => {
-                let delivering = Delivering::default();
-                self.member = Some(Member { key, mailbox, lasting, delivering });
-                let entering = Entering { change: change.unwrap_or(0), assigned, kept };
-                match change {
-                    Some(_) => {
-                        turn.wait();
-                        self.entering = Some(Box::new(entering));
-                    }
-                    None => self.accept(session, turn.moment.now, entering, out),
+        // Of several who come at once each takes over from the one before.
+        let entered = loop {
+            // Nobody's session and the desk at once.
+            turn.leave_desk();
+            hub.take_over(name, age, &turn.shared.ingest);
+            // What an earlier connection left behind comes before what this one begins.
+            if ask.clean_start {
+                hub.hasten_will(name);
+            }
+            if !settle_due(turn.shared, turn.moment, turn.desk()) {
+                tracing::debug!(client = name, "no room for the wills that are due: they follow");
+            }
+            match hub.enter(&ask, turn.desk()) {
+                Ok(entered) => break entered,
+                Err(NotEntered::Taken) => {}
+                Err(NotEntered::Full) => {
+                    return self.turn_away(session, Reason::QuotaExceeded, out);
                 }
             }
+        };
+        let Entered { key, mailbox, kept, change } = entered;
+        let delivering = Delivering::default();
+        self.member = Some(Member { key, mailbox, lasting, delivering });
+        let entering = Entering { change: change.unwrap_or(0), assigned, kept };
+        match change {
+            Some(_) => {
+                turn.wait();
+                self.entering = Some(Box::new(entering));
+            }
+            None => self.accept(session, turn.moment.now, entering, out),
         }
     }
 

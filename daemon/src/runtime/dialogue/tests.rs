@@ -318,3 +318,32 @@ fn who_goes_while_the_log_is_read_for_it_misses_nothing() {
     hub.send_again(&now, Some((&event, Age(0))));
     assert!(hub.next_work().is_none(), "it waits in the mailbox");
 }
+
+/// Of several connections with one client identifier that come at the same moment one stays (MQTT-3.1.4-3).
+#[test]
+fn of_those_who_come_at_once_with_one_name_one_stays() {
+    const COME: usize = 4;
+    for _ in 0..200 {
+        let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
+        let together = std::sync::Barrier::new(COME);
+        let come = || {
+            let mut dialogue = Dialogue::new(Arc::clone(&shared), moment(), Visit::unchecked());
+            together.wait();
+            dialogue.handle_bytes(moment(), CONNECT, &mut Vec::new());
+            dialogue
+        };
+        let mut all: Vec<Dialogue> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..COME).map(|_| scope.spawn(come)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("nobody panics")).collect()
+        });
+        assert_eq!(shared.hub.connections(), 1);
+        for dialogue in &mut all {
+            dialogue.handle_wake(moment(), &mut Vec::new());
+        }
+        assert_eq!(all.iter().filter(|dialogue| !dialogue.is_closed()).count(), 1);
+        for dialogue in &mut all {
+            dialogue.leave(moment());
+        }
+        assert_eq!(shared.hub.connections(), 0);
+    }
+}

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 use tributary_core::Offset;
 use tributary_core::time::Age;
+use tributary_mqtt::Session;
 use tributary_mqtt::session::{InFlight, Kept, Phase};
-use tributary_mqtt::{Reason, Session};
 
 use super::client::{Client, Connected};
 use super::group::held_for;
@@ -32,6 +32,15 @@ pub struct Ask<'a> {
     pub session: &'a Arc<Mutex<Session>>,
     /// Wakes the connection.
     pub wake: &'a Arc<Notify>,
+}
+
+/// Why a client has not come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotEntered {
+    /// A connection has its client id: it came in since the one before was [taken over](Hub::take_over).
+    Taken,
+    /// There are too many sessions.
+    Full,
 }
 
 /// A client that has come.
@@ -69,15 +78,19 @@ impl Hub {
         }
     }
 
-    /// A connection gets a client id, which nobody has.
+    /// A connection gets a client id.
     ///
     /// # Errors
-    /// If there are too many sessions.
-    pub fn enter(&self, ask: Ask<'_>, desk: &mut Desk<'_>) -> Result<Entered, Reason> {
+    /// Another has it, or there are too many sessions.
+    pub fn enter(&self, ask: &Ask<'_>, desk: &mut Desk<'_>) -> Result<Entered, NotEntered> {
         let mut members = self.lock();
         let known = members.key_of(ask.name);
+        let client = known.and_then(|key| members.sessions.get(&key));
+        if client.is_some_and(|client| client.is_connected()) {
+            return Err(NotEntered::Taken);
+        }
         if known.is_none() && members.sessions.len() >= SESSIONS_MAX {
-            return Err(Reason::QuotaExceeded);
+            return Err(NotEntered::Full);
         }
         let resumed = known.filter(|_| !ask.clean_start);
         let mut was_noted = false;
@@ -123,7 +136,7 @@ impl Hub {
         Self::count(&self.counters.connects, 1);
         let change = if noted {
             let (fresh, expiry_s) = (resumed.is_none(), ask.expiry_s);
-            let begun = Change::Begun { fresh, expiry_s, will: ask.will };
+            let begun = Change::Begun { fresh, expiry_s, will: ask.will.clone() };
             Some(desk.change(ask.name, &begun))
         } else {
             was_noted.then(|| desk.change(ask.name, &Change::Ended))

@@ -18,7 +18,7 @@ mod serving;
 mod subscribing;
 mod time_off;
 
-pub use entering::{Ask, Entered};
+pub use entering::{Ask, Entered, NotEntered};
 pub use mailbox::{
     Ending, Mailbox, Message, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outgoing, Owned,
 };
