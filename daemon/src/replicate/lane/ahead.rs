@@ -23,7 +23,7 @@ const CHUNKS: usize = 1;
 /// time, and how much the link carries is known by then.
 const WORTH: usize = 2;
 /// A transaction that took so long was held up by the link.
-const WORTH_MS: u64 = 100;
+const WORTH_MS: u64 = 500;
 
 /// How the batch stands to the transaction before it.
 #[derive(Debug, Default)]
