@@ -1,5 +1,6 @@
 //! What goes when: a full log drops or holds, age is kept on a clock that cannot jump.
 
+use core::cell::RefCell;
 use core::num::NonZeroU16;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -88,26 +89,30 @@ impl Keeper {
         self.facts.lock().expect("nobody panicked").gone.clone()
     }
 
-    /// What a reader gets: offsets of events, and gaps with their causes.
-    fn read(&self) -> (Vec<u64>, Vec<(Range<u64>, &'static str)>) {
-        let (end, _) = self.disk.reader().end();
-        let (mut reader, mut buffer) = (Reader::new(Offset(0), crc32c), vec![0; 1 << 16]);
-        let (mut events, mut gaps) = (Vec::new(), Vec::new());
-        while let Some(chunk) =
-            reader.read(&self.disk.reader(), end, &mut buffer).expect("frames fit")
-        {
-            for item in chunk {
-                match item {
-                    Item::Events(frame) => events.extend(frame.map(|(offset, _)| offset.0)),
-                    Item::Gap { range, cause } => {
-                        gaps.push((range.start.0..range.end.0, cause.name()));
-                    }
-                    Item::Control(_) => {}
+    fn read(&self) -> (Vec<u64>, Gaps) {
+        read(&self.disk)
+    }
+}
+
+type Gaps = Vec<(Range<u64>, &'static str)>;
+
+/// What a reader gets: offsets of events, and gaps with their causes.
+fn read(disk: &Disk) -> (Vec<u64>, Gaps) {
+    let (end, _) = disk.reader().end();
+    let (mut reader, mut buffer) = (Reader::new(Offset(0), crc32c), vec![0; 1 << 16]);
+    let (mut events, mut gaps) = (Vec::new(), Vec::new());
+    while let Some(chunk) = reader.read(&disk.reader(), end, &mut buffer).expect("frames fit") {
+        for item in chunk {
+            match item {
+                Item::Events(frame) => events.extend(frame.map(|(offset, _)| offset.0)),
+                Item::Gap { range, cause } => {
+                    gaps.push((range.start.0..range.end.0, cause.name()));
                 }
+                Item::Control(_) => {}
             }
         }
-        (events, gaps)
     }
+    (events, gaps)
 }
 
 #[test]
@@ -223,6 +228,36 @@ fn events_go_at_their_age_to_the_minute_and_after_a_restart_too() {
     keeper.pass(3 * HOUR_MS);
     let (events, gaps) = keeper.read();
     assert_eq!((events, gaps), (vec![], vec![(0..120, "evicted")]));
+}
+
+thread_local! {
+    /// For who looks last: a simulated disk stays in its thread.
+    static DISK: RefCell<Option<Disk>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn who_looks_last_can_read_all_that_goes() {
+    for policy in [Policy::default(), hours(2)] {
+        let mut keeper = Keeper::new(policy);
+        let seen: Arc<Mutex<Vec<u64>>> = Arc::default();
+        DISK.set(Some(keeper.disk.clone()));
+        let looked = Arc::clone(&seen);
+        keeper.writer = keeper.writer.with_last_look(Box::new(move |below| {
+            let mut looked = looked.lock().expect("nobody panicked");
+            let next = looked.last().map_or(0, |last| last + 1);
+            let there = DISK.with_borrow(|disk| read(disk.as_ref().expect("it was set")).0);
+            looked.extend(there.iter().filter(|at| (next..below.0).contains(*at)));
+        }));
+        for _ in 0..300 {
+            keeper.publish(900).expect("taken");
+            keeper.pass(60_000);
+        }
+        let Gone { evicted, expired, .. } = keeper.gone();
+        assert!(evicted + expired > 20, "evicted {evicted}, expired {expired}");
+        assert_eq!(expired > 0, policy.max_age.is_some());
+        let seen = seen.lock().expect("nobody panicked");
+        assert_eq!(*seen, (0..evicted + expired).collect::<Vec<_>>());
+    }
 }
 
 #[test]

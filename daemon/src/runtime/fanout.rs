@@ -82,11 +82,7 @@ impl<K: Kept> Fanout<K> {
                                 }
                             }
                             Item::Gap { range, .. } => {
-                                self.commands.read(range.clone(), &mut |offset, event, age| {
-                                    self.hub.distribute(offset, event, age);
-                                    true
-                                });
-                                self.hub.note_missed_live(&range);
+                                pass_live((&self.hub, &self.commands), range)
                             }
                             Item::Control(_) => {}
                         }
@@ -95,7 +91,7 @@ impl<K: Kept> Fanout<K> {
                 Err(error) => {
                     let at = self.live.next_offset();
                     tracing::error!(%at, %error, "subscribers miss events that cannot be read");
-                    self.hub.note_missed_live(&(at..end.offset));
+                    pass_live((&self.hub, &self.commands), at..end.offset);
                     self.live.seek(end.offset);
                     break;
                 }
@@ -187,6 +183,23 @@ fn serve((hub, commands): (&Hub, &impl Kept), work: &Work, chunk: Chunk<'_>) -> 
         }
     }
     next
+}
+
+/// Hands out the commands that stood where the log had nothing any more when it was read; all else is missed.
+fn pass_live((hub, commands): (&Hub, &impl Kept), gone: Range<Offset>) {
+    if gone.is_empty() {
+        return;
+    }
+    let (mut missed, mut from) = (0, gone.start);
+    commands.read(gone.clone(), &mut |offset, event, age| {
+        missed += hub.note_missed_live(&(from..offset));
+        hub.distribute(offset, event, age);
+        from = offset.plus(1);
+        true
+    });
+    missed += hub.note_missed_live(&(from..gone.end));
+    let (first, end) = (gone.start.0, gone.end.0);
+    tracing::warn!(first, end, missed, "events were gone before subscribers had got them");
 }
 
 /// Hands the commands to somebody who lags behind that stood where the log has nothing any more. Where to

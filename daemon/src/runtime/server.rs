@@ -23,7 +23,7 @@ use super::dialogue::Shared;
 use super::doors::Doors;
 use super::downlinks::{Downlinks, Keeping};
 use super::fanout;
-use super::folding::Folding;
+use super::folding::{self, Folding};
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
 use super::keeper;
@@ -121,10 +121,12 @@ impl Server {
         let clocks = Arc::new(Mutex::new(clocks));
         let delay = config.log.commit_delay;
         let policy = Policy { max_age: config.log.max_age, when_full: config.log.when_full };
-        let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, policy);
         let hub = Arc::new(Hub::default());
         let known = *lock(&clocks);
         let folding = Folding::restore(config, id, reader.clone(), (&ingest, &hub, &known))?;
+        let folding = Arc::new(Mutex::new(folding));
+        let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, policy)
+            .with_last_look(folding::last_look(&folding));
         // First: who finds an open MQTT port may ask.
         let control = control::listen(&config.log.dir)
             .map_err(|e| Failure::Directory(format!("cannot make the control socket: {e}")))?;
@@ -162,7 +164,7 @@ impl Server {
         });
         tokio::spawn(keeper::run(Arc::clone(&shared)));
         let fold_stop = watch::Sender::new(false);
-        let fold = folding.run(shared.ingest.follow(), fold_stop.subscribe());
+        let fold = folding::run(folding, shared.ingest.follow(), fold_stop.subscribe());
         let fold = Mutex::new(Some(spawn_async("sessions", fold)?));
         let (lanes, detours) = Lanes::new(hints, generation, generations);
         let server = Self {

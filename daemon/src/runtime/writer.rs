@@ -46,6 +46,9 @@ pub struct Facts {
     pub counters: Counters,
 }
 
+/// Called before the log gives up events below an offset: who has to know them reads them now.
+pub type LastLook = Box<dyn FnMut(Offset) + Send>;
+
 /// The log, and who is to be told what of it.
 pub struct Writer<M: Media> {
     log: Box<Log<M, Box<[u8]>>>,
@@ -62,6 +65,7 @@ pub struct Writer<M: Media> {
     /// Both clocks when the turn under way began.
     clock: Clock,
     gone: Gone,
+    last_look: Option<LastLook>,
     facts: Arc<Mutex<Facts>>,
 }
 
@@ -87,8 +91,16 @@ impl<M: Media> Writer<M> {
             pending: Taken::default(),
             clock: Clock { wall: Timestamp(0), age: Age(0), trusted: false },
             gone: Gone::default(),
+            last_look: None,
             facts,
         }
+    }
+
+    /// Who reads what the log is about to give up.
+    #[must_use]
+    pub fn with_last_look(mut self, last_look: LastLook) -> Self {
+        self.last_look = Some(last_look);
+        self
     }
 
     /// Where it leaves what others may know.
@@ -290,6 +302,9 @@ impl<M: Media> Writer<M> {
                 );
                 return Err(CommitError::SegmentFailed);
             }
+            if let Some(victim) = self.log.next_victim() {
+                self.look_at_last(victim.end);
+            }
             let at = self.log.roll_at();
             let sound = at == self.log.next_offset();
             let snapshot = if sound { &mut self.snapshot } else { &mut self.durable_snapshot };
@@ -303,6 +318,12 @@ impl<M: Media> Writer<M> {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    fn look_at_last(&mut self, below: Offset) {
+        if let Some(look) = &mut self.last_look {
+            look(below);
         }
     }
 
@@ -335,6 +356,7 @@ impl<M: Media> Writer<M> {
         if below <= self.log.oldest() {
             return Ok(());
         }
+        self.look_at_last(below);
         self.clock = clock;
         let mut expired = None;
         self.append(|log| log.trim(below, clock).map(|gap| expired = gap))?;

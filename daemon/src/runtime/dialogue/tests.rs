@@ -4,6 +4,7 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use super::*;
+use crate::runtime::commands::Kept;
 use crate::runtime::fanout::Fanout;
 use crate::runtime::hub::Work;
 use crate::runtime::ingest::Taken;
@@ -207,17 +208,7 @@ fn time_off_that_is_counted_late_ends_no_message_before_its_time() {
     dialogue.handle_bytes(at(1_000, 1_000), SUBSCRIBE, &mut out);
     commit(&shared);
     dialogue.handle_wake(at(1_000, 1_000), &mut out);
-    let event = Event {
-        topic: "t",
-        payload: b"x",
-        client: "b",
-        time: Timestamp(0),
-        qos: Qos::AtMostOnce,
-        retain: false,
-        origin: Origin::Device,
-        packet_id: None,
-        properties: Properties(MINUTE),
-    };
+    let event = Event { properties: Properties(MINUTE), ..event(Qos::AtMostOnce) };
     // One from before the time off, and one that came in after it.
     let now = lock(&clocks).now(at(2_000, 2_000)).age;
     for age in [Age(4_000), now] {
@@ -259,6 +250,49 @@ fn what_is_gone_when_it_is_handed_out_counts_as_missed() {
     assert_eq!(shared.hub.sessions(1)[0].dropped, 10, "each once");
 }
 
+/// Keeps commands to `t` at these offsets.
+struct KeptAt([u64; 2]);
+
+impl Kept for KeptAt {
+    fn read(
+        &self,
+        offsets: Range<Offset>,
+        each: &mut dyn FnMut(Offset, &Event<'_>, Age) -> bool,
+    ) -> Option<Offset> {
+        let mut kept = self.0.map(Offset).into_iter().filter(|offset| offsets.contains(offset));
+        kept.find(|offset| !each(*offset, &event(Qos::AtMostOnce), Age(0)))
+    }
+}
+
+#[test]
+fn commands_among_what_is_gone_are_handed_out_and_not_missed() {
+    let (shared, mut dialogue) = inside();
+    let mut fanout = Fanout::new(Arc::clone(&shared.hub), KeptAt([3, 7]));
+    let mut out = Vec::new();
+    dialogue.handle_bytes(moment(), SUBSCRIBE, &mut out);
+    let (offset, oldest) = (Offset(10), Offset(5));
+    fanout.turn(&Unreadable, End { offset, sequence: 0, segment: 0, at: 4096, oldest });
+    assert_eq!(shared.hub.sessions(1)[0].dropped, 8);
+    out.clear();
+    dialogue.handle_wake(moment(), &mut out);
+    assert_eq!(out, b"\x30\x05\0\x01t\0x\x30\x05\0\x01t\0x");
+}
+
+/// To `t`, from another client.
+fn event(qos: Qos) -> Event<'static> {
+    Event {
+        topic: "t",
+        payload: b"x",
+        client: "b",
+        time: Timestamp(0),
+        qos,
+        retain: false,
+        origin: Origin::Device,
+        packet_id: None,
+        properties: Properties::NONE,
+    }
+}
+
 /// Its session lasts, and it wants `t` at QoS 1.
 fn come(shared: &Arc<Shared>) -> Dialogue {
     const LASTING: &[u8] = b"\x10\x13\0\x04MQTT\x05\0\0\x3c\x05\x11\0\0\0\x0a\0\x01a";
@@ -275,17 +309,7 @@ fn come(shared: &Arc<Shared>) -> Dialogue {
 fn who_goes_while_the_log_is_read_for_it_misses_nothing() {
     let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
     come(&shared).leave(moment());
-    let event = Event {
-        topic: "t",
-        payload: b"x",
-        client: "b",
-        time: Timestamp(0),
-        qos: Qos::AtLeastOnce,
-        retain: false,
-        origin: Origin::Device,
-        packet_id: None,
-        properties: Properties::NONE,
-    };
+    let event = event(Qos::AtLeastOnce);
     for _ in 0..6 {
         shared.ingest.desk().append(&event).expect("there is room");
     }

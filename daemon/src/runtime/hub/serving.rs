@@ -188,12 +188,13 @@ impl Hub {
     }
 
     /// Events are not there any more when those who get them as they come are to have them. Which
-    /// of them a subscription would have selected nobody knows: each that held counts them all.
-    pub fn note_missed_live(&self, range: &Range<Offset>) {
-        if range.is_empty() {
-            return;
-        }
+    /// of them a subscription would have selected nobody knows: each that held counts them all. How many
+    /// that makes.
+    pub fn note_missed_live(&self, range: &Range<Offset>) -> u64 {
         let mut missed = 0;
+        if range.is_empty() {
+            return missed;
+        }
         for client in self.lock().sessions.values_mut().filter(|client| client.is_live()) {
             let since = client.filters.values().map(|entry| entry.since).min();
             let first = range.start.max(since.unwrap_or(range.end));
@@ -202,8 +203,7 @@ impl Hub {
             missed += count;
         }
         Self::count(&self.counters.missed, missed);
-        let (first, end) = (range.start.0, range.end.0);
-        tracing::warn!(first, end, missed, "events were gone before subscribers had got them");
+        missed
     }
 }
 
