@@ -192,6 +192,37 @@ fn a_segment_that_fails_evicts_nothing_that_is_held() {
 }
 
 #[test]
+fn what_goes_when_can_be_changed_while_it_runs() {
+    let hold = Policy { when_full: WhenFull::Hold, ..Policy::default() };
+    let mut keeper = Keeper::new(Policy::default());
+    keeper.ingest.positions().set("normal", Offset(0));
+    let publish = |keeper: &mut Keeper| {
+        for _ in 0..200 {
+            if keeper.publish(2_000).is_err() {
+                return;
+            }
+            keeper.turn();
+        }
+    };
+    publish(&mut keeper);
+    let evicted = keeper.gone().evicted;
+    assert!(evicted > 0);
+    keeper.writer.follow(hold);
+    publish(&mut keeper);
+    assert_eq!(keeper.publish(1), Err(NotTaken::Closed(Closed::Full)));
+    assert_eq!(keeper.gone().evicted, evicted);
+    keeper.writer.follow(Policy::default());
+    keeper.turn();
+    publish(&mut keeper);
+    assert!(keeper.gone().evicted > evicted + 100);
+    keeper.pass(5 * HOUR_MS);
+    assert_eq!(keeper.gone().expired, 0);
+    keeper.writer.follow(hours(1));
+    keeper.turn();
+    assert!(keeper.gone().expired > 0);
+}
+
+#[test]
 fn without_a_lane_nothing_is_held() {
     let mut keeper = Keeper::new(Policy { when_full: WhenFull::Hold, ..Policy::default() });
     for _ in 0..200 {

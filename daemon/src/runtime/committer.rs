@@ -10,6 +10,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 use tributary_core::log::Media;
@@ -17,6 +18,7 @@ use tributary_core::time::Instant;
 
 use super::gathering::Gathering;
 use super::ingest::{Closed, Ingest};
+use super::retention::Policy;
 use super::writer::Writer;
 use crate::io::clock::{micros, moment, moment_looked_at};
 use crate::io::threads::pause;
@@ -41,8 +43,8 @@ const REST_DIVISOR: u64 = 4;
 pub struct Committer<M: Media> {
     writer: Mutex<Writer<M>>,
     ingest: Arc<Ingest>,
-    /// Distance between two commits, to spare the card.
-    delay: Duration,
+    /// Distance between two commits in ms, to spare the card.
+    delay_ms: AtomicU64,
     pace: Mutex<Pace>,
     gathering: Mutex<Gathering>,
 }
@@ -59,7 +61,18 @@ impl<M: Media> Committer<M> {
     #[must_use]
     pub fn new(writer: Writer<M>, ingest: Arc<Ingest>, delay: Duration) -> Self {
         let (writer, pace) = (Mutex::new(writer), Mutex::new(Pace::UNKNOWN));
-        Self { writer, ingest, delay, pace, gathering: Mutex::default() }
+        let delay_ms = AtomicU64::new(in_ms(delay));
+        Self { writer, ingest, delay_ms, pace, gathering: Mutex::default() }
+    }
+
+    /// What goes when, and how far commits are apart, from now on.
+    pub fn follow(&self, policy: Policy, delay: Duration) {
+        lock(&self.writer).follow(policy);
+        self.delay_ms.store(in_ms(delay), Ordering::Relaxed);
+    }
+
+    fn delay_ms(&self) -> u64 {
+        self.delay_ms.load(Ordering::Relaxed)
     }
 
     /// The log thread: runs until the desk is closed for good and everything is durable.
@@ -105,7 +118,7 @@ impl<M: Media> Committer<M> {
             return;
         }
         let expected = lock(&self.gathering).expected();
-        let quick = self.delay.is_zero()
+        let quick = self.delay_ms() == 0
             && self.ingest.waiting() >= expected
             && lock(&self.pace).lets_commit(micros(), events, expected);
         if quick && let Ok(mut writer) = self.writer.try_lock() {
@@ -142,12 +155,16 @@ impl<M: Media> Committer<M> {
 
     /// Spares the card: commits follow each other at the configured distance at least.
     fn hold_back(&self, last: Instant) {
-        let delay_ms = u64::try_from(self.delay.as_millis()).unwrap_or(u64::MAX);
+        let delay_ms = self.delay_ms();
         let since_ms = moment().now.ms_since(last);
         if since_ms < delay_ms && self.ingest.closed().is_none() {
             pause(Duration::from_millis(delay_ms - since_ms));
         }
     }
+}
+
+fn in_ms(delay: Duration) -> u64 {
+    u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Pace {
@@ -182,7 +199,6 @@ mod tests {
     use crate::io::crc::crc32c;
     use crate::runtime::clock::Clocks;
     use crate::runtime::opening::{Recovered, recover};
-    use crate::runtime::retention::Policy;
 
     const GEOMETRY: Geometry = Geometry { segments: 8, segment_bytes: 256 << 10, page_bytes: 4096 };
     /// Threads that commit, and events of each.

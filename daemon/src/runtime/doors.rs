@@ -56,11 +56,19 @@ impl Doors {
     }
 
     /// Puts the rules of the listeners into force: for connections to come, and for those that are
-    /// there. Whether the addresses are the ones that are listened on.
-    pub(super) fn reload(&self, config: &Config) -> bool {
-        for (door, listener) in self.0.iter().zip(&config.listeners) {
-            if door.rules().listener.address != listener.address {
-                return false;
+    /// there. What has to wait for the next start, for people.
+    pub(super) fn reload(&self, config: &Config) -> Vec<String> {
+        let mut doors: Vec<&Arc<Door>> = self.0.iter().collect();
+        let mut waiting = Vec::new();
+        for listener in &config.listeners {
+            let address = listener.address;
+            let at = doors.iter().position(|door| door.rules().listener.address == address);
+            let Some(door) = at.map(|at| doors.remove(at)) else {
+                waiting.push(format!("nobody listens on {address} yet"));
+                continue;
+            };
+            if door.rules().listener.connections_max != listener.connections_max {
+                waiting.push(format!("`max_connections` of the listener {address}"));
             }
             match Rules::load(listener) {
                 Ok(rules) => door.put(rules),
@@ -68,6 +76,8 @@ impl Doors {
                 Err(flaws) => tracing::error!(?flaws, "a listener's rules stay as they were"),
             }
         }
-        self.0.len() == config.listeners.len()
+        let left = doors.iter().map(|door| door.rules().listener.address);
+        waiting.extend(left.map(|address| format!("{address} is listened on as before")));
+        waiting
     }
 }

@@ -21,6 +21,7 @@ pub mod ingest;
 pub mod keeper;
 mod lanes;
 pub mod opening;
+mod reload;
 mod replaying;
 pub mod retention;
 pub mod routing;

@@ -15,7 +15,7 @@ use tributary_core::Offset;
 use tributary_core::log::Clock;
 use tributary_core::time::{Age, Instant};
 
-use crate::config::WhenFull;
+use crate::config::{Log, WhenFull};
 use crate::sync::lock;
 
 /// Age is looked at this often within the longest age that is allowed.
@@ -24,12 +24,19 @@ const CHECKS_PER_AGE: u64 = 32;
 const CHECK_MS: Range<u64> = 1_000..600_000;
 
 /// What is configured.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Events go when they are older.
     pub max_age: Option<Duration>,
     /// What happens when the log is full.
     pub when_full: WhenFull,
+}
+
+impl Policy {
+    /// As a configuration wants it.
+    pub(super) fn of(log: &Log) -> Self {
+        Self { max_age: log.max_age, when_full: log.when_full }
+    }
 }
 
 /// Where the lanes are: below, nothing is left to be shipped.

@@ -5,7 +5,7 @@
 //! the log.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -67,24 +67,29 @@ impl From<io::Error> for Failure {
 /// If it cannot start.
 pub fn run(config: &Config, path: Option<PathBuf>) -> Result<(), Failure> {
     raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // First: who restarts a daemon and has it read its files again does not wait for it to be there.
+    let signals = runtime.block_on(async { Signals::listen() })?;
     let wanted = compile(config)?;
     let opened = opening::open(config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let (server, sockets) = Server::start(config, path, opened)?;
         server.apply(wanted, config).await?;
         server.open(sockets);
         server.take_from(config).await;
-        server.serve().await
+        server.serve(signals).await
     });
     runtime.shutdown_timeout(FAREWELL);
     ended
 }
 
-struct Server {
-    path: Option<PathBuf>,
-    doors: Doors,
-    daemon: Arc<Daemon>,
+pub(super) struct Server {
+    /// Where the configuration was read, and as what at the start.
+    pub(super) path: Option<PathBuf>,
+    pub(super) started: Config,
+    pub(super) doors: Doors,
+    pub(super) daemon: Arc<Daemon>,
+    pub(super) committer: Arc<FileCommitter>,
     lanes: Lanes,
     detours: mpsc::Receiver<DetourAsked>,
     shared: Arc<Shared>,
@@ -98,7 +103,6 @@ struct Server {
 struct Sockets {
     control: control::Listener,
     listeners: Vec<mqtt::Listener>,
-    committer: Arc<FileCommitter>,
 }
 
 impl Server {
@@ -119,8 +123,7 @@ impl Server {
         let (commands, keeping) = open_commands(config, id.0, &reader)?;
         let downlinks = Downlinks::new(snapshot.places().clone(), keeping);
         let clocks = Arc::new(Mutex::new(clocks));
-        let delay = config.log.commit_delay;
-        let policy = Policy { max_age: config.log.max_age, when_full: config.log.when_full };
+        let policy = Policy::of(&config.log);
         let hub = Arc::new(Hub::default());
         let known = *lock(&clocks);
         let folding = Folding::restore(config, id, reader.clone(), (&ingest, &hub, &known))?;
@@ -151,7 +154,8 @@ impl Server {
             replay: Arc::default(),
             halted: Arc::default(),
         });
-        let committer = Arc::new(Committer::new(writer, Arc::clone(&ingest), delay));
+        let committer =
+            Arc::new(Committer::new(writer, Arc::clone(&ingest), config.log.commit_delay));
         let log_thread = Arc::clone(&committer);
         let writer = threads::spawn("log", move || log_thread.run())?;
         scrub::start(reader.clone(), damage)?;
@@ -169,8 +173,10 @@ impl Server {
         let (lanes, detours) = Lanes::new(hints, generation, generations);
         let server = Self {
             path,
+            started: config.clone(),
             doors,
             daemon,
+            committer,
             lanes,
             detours,
             shared,
@@ -179,12 +185,12 @@ impl Server {
             writer: Mutex::new(Some(writer)),
             stop: watch::Sender::new(false),
         };
-        Ok((server, Sockets { control, listeners: sockets, committer }))
+        Ok((server, Sockets { control, listeners: sockets }))
     }
 
     /// Lets devices and people in: from here on the routes in force are the configuration's.
     fn open(&self, sockets: Sockets) {
-        let Sockets { control, listeners, committer } = sockets;
+        let Sockets { control, listeners } = sockets;
         tokio::spawn(control::serve(control, Arc::clone(&self.daemon), self.stop.subscribe()));
         let shared = Arc::clone(&self.shared);
         let unread = Arc::default();
@@ -200,7 +206,7 @@ impl Server {
         for (listener, door) in listeners.into_iter().zip(self.doors.all()) {
             let inside = Inside {
                 shared: Arc::clone(&shared),
-                committer: Arc::clone(&committer),
+                committer: Arc::clone(&self.committer),
                 door: Arc::clone(door),
                 unread: Arc::clone(&unread),
                 sockets: Arc::clone(&sockets),
@@ -211,7 +217,7 @@ impl Server {
     }
 
     /// Takes messages from the brokers of a configuration, and commands from its topics; no others.
-    async fn take_from(&self, config: &Config) {
+    pub(super) async fn take_from(&self, config: &Config) {
         let Daemon { sources, downlinks, constants, facts, .. } = &*self.daemon;
         sources.follow(&config.sources, &constants.gateway, &self.shared).await;
         let id = lock(facts).id.0;
@@ -220,7 +226,7 @@ impl Server {
     }
 
     /// Puts routes and upstream of a configuration into force.
-    async fn apply(&self, wanted: Wanted, config: &Config) -> Result<(), Failure> {
+    pub(super) async fn apply(&self, wanted: Wanted, config: &Config) -> Result<(), Failure> {
         self.put_table(wanted).await?;
         Ok(self.lanes.follow(config.upstream.as_ref(), &self.daemon).await?)
     }
@@ -249,8 +255,7 @@ impl Server {
     }
 
     /// Waits for signals; ends everything in order.
-    async fn serve(mut self) -> Result<(), Failure> {
-        let mut signals = Signals::listen()?;
+    async fn serve(mut self, mut signals: Signals) -> Result<(), Failure> {
         for listener in &self.daemon.constants.listeners {
             tracing::info!(listener, "listening for MQTT");
         }
@@ -297,42 +302,9 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-
-    /// Reads the configuration again. A broken one changes nothing.
-    async fn reload(&self) {
-        let Some(path) = self.path.as_deref() else {
-            tracing::warn!("nothing to reload: started without a configuration file");
-            return;
-        };
-        match self.try_reload(path).await {
-            Ok(()) => tracing::info!(path = %path.display(), "configuration reloaded"),
-            Err(why) => tracing::error!("the configuration stays as it was: {why}"),
-        }
-    }
-
-    async fn try_reload(&self, path: &Path) -> Result<(), String> {
-        let config = Config::load(path).map_err(|problems| problems.to_string())?;
-        let constants = &self.daemon.constants;
-        let same_log = constants.dir == config.log.dir.display().to_string();
-        let same_name = config.gateway.as_ref().is_none_or(|name| *name == constants.gateway);
-        let same_addresses = self.doors.reload(&config);
-        self.daemon.hub.wake_all();
-        if !same_name || !same_log || !same_addresses {
-            tracing::warn!(
-                "changes of gateway, [log] and the addresses of listeners take effect at the next start"
-            );
-        }
-        let describe = |failure: Failure| match failure {
-            Failure::Directory(why) | Failure::Other(why) => why,
-        };
-        let wanted = compile(&config).map_err(describe)?;
-        self.apply(wanted, &config).await.map_err(describe)?;
-        self.take_from(&config).await;
-        Ok(())
-    }
 }
 
-fn compile(config: &Config) -> Result<Wanted, Failure> {
+pub(super) fn compile(config: &Config) -> Result<Wanted, Failure> {
     Wanted::compile(&config.routes, config.upstream.is_some())
         .map_err(|error| Failure::Other(format!("the routes do not compile: {error}")))
 }

@@ -103,6 +103,14 @@ impl<M: Media> Writer<M> {
         self
     }
 
+    /// What goes when, from now on.
+    pub fn follow(&mut self, policy: Policy) {
+        if policy != self.policy {
+            self.policy = policy;
+            self.expiry = policy.max_age.map(Expiry::new);
+        }
+    }
+
     /// Where it leaves what others may know.
     #[must_use]
     pub fn facts(&self) -> Arc<Mutex<Facts>> {

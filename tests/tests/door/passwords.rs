@@ -89,6 +89,30 @@ fn a_password_is_asked_for_and_a_reload_holds_at_once() -> Result<()> {
     Ok(())
 }
 
+/// Which listeners there are changes with the next start, but not who may come in at those that stay.
+#[test]
+fn a_reload_holds_where_listeners_are_added_and_left_out() -> Result<()> {
+    let (mut daemon, port, users) = start("")?;
+    let mut ann = Peer::enter(user("ann", port, "s3cret"))?;
+    let told = |daemon: &Daemon, what: &str| {
+        wait::until("what waits for the next start", ANSWER_MAX, || {
+            Ok(daemon.log_lines()?.contains(what).then_some(()))
+        })
+    };
+    let other = ports::free()?;
+    daemon.configure(&(section(other, &users, "") + &section(port, &users, "")))?;
+    ensure!(passwd(&["change", "--batch"], &users, "ann", "0ther")?.status.success());
+    daemon.hang_up()?;
+    told(&daemon, &format!("nobody listens on 127.0.0.1:{other} yet"))?;
+    ann.expect_end()?;
+    expect_refusal(user("ann", port, "s3cret"), "BadUserNamePassword")?;
+    expect_service(user("ann", port, "0ther"), "a")?;
+    daemon.configure("")?;
+    daemon.hang_up()?;
+    told(&daemon, &format!("127.0.0.1:{port} is listened on as before"))?;
+    expect_service(user("ann", port, "0ther"), "a")
+}
+
 #[test]
 fn many_mistakes_are_held_up_and_good_users_are_not() -> Result<()> {
     let (_daemon, port, users) = start("")?;
