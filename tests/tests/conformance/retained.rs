@@ -1,6 +1,6 @@
 //! Retained messages, and which subscriptions get them.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tributary_core::record::Qos;
 use tributary_mqtt::codec::property::{Properties, Property};
 use tributary_mqtt::codec::subscribe::{Options, RetainHandling};
@@ -38,6 +38,25 @@ fn asked(wire: &mut Wire, filter: &str, retain_handling: RetainHandling) -> Resu
         ensure!(message.properties().count() == 2, "{message:?}");
         count += 1;
     }
+}
+
+/// More than leaves at once, and nothing else happens on the connection (MQTT-3.3.1-9).
+#[test]
+fn all_of_many_come_to_who_says_nothing_more() -> Result<()> {
+    let daemon = Daemon::start(TRIBUTARY, "")?;
+    let (mut wire, _) = Wire::open(daemon.port(), &connect_5("c", Properties::NONE))?;
+    let payload = "x".repeat(1_000);
+    for number in 0..900 {
+        wire.tell((&format!("many/{number}"), &payload), Qos::AtMostOnce, true, &[])?;
+    }
+    wire.ping()?;
+    let (mut wire, _) = Wire::open(daemon.port(), &connect("d"))?;
+    wire.subscribe("many/+", Qos::AtMostOnce)?;
+    for number in 0..900 {
+        let message = wire.message().with_context(|| format!("after {number}"))?;
+        ensure!(message.payload == payload, "{message:?}");
+    }
+    Ok(())
 }
 
 #[test]

@@ -4,9 +4,11 @@ use core::net::Ipv6Addr;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
-use rumqttc::{MqttOptions, Transport};
+use anyhow::{Context, Result, bail, ensure};
+use rumqttc::{MqttOptions, TlsConfiguration, Transport};
+use rustls::ClientConnection;
 use tributary_tests::authority::Authority;
 use tributary_tests::daemon::Daemon;
 use tributary_tests::{ports, wait};
@@ -49,6 +51,36 @@ fn one_daemon_serves_every_transport() -> Result<()> {
     let payload = "x".repeat(200_000);
     large.publish("plant/large", &payload)?;
     ensure!(daemon.events()?.iter().any(|event| event.payload == payload));
+    Ok(())
+}
+
+/// CONNECT with a will, which the log has to know of first, PUBLISH, DISCONNECT and the end of TLS in one flight.
+#[test]
+fn what_was_said_before_the_end_of_tls_is_heard() -> Result<()> {
+    const SAID: &[u8] = b"\x10\x13\0\x04MQTT\x04\x06\0\x3C\0\x01x\0\x01w\0\x01g\
+        \x30\x04\0\x01ax\
+        \xE0\0";
+    let (authority, port) = (Authority::new()?, ports::free()?);
+    let section = authority.server("gateway", "localhost")?.section("");
+    let listener = format!("[[listener]]\naddress = \"127.0.0.1:{port}\"\n{section}");
+    let daemon = Daemon::start(TRIBUTARY, &listener)?;
+    let TlsConfiguration::Rustls(config) = tls(&authority, None)? else { bail!("it is rustls") };
+    for count in 1..=20 {
+        let mut session = ClientConnection::new(Arc::clone(&config), "localhost".try_into()?)?;
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        session.complete_io(&mut stream)?;
+        session.writer().write_all(SAID)?;
+        session.send_close_notify();
+        while session.wants_write() {
+            session.write_tls(&mut stream)?;
+        }
+        stream.read_to_end(&mut Vec::new())?;
+        let topics: Vec<String> = wait::until("what it published", ANSWER_MAX, || {
+            let topics: Vec<_> = daemon.events()?.into_iter().map(|event| event.topic).collect();
+            Ok((topics.len() >= count).then_some(topics))
+        })?;
+        ensure!(topics == vec!["a"; count], "{topics:?}");
+    }
     Ok(())
 }
 

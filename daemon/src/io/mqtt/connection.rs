@@ -30,6 +30,8 @@ use crate::runtime::dialogue::Dialogue;
 
 /// Wrapped bytes for the client that may wait before nothing more is read from it.
 const WIRE_BYTES_MAX: usize = 64 << 10;
+/// How often a connection is filled again before the others have their turn.
+const REFILLS_MAX: usize = 16;
 /// How long the last bytes for a client may take to leave.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -55,6 +57,8 @@ pub(super) struct Connection {
     portion: Portion,
     /// Whether `unread` is only the begin of a packet.
     wants_more: bool,
+    /// The layers have come to their end; what was read before is still dealt with.
+    ended: Option<io::Error>,
     /// To be written, or to be wrapped first.
     out: Vec<u8>,
     /// Wrapped, to be written.
@@ -100,6 +104,7 @@ impl Connection {
             unread: Vec::new(),
             portion,
             wants_more: true,
+            ended: None,
             out: Vec::new(),
             wire: Vec::new(),
         }
@@ -157,6 +162,10 @@ impl Connection {
         if self.dialogue.is_held() && space.is_none() {
             return Ok(());
         }
+        let is_done = !self.dialogue.is_held() && (self.unread.is_empty() || self.wants_more);
+        if let Some(ended) = self.ended.take_if(|_| is_done) {
+            return Err(ended);
+        }
         if self.portion.is_given_up() {
             self.give_up();
         }
@@ -167,7 +176,8 @@ impl Connection {
         if let Some(deadline) = self.dialogue.deadline() {
             timer.set(deadline);
         }
-        let listens = self.wants_more
+        let listens = self.ended.is_none()
+            && self.wants_more
             && self.dialogue.wants_bytes(&self.out)
             && self.wire.len() < WIRE_BYTES_MAX;
         let has_output = !self.is_written();
@@ -200,20 +210,26 @@ impl Connection {
 
     /// Does all that can be done without waiting.
     fn advance(&mut self) -> io::Result<()> {
-        loop {
+        for _ in 0..REFILLS_MAX {
             let full = !self.is_written();
             self.write()?;
             self.inside.shared.ingest.tell_followers();
             if full && self.is_written() {
-                // There is room again for what waits.
+                // There is room again for what waits, and nobody else will say so.
                 self.dialogue.handle_wake(moment(), &mut self.out);
+                if !self.is_written() {
+                    continue;
+                }
             }
             if self.unread.is_empty() || self.wants_more || !self.dialogue.wants_bytes(&self.out) {
-                return self.write();
+                return Ok(());
             }
             let unread = core::mem::take(&mut self.unread);
             self.deal_with(&unread);
         }
+        // The others on this worker have their turn.
+        self.dialogue.wake().notify_one();
+        Ok(())
     }
 
     /// Takes what was read.
@@ -258,12 +274,13 @@ impl Connection {
             let unread = core::mem::take(&mut self.unread);
             self.deal_with(&unread);
         }
-        handled.map_err(|fault| {
+        if let Err(fault) = handled {
             if let Fault::Broken(why) = &fault {
                 tracing::info!(address = %self.address, %why, "a connection is refused");
             }
-            broken(fault)
-        })
+            self.ended = Some(broken(fault));
+        }
+        Ok(())
     }
 
     /// Tells the door what the layers have learned, before the first byte of MQTT is looked at.
