@@ -45,7 +45,11 @@ impl Delivering {
         while out.len() < OUT_BYTES_MAX {
             let Some(outgoing) = mailbox.take() else { break };
             if let Some(id) = outgoing.again {
-                send_as((session, lasting, guest), id, &outgoing, (turn, &clocks), out);
+                let served = (&mut *session, lasting, &mut *guest);
+                if send_as(served, id, &outgoing, (turn, &clocks), out) == Delivered::Busy {
+                    mailbox.put_back(outgoing);
+                    break;
+                }
                 continue;
             }
             let Some(message) = &outgoing.message else { continue };
@@ -81,14 +85,14 @@ impl Delivering {
     }
 }
 
-/// Sends a message that has its identifier, or gives that back.
+/// Sends a message that has its identifier, or gives that back; busy: there is no room for it yet.
 fn send_as(
     (session, lasting, guest): (&mut Session, bool, &mut Guest),
     id: NonZeroU16,
     outgoing: &Outgoing,
     (turn, clocks): (&mut Turn<'_>, &Clocks),
     out: &mut Vec<u8>,
-) {
+) -> Delivered {
     let delivered = match &outgoing.message {
         None => Delivered::TooLarge,
         Some(message) if !guest.may_read(session.client_id(), message.event().topic) => {
@@ -102,7 +106,7 @@ fn send_as(
         }
     };
     if !matches!(delivered, Delivered::TooLarge | Delivered::Expired) {
-        return;
+        return delivered;
     }
     let packet_id = id.get();
     match session.withdraw(id, out) {
@@ -115,6 +119,7 @@ fn send_as(
         }
         Withdrawn::Free | Withdrawn::Released => {}
     }
+    delivered
 }
 
 fn seconds(ms: u64) -> u32 {

@@ -42,10 +42,10 @@ impl<K: Kept> Fanout<K> {
     /// Hands out what is durable, and serves one of those who lag behind. Whether there is more to
     /// do at once.
     pub fn turn<M: ReadMedia>(&mut self, media: &M, end: End) -> bool {
-        if let Some(from) = self.hub.take_heard_from() {
-            self.live.seek(from);
-        }
-        if self.hub.is_anyone_live() {
+        if let Some(anew) = self.hub.listened_from() {
+            if let Some(from) = anew {
+                self.live.seek(from);
+            }
             self.read_live(media, end);
         }
         let Some(work) = self.hub.next_work() else {

@@ -220,12 +220,19 @@ impl Outbound {
         out: &mut Vec<u8>,
     ) -> Delivered {
         let same = |entry: &&mut InFlight| entry.packet_id == packet_id;
+        // It may be less than it was on the connection before (MQTT-3.3.4-9).
+        let under_way = |entry: &&InFlight| matches!(entry.phase, Phase::Sent | Phase::Received);
+        let sent = self.in_flight.iter().filter(under_way).count();
+        let has_room = sent < usize::from(self.in_flight_max.get());
         let Some(entry) = self.in_flight.iter_mut().find(same) else { return Delivered::TooLarge };
         let again = match entry.phase {
             Phase::Reserved => false,
             Phase::SentBefore => true,
             Phase::Sent | Phase::Received => return Delivered::TooLarge,
         };
+        if again && !has_room {
+            return Delivered::Busy;
+        }
         if !again && matches!(remaining_s(message), Remaining::Over) {
             return Delivered::Expired;
         }

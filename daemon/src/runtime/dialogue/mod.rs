@@ -302,7 +302,7 @@ impl Dialogue {
     /// The connection has ended: what lasts of its session is kept, its will is published when it
     /// is due.
     pub fn leave(&mut self, moment: Moment) {
-        let Some(Member { mailbox, .. }) = self.member.take() else { return };
+        let Some(Member { key, mailbox, .. }) = self.member.take() else { return };
         let age = self.shared.age(moment);
         let session = &mut *lock(&self.session);
         let name: Box<str> = session.client_id().into();
@@ -315,7 +315,7 @@ impl Dialogue {
             drop(session.take_will());
         }
         let mut desk = self.shared.ingest.desk();
-        self.shared.hub.leave(&name, &mailbox, session, (age, &mut desk));
+        self.shared.hub.leave(key, &mailbox, session, (age, &mut desk));
     }
 
     fn is_settled(&self, session: &Session) -> bool {

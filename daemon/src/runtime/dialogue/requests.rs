@@ -58,15 +58,13 @@ impl Dialogue {
         let Some(member) = &self.member else { return };
         let name: Box<str> = session.client_id().into();
         let (shared, mut change) = (turn.shared, None);
-        let next = turn.desk().next();
         let mut answer = Vec::new();
         let mut guest = self.guest.clone();
         session.answer_subscribe(subscribe, &mut answer, |filter, wanted| {
             if !guest.may_subscribe(&name, filter) {
                 return Err(Reason::NotAuthorized);
             }
-            let at = (shared.ingest.durable(), next);
-            shared.hub.subscribe(member.key, filter, wanted, at)?;
+            shared.hub.subscribe(member.key, filter, wanted, shared.ingest.durable())?;
             if member.lasting {
                 let identifier = wanted.identifier.map_or(0, core::num::NonZeroU32::get);
                 let options = wanted.options.to_byte();

@@ -184,6 +184,18 @@ impl Client {
         self.connection.is_some()
     }
 
+    /// Whether something waits to be looked for on its behalf.
+    pub(super) fn is_behind(&self) -> bool {
+        self.lag.is_some() || !self.resend.is_empty() || !self.scans.is_empty()
+    }
+
+    /// Its connection says when it has room for more.
+    pub(super) fn ask_for_more(&self) {
+        if let Some(connection) = &self.connection {
+            connection.mailbox.set_more(true);
+        }
+    }
+
     /// Whether nothing may be put in front of what is under way: that takes up the client's room until it
     /// was sent again.
     pub(super) fn is_resuming(&self) -> bool {

@@ -62,17 +62,16 @@ impl Hub {
     pub fn take_over(&self, name: &str, age: Age, ingest: &Ingest) {
         loop {
             let members = self.lock();
-            let connection = members
-                .key_of(name)
-                .and_then(|key| members.sessions.get(&key))
-                .and_then(|client| client.connection.as_ref());
+            let Some(key) = members.key_of(name) else { return };
+            let client = members.sessions.get(&key);
+            let connection = client.and_then(|client| client.connection.as_ref());
             let Some(Connected { mailbox, session }) = connection else { return };
             let (mailbox, session) = (Arc::clone(mailbox), Arc::clone(session));
             drop(members);
             let mut farewell = Vec::new();
             let mut session = lock(&session);
             session.take_over(&mut farewell);
-            self.leave(name, &mailbox, &mut session, (age, &mut ingest.desk()));
+            self.leave(key, &mailbox, &mut session, (age, &mut ingest.desk()));
             drop(session);
             mailbox.end(Ending::TakenOver(farewell));
         }
@@ -103,6 +102,9 @@ impl Hub {
             self.timers.notify_one();
         }
         let key = resumed.unwrap_or_else(|| members.begin(ask.name, desk.next()));
+        if let Some(due) = members.sessions.get(&key).and_then(|client| client.due()) {
+            members.due.remove(&(due, key));
+        }
         let lasting = ask.expiry_s > 0;
         let mailbox = Arc::new(Mailbox::new(Arc::clone(ask.wake), Arc::clone(&self.work)));
         members.connections += 1;
@@ -147,13 +149,12 @@ impl Hub {
     /// A connection has ended, or its client id has gone to another: what lasts is kept.
     pub fn leave(
         &self,
-        name: &str,
+        key: Key,
         mailbox: &Arc<Mailbox>,
         session: &mut Session,
         (age, desk): (Age, &mut Desk<'_>),
     ) {
         let mut members = self.lock();
-        let Some(key) = members.key_of(name) else { return };
         let same = |connected: &Connected| Arc::ptr_eq(&connected.mailbox, mailbox);
         let client = members.sessions.get(&key);
         if !client.and_then(|client| client.connection.as_ref()).is_some_and(same) {

@@ -164,6 +164,13 @@ impl Outgoing {
         }
     }
 
+    /// Its place in the log, if it is to be read from there again when it does not leave: what goes at QoS 0
+    /// is not, and may not be in the log.
+    fn owed_at(&self) -> Option<Offset> {
+        let message = self.message.as_ref()?;
+        (message.event().qos.min(self.qos) > Qos::AtMostOnce).then_some(message.offset)
+    }
+
     fn bytes(&self) -> usize {
         self.message.as_ref().map_or(0, |message| message.bytes())
     }
@@ -276,7 +283,7 @@ impl Mailbox {
         core::mem::take(&mut inner.queue)
     }
 
-    /// The oldest place in the log of a message that waits, with or without what is shared with
+    /// The oldest place in the log of a message that waits and is owed, with or without what is shared with
     /// others.
     pub(super) fn oldest(&self, shared: bool) -> Option<Offset> {
         let inner = self.lock();
@@ -284,7 +291,7 @@ impl Mailbox {
             .queue
             .iter()
             .filter(|out| !out.retained && out.again.is_none() && (shared || out.group.is_none()));
-        places.filter_map(|out| out.message.as_ref().map(|message| message.offset)).min()
+        places.filter_map(Outgoing::owed_at).min()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -8,6 +8,7 @@
 //! Order of locks: a session's own, the desk, the hub, a mailbox.
 
 mod client;
+mod dealing;
 mod entering;
 mod group;
 mod mailbox;
@@ -169,6 +170,11 @@ impl Members {
         Some(changed)
     }
 
+    /// Whether the fan-out has to begin anew somewhere: what it is still reading is for nobody who is there.
+    fn is_read_anew(&self) -> bool {
+        self.heard_from.is_some()
+    }
+
     /// One client less gets events as they come.
     fn no_more_live(&mut self) {
         self.live -= 1;
@@ -187,6 +193,13 @@ impl Members {
         }
     }
 
+    /// Nothing of a client is due at some time any more.
+    fn forget_due(&mut self, client: &Client, key: Key) {
+        if let Some(due) = client.due() {
+            self.due.remove(&(due, key));
+        }
+    }
+
     /// Removes a session and all that belongs to it.
     fn remove(&mut self, key: Key) -> Option<Client> {
         let filters: Vec<Box<str>> = self.sessions.get(&key)?.filters.keys().cloned().collect();
@@ -194,6 +207,7 @@ impl Members {
             self.part(filter, key);
         }
         let client = self.sessions.remove(&key)?;
+        self.forget_due(&client, key);
         if client.is_live() {
             self.no_more_live();
         }
@@ -204,3 +218,6 @@ impl Members {
         Some(*client)
     }
 }
+
+#[cfg(test)]
+mod tests;

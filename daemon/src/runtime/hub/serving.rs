@@ -38,14 +38,18 @@ impl Hub {
         self.lock().live > 0
     }
 
-    /// Where the fan-out has to go on, if not where it is.
-    pub fn take_heard_from(&self) -> Option<Offset> {
-        self.lock().heard_from.take()
+    /// If anybody gets events as they come: where the fan-out has to go on, if not where it is.
+    pub fn listened_from(&self) -> Option<Option<Offset>> {
+        let mut members = self.lock();
+        (members.live > 0).then(|| members.heard_from.take())
     }
 
     /// Hands out a durable event to all who get them as they come.
     pub fn distribute(&self, offset: Offset, event: &Event<'_>, age: Age) {
         let mut members = self.lock();
+        if members.is_read_anew() {
+            return;
+        }
         members.position = offset.plus(1);
         members.distribute(offset, event, age, &self.counters);
     }
@@ -53,6 +57,9 @@ impl Hub {
     /// The fan-out has come to this place.
     pub fn set_position(&self, position: Offset) {
         let mut members = self.lock();
+        if members.is_read_anew() {
+            return;
+        }
         members.position = position;
         members.hold_groups(position);
     }
@@ -139,13 +146,17 @@ impl Hub {
     pub fn caught_up(&self, work: &Work, next: Offset, end: Offset) {
         let mut members = self.lock();
         let goal = if members.live > 0 { members.position } else { end };
-        let lag = (next < goal).then_some(next);
+        // Who has read further than the fan-out waits for it: else it would get the same once more.
+        let mut lag = (next != goal).then_some(next);
         match work.target {
             Target::Group(group) => {
+                // While nobody is live the fan-out reads for nobody.
+                lag = lag.or_else(|| (members.live == 0).then_some(next));
                 if let Some(group) = members.groups.get_mut(&group) {
                     group.lag = lag;
                     group.had = group.had.split_off(&next.0);
                 }
+                members.ask_members(group);
             }
             Target::Client(key) => {
                 if members.served_by(work).is_none() {
@@ -161,7 +172,11 @@ impl Hub {
         }
         if lag.is_none() {
             members.lagging.remove(&work.target);
-            members.settle_more(work.target);
+            if let Target::Client(key) = work.target
+                && let Some(client) = members.sessions.get(&key)
+            {
+                members.settle_more(client);
+            }
         }
     }
 
@@ -192,16 +207,18 @@ impl Hub {
     /// that makes.
     pub fn note_missed_live(&self, range: &Range<Offset>) -> u64 {
         let mut missed = 0;
-        if range.is_empty() {
+        let mut members = self.lock();
+        if range.is_empty() || members.is_read_anew() {
             return missed;
         }
-        for client in self.lock().sessions.values_mut().filter(|client| client.is_live()) {
+        for client in members.sessions.values_mut().filter(|client| client.is_live()) {
             let since = client.filters.values().map(|entry| entry.since).min();
             let first = range.start.max(since.unwrap_or(range.end));
             let count = range.end.0.saturating_sub(first.0);
             client.figures.dropped += count;
             missed += count;
         }
+        drop(members);
         Self::count(&self.counters.missed, missed);
         missed
     }
@@ -218,25 +235,6 @@ impl Members {
         let has_it = client.connection.as_ref().is_some_and(|c| Arc::ptr_eq(&c.mailbox, mailbox));
         let is_due = work.again.is_none_or(|entry| client.resend.front() == Some(&entry));
         (has_it && is_due).then_some((&mut **client, &**mailbox))
-    }
-
-    fn catch_group_up(&mut self, key: Key, offset: Offset, event: &Event<'_>, age: Age) -> bool {
-        let Some(group) = self.groups.get(&key) else { return true };
-        let (sessions, due) = (&self.sessions, (offset, event.qos));
-        if !tributary_core::topic::matches(&group.filter, event.topic)
-            || group.has_had(offset, sessions)
-            || group.may_have_dealt(due)
-        {
-            return true;
-        }
-        // They get it only where others want it more and cannot take it.
-        let late = group.late(due, sessions);
-        if late.len() == group.members.len() {
-            return true;
-        }
-        let message = Arc::new(Message::of(event, offset, age));
-        self.put_shared(key, &message, &late)
-            || !late.is_empty() && self.put_shared(key, &message, &[])
     }
 
     fn work_for(&mut self, target: Target) -> Option<Work> {
@@ -267,7 +265,9 @@ impl Members {
                 }
                 if client.scans.is_empty() {
                     self.lagging.remove(&target);
-                    self.settle_more(target);
+                    if let Some(client) = self.sessions.get(&key) {
+                        self.settle_more(client);
+                    }
                 }
                 None
             }
@@ -289,13 +289,12 @@ impl Members {
         }
     }
 
-    /// Nobody has to ask for more on behalf of `target`.
-    fn settle_more(&self, target: Target) {
-        if let Target::Client(key) = target
-            && let Some(client) = self.sessions.get(&key)
-            && let Some(connection) = &client.connection
-        {
-            connection.mailbox.set_more(false);
+    /// A client says when it has room, as long as something waits for it, or for a group of which it is a member.
+    pub(super) fn settle_more(&self, client: &Client) {
+        if let Some(connection) = &client.connection {
+            let mut groups = client.filters.keys().filter_map(|filter| self.group_of(filter));
+            let waits = client.is_behind() || groups.any(|group| group.lag.is_some());
+            connection.mailbox.set_more(waits);
         }
     }
 
@@ -332,59 +331,23 @@ impl Members {
         });
         let Some(message) = shared else { return };
         for group in groups {
-            if self.groups.get(&group).is_some_and(|group| group.lag.is_none())
-                && !self.put_shared(group, &message, &[])
-            {
+            let is_read = self.groups.get(&group).is_some_and(|group| group.lag.is_some());
+            if is_read || self.put_shared(group, &message, &[]) {
+                continue;
+            }
+            if event.origin == Origin::Rule {
+                // What the daemon tells of itself is in no log.
+                Hub::count(&counters.dropped, 1);
+            } else {
                 self.hold_group(group, offset);
             }
         }
+        // The last of them may just have begun to read for itself.
+        self.hold_groups(offset.plus(1));
     }
 
     /// Hands out a message that is not in the log, at QoS 0.
     pub(super) fn hand_out(&mut self, message: &Message, counters: &Counters) {
         self.distribute(message.offset, &message.event(), message.age, counters);
-    }
-
-    /// Gives a message to the member of a group whose turn it is, but not to those who may not
-    /// read it. Whether somebody took it.
-    pub(super) fn put_shared(&mut self, id: Key, message: &Arc<Message>, denied: &[Key]) -> bool {
-        let Some(group) = self.groups.get_mut(&id) else { return true };
-        let mut taken = None;
-        for (index, key, wanted) in group.in_turn().filter(|(_, key, _)| !denied.contains(key)) {
-            let Some(client) = self.sessions.get_mut(&key) else { continue };
-            let Some(connection) = client.connection.as_ref().filter(|_| client.lag.is_none())
-            else {
-                continue;
-            };
-            let grant = Grant {
-                qos: wanted.options.qos,
-                retain_as_published: wanted.options.retain_as_published,
-                identifiers: wanted.identifier.as_slice(),
-            };
-            let outgoing = Outgoing::new(Arc::clone(message), grant);
-            let denied = denied.into();
-            if connection.mailbox.put(Outgoing { group: Some(id), denied, ..outgoing }) {
-                client.figures.delivered += 1;
-                taken = Some(index);
-                break;
-            }
-        }
-        if let Some(index) = taken {
-            group.turn = (index + 1) % group.members.len();
-        }
-        taken.is_some()
-    }
-
-    /// Nobody can take what comes from `offset` on: it waits in the log.
-    fn hold_group(&mut self, id: Key, offset: Offset) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
-        group.lag = Some(offset);
-        self.lagging.insert(Target::Group(id));
-        for (key, _) in &group.members {
-            let client = self.sessions.get(key);
-            if let Some(connection) = client.and_then(|client| client.connection.as_ref()) {
-                connection.mailbox.set_more(true);
-            }
-        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tributary_core::Offset;
+use tributary_core::record::Origin;
 use tributary_mqtt::codec::subscribe::RetainHandling;
 use tributary_mqtt::subscriptions::{Grant, Subscription};
 use tributary_mqtt::{Reason, Subscriptions};
@@ -19,8 +20,7 @@ const GROUP_MEMBERS_MAX: usize = 10_000;
 const SHARED_MAX: usize = 1_000;
 
 impl Hub {
-    /// Enters a subscription to what is not below `durable`, the durable end; `next` is the next
-    /// offset.
+    /// Enters a subscription to what is not below `durable`, the durable end.
     ///
     /// # Errors
     /// The reason for the SUBACK.
@@ -29,9 +29,11 @@ impl Hub {
         key: Key,
         filter: &str,
         wanted: Subscription,
-        (durable, next): (Offset, Offset),
+        durable: Offset,
     ) -> Result<(), Reason> {
         let mut members = self.lock();
+        // The fan-out may have come further since the caller has looked.
+        let durable = durable.max(members.position);
         let was_silent = members.live == 0;
         let shared = filter.starts_with("$share/");
         if shared {
@@ -40,15 +42,23 @@ impl Hub {
             members.subscriptions.insert(filter, Target::Client(key), wanted)?;
         }
         let known = members.with_client(key, |client| {
-            let since = client.filters.get(filter).map_or(next, |entry| entry.since);
+            let since = client.filters.get(filter).map_or(durable, |entry| entry.since);
             client.filters.insert(filter.into(), Entry { wanted, since })
         });
         if was_silent && members.live > 0 {
             members.position = durable;
             members.heard_from = Some(durable);
             self.work.notify_one();
+        } else if members.position < durable {
+            // What the fan-out has yet to hand out may come as a retained message, too.
+            members.read_for_itself(key);
+            self.work.notify_one();
         }
         members.hold_groups(durable);
+        if shared && members.group_of(filter).is_some_and(|group| group.lag.is_some()) {
+            members.with_client(key, |client| client.ask_for_more());
+            self.work.notify_one();
+        }
         let is_new = known.flatten().is_none();
         let wants_retained = match wanted.options.retain_handling {
             RetainHandling::Send => true,
@@ -58,7 +68,7 @@ impl Hub {
         // A shared subscription gets none (MQTT 5.0, 4.8.2).
         if wants_retained && !shared {
             members.retained.settle(durable);
-            let scan = Scan { filter: filter.into(), wanted, after: None, below: next };
+            let scan = Scan { filter: filter.into(), wanted, after: None, below: durable };
             members.with_client(key, |client| client.scans.push_back(scan));
             members.serve_scans(key);
         }
@@ -137,6 +147,26 @@ impl Members {
         Ok(group)
     }
 
+    /// The group that a shared subscription belongs to.
+    pub(super) fn group_of(&self, filter: &str) -> Option<&Group> {
+        let (name, inner) = group::split(filter)?;
+        self.groups.get(self.group_names.get(&(Box::from(name), Box::from(inner)))?)
+    }
+
+    /// A client that gets messages as they come reads them from the log, from where the fan-out is: each for
+    /// those subscriptions that held then.
+    fn read_for_itself(&mut self, key: Key) {
+        let position = self.position;
+        let is_live = |client: &&Box<super::Client>| client.is_live();
+        if self.sessions.get(&key).filter(is_live).is_some() {
+            self.with_client(key, |client| {
+                client.lag = Some(position);
+                client.ask_for_more();
+            });
+            self.lagging.insert(Target::Client(key));
+        }
+    }
+
     /// Ends a shared subscription. Whether it was one.
     pub(super) fn part(&mut self, filter: &str, key: Key) -> bool {
         let Some((name, inner)) = group::split(filter) else { return false };
@@ -169,7 +199,9 @@ impl Members {
             let mut after = None;
             for message in retained.select(&scan.filter, scan.after.as_deref()) {
                 let is_own = is_from(name, &message.event());
-                if message.offset >= scan.below || scan.wanted.options.no_local && is_own {
+                // What the daemon tells of itself has no place in the log.
+                let comes = message.event().origin != Origin::Rule && message.offset >= scan.below;
+                if comes || scan.wanted.options.no_local && is_own {
                     continue;
                 }
                 let outgoing = Outgoing::new(Arc::clone(message), grant);

@@ -1,5 +1,7 @@
 //! A connection as a value: bytes in, bytes out, and a log that is only pretended.
 
+mod handing_out;
+
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
@@ -211,6 +213,7 @@ fn time_off_that_is_counted_late_ends_no_message_before_its_time() {
     let event = Event { properties: Properties(MINUTE), ..event(Qos::AtMostOnce) };
     // One from before the time off, and one that came in after it.
     let now = lock(&clocks).now(at(2_000, 2_000)).age;
+    shared.hub.listened_from();
     for age in [Age(4_000), now] {
         shared.hub.distribute(shared.ingest.durable(), &event, age);
     }

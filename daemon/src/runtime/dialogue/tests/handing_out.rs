@@ -1,0 +1,282 @@
+//! What reaches whom: live, from the log, as a retained message, by a shared subscription.
+
+use super::*;
+
+/// QoS 1 to `t`, of whom there may be several.
+const SHARE: &[u8] = b"\x82\x10\0\x02\0\0\x0a$share/g/t\x01";
+/// QoS 1 to `t`.
+const WANT: &[u8] = b"\x82\x07\0\x01\0\0\x01t\x01";
+
+/// MQTT 5, a session that lasts, of this client.
+fn lasting(name: char) -> Vec<u8> {
+    let mut packet = b"\x10\x13\0\x04MQTT\x05\0\0\x3c\x05\x11\0\0\0\x0a\0\x01".to_vec();
+    packet.push(u8::try_from(name).expect("a letter"));
+    packet
+}
+
+/// Comes, or comes back, and subscribes.
+fn come_with(shared: &Arc<Shared>, name: char, requests: &[u8]) -> Dialogue {
+    let (mut dialogue, mut out) = enter(shared, &lasting(name), moment());
+    commit(shared);
+    dialogue.handle_wake(moment(), &mut out);
+    dialogue.handle_bytes(moment(), requests, &mut out);
+    commit(shared);
+    dialogue.handle_wake(moment(), &mut out);
+    dialogue
+}
+
+fn new() -> Arc<Shared> {
+    shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))))
+}
+
+/// Events to `t` at QoS 1, which are durable.
+fn publish(shared: &Shared, count: usize) {
+    for _ in 0..count {
+        shared.ingest.desk().append(&event(Qos::AtLeastOnce)).expect("there is room");
+    }
+    commit(shared);
+}
+
+/// As the fan-out does that reads them.
+fn distribute(shared: &Shared, offsets: Range<u64>) {
+    shared.hub.listened_from();
+    for offset in offsets {
+        shared.hub.distribute(Offset(offset), &event(Qos::AtLeastOnce), Age(0));
+    }
+}
+
+fn end_at(offset: u64) -> End {
+    let (offset, oldest) = (Offset(offset), Offset(0));
+    End { offset, sequence: 0, segment: 0, at: 4096, oldest }
+}
+
+/// What a client gets; it acknowledges nothing.
+fn taken(dialogue: &mut Dialogue) -> usize {
+    let mut out = Vec::new();
+    dialogue.handle_wake(moment(), &mut out);
+    let (mut at, mut messages) = (0, 0);
+    while at < out.len() {
+        messages += usize::from(out[at] & 0xF0 == 0x30);
+        at += 2 + usize::from(out[at + 1]);
+    }
+    messages
+}
+
+#[test]
+fn what_the_daemon_tells_of_itself_sends_no_session_back() {
+    let shared = new();
+    let client = &mut come_with(&shared, 'a', WANT);
+    let request = b"\x82\x0c\0\x03\0\0\x06$SYS/#\x01";
+    client.handle_bytes(moment(), request, &mut Vec::new());
+    commit(&shared);
+    publish(&shared, 3);
+    distribute(&shared, 0..3);
+    assert_eq!(taken(client), 3);
+    let told = Event { topic: "$SYS/uptime", origin: Origin::Rule, ..event(Qos::AtMostOnce) };
+    shared.hub.announce(&told, Age(0));
+    client.leave(moment());
+    assert_eq!(shared.hub.sessions(1)[0].reads_from, Some(3));
+}
+
+/// Before anything is in the log, too.
+#[test]
+fn what_the_daemon_tells_of_itself_is_there_for_who_subscribes() {
+    let shared = new();
+    let told = Event {
+        topic: "$SYS/uptime",
+        origin: Origin::Rule,
+        retain: true,
+        ..event(Qos::AtMostOnce)
+    };
+    shared.hub.announce(&told, Age(0));
+    let (mut client, mut out) = enter(&shared, &lasting('a'), moment());
+    commit(&shared);
+    client.handle_wake(moment(), &mut out);
+    client.handle_bytes(moment(), b"\x82\x0c\0\x03\0\0\x06$SYS/#\x01", &mut out);
+    commit(&shared);
+    out.clear();
+    client.handle_wake(moment(), &mut out);
+    assert!(out.ends_with(b"\0\x0b$SYS/uptime\0x"), "{out:x?}");
+}
+
+/// Its identifier is ours, and not known to its session yet.
+#[test]
+fn who_goes_before_it_was_let_in_has_gone() {
+    let shared = new();
+    let nameless = b"\x10\x12\0\x04MQTT\x05\x02\0\x3c\x05\x11\0\0\0\x3c\0\0";
+    let (mut dialogue, _) = enter(&shared, nameless, moment());
+    assert_eq!(shared.hub.connections(), 1);
+    dialogue.leave(moment());
+    assert_eq!(shared.hub.connections(), 0);
+    assert!(!shared.hub.sessions(9)[0].connected);
+}
+
+/// The last member goes while the log is read for the group.
+#[test]
+fn a_group_whose_last_member_goes_waits_in_the_log() {
+    let shared = new();
+    come_with(&shared, 'a', SHARE).leave(moment());
+    publish(&shared, 3);
+    let hub = &shared.hub;
+    let mut client = come_with(&shared, 'a', b"");
+    let own = hub.next_work().expect("its own");
+    hub.caught_up(&own, Offset(3), Offset(3));
+    let work = hub.next_work().expect("the group's");
+    assert_eq!(work.from, Offset(0));
+    for offset in 0..3 {
+        assert!(hub.catch_up(&work, Offset(offset), &event(Qos::AtLeastOnce), Age(0)));
+    }
+    client.leave(moment());
+    hub.caught_up(&work, Offset(3), Offset(3));
+    publish(&shared, 2);
+    client = come_with(&shared, 'a', b"");
+    while taken(&mut client) > 0 {}
+    let mut read_from = Vec::new();
+    while let Some(work) = hub.next_work() {
+        read_from.push(work.from);
+        hub.caught_up(&work, Offset(5), Offset(5));
+        taken(&mut client);
+    }
+    assert!(read_from.iter().filter(|from| **from <= Offset(3)).count() >= 2, "{read_from:?}");
+}
+
+/// Has those who listen change in the middle of what is read.
+struct Meanwhile<'a>(&'a dyn Fn());
+
+impl Kept for Meanwhile<'_> {
+    fn read(
+        &self,
+        _: Range<Offset>,
+        _: &mut dyn FnMut(Offset, &Event<'_>, Age) -> bool,
+    ) -> Option<Offset> {
+        (self.0)();
+        None
+    }
+}
+
+#[test]
+fn who_comes_while_something_older_is_read_gets_none_of_it() {
+    let shared = new();
+    let first = std::cell::RefCell::new(Some(come_with(&shared, 'a', WANT)));
+    let second = std::cell::RefCell::new(None);
+    publish(&shared, 10);
+    let change = || {
+        if let Some(mut first) = first.borrow_mut().take() {
+            first.leave(moment());
+            *second.borrow_mut() = Some(come_with(&shared, 'b', WANT));
+        }
+    };
+    let mut fanout = Fanout::new(Arc::clone(&shared.hub), Meanwhile(&change));
+    fanout.turn(&Unreadable, End { oldest: Offset(5), ..end_at(10) });
+    let second = second.borrow();
+    assert!(second.is_some(), "it has come");
+    let of_b = shared.hub.sessions(9).into_iter().find(|session| session.client == "b");
+    let of_b = of_b.expect("it has a session");
+    assert_eq!((of_b.delivered, of_b.dropped), (0, 0));
+}
+
+/// It was read for further than the fan-out is.
+#[test]
+fn who_has_read_further_than_others_gets_nothing_twice() {
+    let shared = new();
+    come_with(&shared, 'a', WANT).leave(moment());
+    publish(&shared, 3);
+    let (_a, hub) = (come_with(&shared, 'a', b""), &shared.hub);
+    let work = hub.next_work().expect("what it missed");
+    for offset in 0..6 {
+        assert!(hub.catch_up(&work, Offset(offset), &event(Qos::AtLeastOnce), Age(0)));
+    }
+    let _b = come_with(&shared, 'b', WANT);
+    hub.caught_up(&work, Offset(6), Offset(6));
+    let of_a = hub.sessions(9).into_iter().find(|session| session.client == "a");
+    assert_eq!(of_a.expect("it has a session").reads_from, Some(6));
+}
+
+#[test]
+fn a_message_reaches_a_new_subscriber_once_retained_or_live() {
+    let shared = new();
+    let retained = Event { retain: true, ..event(Qos::AtLeastOnce) };
+    let mut a = come_with(&shared, 'a', WANT);
+    shared.hub.listened_from();
+    let leave = || {
+        let mut desk = shared.ingest.desk();
+        let offset = desk.append(&retained).expect("there is room");
+        shared.hub.retain(&retained, (offset, Age(0)), shared.ingest.durable());
+        offset
+    };
+    // One that the fan-out has not come to, and one that it has handed out before the next one subscribes.
+    let first = leave();
+    commit(&shared);
+    let mut b = come_with(&shared, 'b', WANT);
+    shared.hub.distribute(first, &retained, Age(0));
+    shared.hub.set_position(Offset(1));
+    assert_eq!(taken(&mut a), 1);
+    taken(&mut b);
+    while let Some(work) = shared.hub.next_work() {
+        assert_eq!(work.from, Offset(0));
+        shared.hub.catch_up(&work, first, &retained, Age(0));
+        shared.hub.caught_up(&work, Offset(1), Offset(1));
+        taken(&mut b);
+    }
+    let of_b = shared.hub.sessions(9).into_iter().find(|session| session.client == "b");
+    assert_eq!(of_b.expect("it has a session").delivered, 1);
+}
+
+/// What waits for a group is asked for when a member has room, whoever else has caught up.
+#[test]
+fn who_has_room_is_served_the_rest_of_what_its_group_is_due() {
+    let shared = new();
+    come_with(&shared, 'a', SHARE).leave(moment());
+    publish(&shared, 1_500);
+    let (mut client, hub) = (come_with(&shared, 'a', b""), &shared.hub);
+    let own = hub.next_work().expect("its own");
+    hub.caught_up(&own, Offset(1_500), Offset(1_500));
+    let work = hub.next_work().expect("the group's");
+    let has_room =
+        |offset: &u64| hub.catch_up(&work, Offset(*offset), &event(Qos::AtLeastOnce), Age(0));
+    let served = (0..1_500).take_while(has_room).count() as u64;
+    assert!(served < 1_500);
+    hub.caught_up(&work, Offset(served), Offset(1_500));
+    let mut context = core::task::Context::from_waker(core::task::Waker::noop());
+    let mut is_asked = || core::pin::pin!(hub.work()).poll(&mut context).is_ready();
+    while is_asked() {}
+    // As many as may be under way, again and again.
+    for _ in 0..20 {
+        let mut out = Vec::new();
+        client.handle_wake(moment(), &mut out);
+        let mut at = 0;
+        while at < out.len() {
+            if out[at] & 0xF0 == 0x30 {
+                let puback = [0x40, 2, out[at + 5], out[at + 6]];
+                client.handle_bytes(moment(), &puback, &mut Vec::new());
+            }
+            at += 2 + usize::from(out[at + 1]);
+        }
+    }
+    assert!(is_asked(), "{served} were served, and nobody asks for more");
+}
+
+#[test]
+fn what_is_sent_again_keeps_to_what_the_client_can_take_now() {
+    let shared = new();
+    let mut client = come_with(&shared, 'a', WANT);
+    publish(&shared, 3);
+    distribute(&shared, 0..3);
+    assert_eq!(taken(&mut client), 3);
+    client.leave(moment());
+    // Receive Maximum: one.
+    let one = b"\x10\x16\0\x04MQTT\x05\0\0\x3c\x08\x11\0\0\0\x0a\x21\0\x01\0\x01a";
+    let (mut client, mut out) = enter(&shared, one, moment());
+    commit(&shared);
+    client.handle_wake(moment(), &mut out);
+    let mut sent = 0;
+    while let Some(work) = shared.hub.next_work() {
+        if work.again.is_some() {
+            shared.hub.send_again(&work, Some((&event(Qos::AtLeastOnce), Age(0))));
+        } else {
+            shared.hub.caught_up(&work, Offset(3), Offset(3));
+        }
+        sent += taken(&mut client);
+    }
+    assert_eq!(sent, 1);
+}
