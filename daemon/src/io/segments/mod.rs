@@ -9,6 +9,7 @@ mod error;
 pub(super) mod note;
 mod place;
 mod reader;
+mod ring;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -26,9 +27,10 @@ pub use error::SegmentError;
 use note::NoteKeeper;
 pub use place::Place;
 pub use reader::SegmentReader;
+use ring::ring_in;
 #[cfg(test)]
 use shared::FILES_OPEN_MAX;
-use shared::{Shared, ring_in, sync_directory};
+use shared::{Shared, sync_directory};
 
 /// The stream of what devices publish.
 pub const INPUT: &str = "input";

@@ -10,12 +10,11 @@ use std::sync::{Arc, Mutex};
 use tributary_core::Offset;
 use tributary_core::log::{End, Geometry, Tail};
 
+use super::ring::file_name;
 use super::{SEGMENT_BYTES, SegmentError};
 use crate::sync::lock;
 
-/// What the header of a segment begins with, see FORMAT.md.
-const SEGMENT_MAGIC: &[u8] = b"TRIBSEG";
-/// Where it names its log.
+/// Where the header of a segment names its log, see FORMAT.md.
 const LOG_ID_AT: u32 = 8;
 /// What a file is made of: so much is written at once.
 static FILL: [u8; 64 << 10] = [0; 64 << 10];
@@ -221,36 +220,8 @@ impl Shared {
     }
 
     fn path(&self, segment: u32) -> PathBuf {
-        self.dir.join(format!("{}-{segment:05}.seg", self.stream))
+        self.dir.join(file_name(self.stream, segment))
     }
-}
-
-/// How many segments the ring of a stream has that `asked` are wanted of: more, if files behind these
-/// were begun by a log. Any other file with such a name is a stray one.
-pub(super) fn ring_in(dir: &Path, stream: &str, asked: u32) -> std::io::Result<u32> {
-    let mut segments = asked;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let rest = name.to_str().and_then(|name| name.strip_prefix(stream));
-        let index = rest.and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".seg"));
-        let index: Option<u32> = index.and_then(|index| index.parse().ok());
-        if let Some(index) = index.filter(|index| *index >= segments)
-            && is_begun(&entry.path())
-        {
-            segments = index.saturating_add(1);
-        }
-    }
-    Ok(segments)
-}
-
-/// Whether a file has the header of a segment, of any version, in one of its places.
-fn is_begun(path: &Path) -> bool {
-    let mut front = [0; 512 + SEGMENT_MAGIC.len()];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut front, 0));
-    // What cannot be read may be one.
-    let failed = read.is_err_and(|error| error.kind() != ErrorKind::UnexpectedEof);
-    failed || front.starts_with(SEGMENT_MAGIC) || front.ends_with(SEGMENT_MAGIC)
 }
 
 /// Has the names in a directory survive a power cut.
