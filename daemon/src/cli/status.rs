@@ -99,6 +99,9 @@ fn log(text: &mut String, log: &LogStatus, uptime_s: u64) {
     if let Some(why) = &log.smaller {
         line(text, "", &format!("it stays smaller: {why}"));
     }
+    if let Some(why) = &log.larger {
+        line(text, "", why);
+    }
     let page = ByteSize(u64::from(log.page_bytes));
     line(text, "", &format!("mounted {}; a commit protects pages of {page}", log.mount_options));
     line(

@@ -33,10 +33,14 @@ pub use template::Template;
 use toml::Spanned;
 pub use upstream::Upstream;
 
+use crate::io::segments::{BYTES_MAX, Prospect};
+
 /// The log's size unless the file says otherwise.
 pub const LOG_BYTES_DEFAULT: u64 = 1 << 30;
 /// The smallest log: a few segments.
 pub const LOG_BYTES_MIN: u64 = 16 << 20;
+/// The largest: what files there can be.
+pub const LOG_BYTES_MAX: u64 = BYTES_MAX;
 /// The shortest time that events can be kept.
 pub const MAX_AGE_MIN: Duration = Duration::from_mins(1);
 /// The longest time that a commit may be held back.
@@ -112,6 +116,7 @@ impl Config {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut found: Vec<String> = self.listeners.iter().flat_map(Listener::warnings).collect();
+        found.extend(self.log.warnings());
         if self.upstream.is_none() && self.log.when_full == WhenFull::Hold {
             found.push(
                 "`when_full = \"hold\"` without [upstream]: nothing is held, the oldest events go"
@@ -125,6 +130,14 @@ impl Config {
         found.extend(self.sources.iter().filter_map(Source::warnings));
         found.extend(self.upstream.as_ref().and_then(upstream::warnings));
         found
+    }
+}
+
+impl Log {
+    /// What is allowed but deserves a word.
+    fn warnings(&self) -> Option<String> {
+        // What cannot be looked at is no warning: it keeps the log from being opened.
+        Prospect::of(&self.dir).ok()?.shortage(self.bytes_max)
     }
 }
 
@@ -166,6 +179,13 @@ fn check_log(section: &file::LogSection, problems: &mut Vec<Problem>) -> Log {
             problems.push(
                 Problem::at(size.span(), "the log is too small")
                     .help("give it at least \"16 MiB\"; \"1 GiB\" is the default"),
+            );
+        }
+        if size.get_ref().0 > LOG_BYTES_MAX {
+            let most = bytesize::ByteSize(LOG_BYTES_MAX);
+            problems.push(
+                Problem::at(size.span(), "the log is too large")
+                    .help(format!("it can have {most} at most")),
             );
         }
         size.get_ref().0

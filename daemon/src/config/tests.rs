@@ -35,6 +35,14 @@ fn an_unknown_key_gets_a_suggestion() {
 }
 
 #[test]
+fn a_log_has_a_largest_size() {
+    Config::parse("[log]\nsize = \"256 GiB\"\n").expect("valid");
+    let (message, help, at) = only("[log]\nsize = \"257 GiB\"\n");
+    assert_eq!((message.as_str(), at.as_str()), ("the log is too large", "\"257 GiB\""));
+    assert_eq!(help, "it can have 256.0 GiB at most");
+}
+
+#[test]
 fn every_mistake_is_found_at_once_and_placed() {
     let source = r#"
 gateway = "press line"

@@ -23,8 +23,8 @@ use super::status::{
     CLIENTS_SHOWN_MAX, LaneStatus, LogStatus, Month, MqttStatus, Refused, Reports, Status,
     UpstreamStatus, routes,
 };
-use super::tail;
 use super::writer::Facts;
+use super::{stream, tail};
 use crate::config::{self, Delivery, Lane};
 use crate::door::{Counters, Door};
 use crate::io::clock::moment;
@@ -46,7 +46,8 @@ pub(super) struct Constants {
     pub(super) listeners: Vec<String>,
     pub(super) dir: String,
     pub(super) place: Place,
-    pub(super) bytes_max: u64,
+    /// Of the log, as it is configured.
+    pub(super) size: u64,
     pub(super) damage: Arc<Damage>,
     pub(super) started: Instant,
 }
@@ -123,6 +124,8 @@ impl Daemon {
         let facts = lock(&self.facts).clone();
         let Constants { place, damage, .. } = &self.constants;
         let gaps = damage.gaps();
+        let others = [lock(&self.letters).reader(), lock(self.downlinks.commands()).reader()];
+        let mut all = [&self.log].into_iter().chain(others.iter().flatten());
         let refusing = facts.closed.map(|closed| match closed {
             Closed::Failed => cannot_be_written(facts.failure.as_deref()),
             Closed::Full => self.full(),
@@ -136,7 +139,7 @@ impl Daemon {
             mount_options: place.options.clone(),
             file_system_bytes: place.bytes,
             page_bytes: place.page_bytes,
-            bytes_max: self.constants.bytes_max,
+            bytes_max: stream::bytes_max(self.constants.size, &self.log, &others),
             oldest: facts.oldest.0,
             durable: durable.0,
             gone: facts.gone,
@@ -145,6 +148,7 @@ impl Daemon {
             gaps_more: gaps.more,
             verified: damage.verified(),
             smaller: self.log.smaller(),
+            larger: all.find_map(SegmentReader::larger),
             refusing,
             bytes_written: facts.counters.bytes,
             flushes: facts.counters.barriers,

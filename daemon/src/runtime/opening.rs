@@ -80,6 +80,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
     let bytes_max = stream::input_bytes(config.log.bytes_max);
     let files = SegmentFiles::open(&config.log.dir, bytes_max, config.log.volatile)
         .map_err(|error| Failure::Directory(error.to_string()))?;
+    files.follow_size();
     files.make_ahead()?;
     let (reader, place) = (files.reader(), files.place().clone());
     let mut recovered = recover(files, entropy()?, moment_looked_at())

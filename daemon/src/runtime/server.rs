@@ -321,7 +321,7 @@ fn constants(
         listeners,
         dir: config.log.dir.display().to_string(),
         place,
-        bytes_max: config.log.bytes_max,
+        size: config.log.bytes_max,
         damage,
         started: clock::now(),
     }

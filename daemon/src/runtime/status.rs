@@ -58,7 +58,7 @@ pub struct LogStatus {
     pub file_system_bytes: u64,
     /// What is written as a whole: the unit that a commit protects.
     pub page_bytes: u32,
-    /// Bytes that it may take.
+    /// Bytes that all its streams may take.
     pub bytes_max: u64,
     /// The oldest offset that is still there.
     pub oldest: u64,
@@ -77,6 +77,9 @@ pub struct LogStatus {
     pub verified: u64,
     /// Why the log stays smaller than it may be.
     pub smaller: Option<String>,
+    /// Why it is larger than it was to be.
+    #[serde(default)]
+    pub larger: Option<String>,
     /// Why events are refused at the moment.
     pub refusing: Option<String>,
     /// Bytes written since the start.

@@ -34,6 +34,18 @@ pub fn input_bytes(size: u64) -> u64 {
     if size < SHARED_FROM { size } else { size - STREAMS.len() as u64 * stream_bytes(size) }
 }
 
+/// Bytes that all streams may take of a log of `size`: each that was opened what it has, the others what
+/// the input has left them.
+#[must_use]
+pub fn bytes_max(size: u64, input: &SegmentReader, others: &[Option<SegmentReader>]) -> u64 {
+    let segments =
+        if size < SHARED_FROM { 0 } else { stream_bytes(size) / u64::from(SEGMENT_BYTES) };
+    let other = |opened: &Option<SegmentReader>| {
+        opened.as_ref().map_or(segments * u64::from(SEGMENT_BYTES), SegmentReader::bytes_max)
+    };
+    input.bytes_max() + others.iter().map(other).sum::<u64>()
+}
+
 fn stream_bytes(size: u64) -> u64 {
     (size / PART).max(BYTES_MIN)
 }
@@ -74,6 +86,7 @@ pub(super) fn of_files(
     let opener: Opener = Box::new(move |moment| {
         let files = SegmentFiles::open_another(&place, stream, stream_bytes(size))
             .map_err(|error| error.to_string())?;
+        files.follow_size();
         let reader = files.reader();
         let entropy = entropy().map_err(|error| error.to_string())?;
         let recovered = recover(files, entropy, moment).map_err(|error| error.to_string())?;
@@ -181,5 +194,21 @@ impl<M: Media, R: ReadMedia> Stream<M, R> {
             tracing::warn!(stream, first, count, "the oldest events made room for new ones");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_streams_together_have_the_size_or_what_they_had_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = |size| SegmentFiles::open(dir.path(), input_bytes(size), true).unwrap();
+        let of_size = |size, others: &[_]| bytes_max(size, &files(size).reader(), others);
+        assert_eq!(of_size(128 << 20, &[None, None]), 128 << 20);
+        assert_eq!(of_size(64 << 20, &[None, None]), 64 << 20, "they are not in it, if ever made");
+        let letters = SegmentFiles::open_another(dir.path(), DEAD_LETTER, 16 << 20).unwrap();
+        assert_eq!(of_size(128 << 20, &[Some(letters.reader()), None]), 136 << 20);
     }
 }

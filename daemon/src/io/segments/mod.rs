@@ -8,6 +8,7 @@ mod ahead;
 mod error;
 pub(super) mod note;
 mod place;
+mod prospect;
 mod reader;
 mod ring;
 mod shared;
@@ -26,8 +27,9 @@ use tributary_core::log::{End, Geometry, Media, Noted, ReadMedia, Tail};
 pub use error::SegmentError;
 use note::NoteKeeper;
 pub use place::Place;
+pub use prospect::Prospect;
 pub use reader::SegmentReader;
-use ring::ring_in;
+use ring::{remove_behind, ring_in};
 #[cfg(test)]
 use shared::FILES_OPEN_MAX;
 use shared::{Shared, sync_directory};
@@ -42,8 +44,9 @@ pub const DEAD_LETTER: &str = "dead-letter";
 pub const SEGMENT_BYTES: u32 = 4 << 20;
 /// Fewer make no ring.
 const SEGMENTS_MIN: u32 = 2;
-/// 256 GiB.
 const SEGMENTS_MAX: u32 = 1 << 16;
+/// The longest ring: 256 GiB.
+pub const BYTES_MAX: u64 = SEGMENTS_MAX as u64 * SEGMENT_BYTES as u64;
 
 /// The files of one log, and the lock on its directory.
 #[derive(Debug)]
@@ -103,13 +106,14 @@ impl SegmentFiles {
     ) -> Result<Self, SegmentError> {
         let unusable = |source| SegmentError::Directory { dir: dir.to_owned(), source };
         let asked = u32::try_from(bytes_max / u64::from(SEGMENT_BYTES)).unwrap_or(SEGMENTS_MAX);
+        let asked = asked.clamp(SEGMENTS_MIN, SEGMENTS_MAX);
         let there = ring_in(dir, stream, asked).map_err(unusable)?;
         let geometry = Geometry {
-            segments: there.clamp(SEGMENTS_MIN, SEGMENTS_MAX),
+            segments: there.min(SEGMENTS_MAX),
             segment_bytes: SEGMENT_BYTES,
             page_bytes: place.page_bytes,
         };
-        let shared = Arc::new(Shared::new(geometry, dir, stream));
+        let shared = Arc::new(Shared::new((geometry, asked), dir, stream));
         Ok(Self { shared, note: NoteKeeper::new(dir, stream), place, _lock: lock })
     }
 
@@ -133,11 +137,25 @@ impl SegmentFiles {
         &self.place
     }
 
+    /// Has the files follow a size that was lowered: those that hold nothing and lie behind the ring are
+    /// removed. Where the ring is longer than was asked for, that is told. Before the log is recovered.
+    pub fn follow_size(&self) {
+        let Shared { geometry, .. } = &*self.shared;
+        let (dir, stream) = (self.shared.dir(), self.shared.stream());
+        match remove_behind(dir, stream, geometry.segments) {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(stream, files, "files that hold nothing are removed"),
+            Err(error) => tracing::warn!(stream, %error, "files that hold nothing stay"),
+        }
+        if let Some(larger) = self.shared.larger() {
+            tracing::warn!("{larger}");
+        }
+    }
+
     /// Bytes that the log may take.
     #[must_use]
     pub fn bytes_max(&self) -> u64 {
-        let Geometry { segments, segment_bytes, .. } = self.shared.geometry;
-        u64::from(segments) * u64::from(segment_bytes)
+        self.shared.bytes_max()
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Place {
     pub options: String,
     /// Bytes of the whole file system.
     pub bytes: u64,
+    /// Of these, those that this user could still take.
+    pub bytes_free: u64,
     /// Whether a power cut or a restart empties it.
     pub in_ram: bool,
     /// The larger of 4 KiB, the kernel's page and the file system's block: what is written as one.
@@ -45,12 +47,14 @@ pub(super) fn look_at(dir: &Path) -> io::Result<Place> {
     let number = found.f_type as u32;
     let known = KNOWN.iter().find(|(magic, ..)| *magic == number);
     let block = u32::try_from(found.f_bsize).unwrap_or(0);
+    let bytes = |blocks: u64| blocks.saturating_mul(u64::from(block));
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(0);
     let largest = block.max(page).max(4096);
     Ok(Place {
         file_system: known.map_or_else(|| format!("{number:#x}"), |known| known.1.to_owned()),
         options: options_of(dir),
-        bytes: found.f_blocks.saturating_mul(u64::try_from(found.f_bsize).unwrap_or(0)),
+        bytes: bytes(found.f_blocks),
+        bytes_free: bytes(found.f_bavail),
         in_ram: known.is_some_and(|known| known.2),
         // A network file system may name blocks of a megabyte: no segment has room for that.
         page_bytes: if largest.is_power_of_two() { largest.min(64 << 10) } else { 4096 },

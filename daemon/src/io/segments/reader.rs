@@ -38,6 +38,18 @@ impl SegmentReader {
         self.shared.smaller()
     }
 
+    /// Why the log is larger than it was to be.
+    #[must_use]
+    pub fn larger(&self) -> Option<String> {
+        self.shared.larger()
+    }
+
+    /// Bytes that the log may take.
+    #[must_use]
+    pub fn bytes_max(&self) -> u64 {
+        self.shared.bytes_max()
+    }
+
     /// The oldest offset that is kept.
     #[must_use]
     pub fn oldest(&self) -> Offset {

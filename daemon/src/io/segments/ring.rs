@@ -1,12 +1,16 @@
 //! Which files in a directory are the segments of a stream, and how many its ring has.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Result};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// What the header of a segment begins with, see FORMAT.md.
+use super::shared::sync_directory;
+
+/// What the header of a segment begins with, how long it is, and where it stands: see FORMAT.md.
 const MAGIC: &[u8] = b"TRIBSEG";
+const HEADER_BYTES: usize = 64;
+const HEADER_PLACES: [u64; 2] = [0, 512];
 
 /// The name of a segment's file, see FORMAT.md.
 pub(super) fn file_name(stream: &str, segment: u32) -> String {
@@ -15,7 +19,7 @@ pub(super) fn file_name(stream: &str, segment: u32) -> String {
 
 /// How many segments the ring of a stream has that `asked` are wanted of: more, if files behind these
 /// were begun by a log. Any other file with such a name is a stray one.
-pub(super) fn ring_in(dir: &Path, stream: &str, asked: u32) -> std::io::Result<u32> {
+pub(super) fn ring_in(dir: &Path, stream: &str, asked: u32) -> Result<u32> {
     let mut segments = asked;
     for (index, path) in files_of(dir, stream)? {
         if index >= segments && is_begun(&path) {
@@ -25,8 +29,37 @@ pub(super) fn ring_in(dir: &Path, stream: &str, asked: u32) -> std::io::Result<u
     Ok(segments)
 }
 
+/// Removes the files behind a ring of so many segments that hold nothing: made ahead when the log was
+/// to be larger, or given up. How many there were.
+///
+/// The names are gone for good before it returns: a header whose wipe was not durable yet could come
+/// back with a power cut, and lengthen a ring that has closed without it.
+pub(super) fn remove_behind(dir: &Path, stream: &str, segments: u32) -> Result<usize> {
+    let behind = files_of(dir, stream)?.into_iter().filter(|(index, _)| *index >= segments);
+    let blank: Vec<_> = behind.filter(|(_, path)| is_blank(path)).collect();
+    for (_, path) in &blank {
+        fs::remove_file(path)?;
+    }
+    if !blank.is_empty() {
+        sync_directory(dir)?;
+    }
+    Ok(blank.len())
+}
+
+/// Bytes that the segments of all streams in a directory take.
+pub(super) fn bytes_held(dir: &Path) -> Result<u64> {
+    let mut bytes: u64 = 0;
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            bytes = bytes.saturating_add(fs::metadata(path)?.len());
+        }
+    }
+    Ok(bytes)
+}
+
 /// The files that are named as segments of a stream, with their indices.
-fn files_of(dir: &Path, stream: &str) -> std::io::Result<Vec<(u32, PathBuf)>> {
+fn files_of(dir: &Path, stream: &str) -> Result<Vec<(u32, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -43,9 +76,26 @@ fn files_of(dir: &Path, stream: &str) -> std::io::Result<Vec<(u32, PathBuf)>> {
 
 /// Whether a file has the header of a segment, of any version, in one of its places.
 fn is_begun(path: &Path) -> bool {
-    let mut front = [0; 512 + MAGIC.len()];
-    let read = File::open(path).and_then(|file| file.read_exact_at(&mut front, 0));
     // What cannot be read may be one.
-    let failed = read.is_err_and(|error| error.kind() != ErrorKind::UnexpectedEof);
-    failed || front.starts_with(MAGIC) || front.ends_with(MAGIC)
+    headers(path).is_none_or(|headers| headers.iter().any(|header| header.starts_with(MAGIC)))
+}
+
+/// Whether a file has no header in any of its places. Nothing in it could be read then: what seals the
+/// frames of a segment stands in its header.
+fn is_blank(path: &Path) -> bool {
+    headers(path).is_some_and(|headers| headers.as_flattened().iter().all(|byte| *byte == 0))
+}
+
+/// What stands in the places of a segment's header; `None` if that cannot be read.
+fn headers(path: &Path) -> Option<[[u8; HEADER_BYTES]; 2]> {
+    let file = File::open(path).ok()?;
+    let mut headers = [[0; HEADER_BYTES]; 2];
+    for (header, at) in headers.iter_mut().zip(HEADER_PLACES) {
+        match file.read_exact_at(header, at) {
+            // What a file does not hold is zeros.
+            Err(error) if error.kind() != ErrorKind::UnexpectedEof => return None,
+            _ => {}
+        }
+    }
+    Some(headers)
 }

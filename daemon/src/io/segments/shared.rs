@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use bytesize::ByteSize;
 use tributary_core::Offset;
 use tributary_core::log::{End, Geometry, Tail};
 
@@ -26,6 +27,8 @@ pub(super) const FILES_OPEN_MAX: usize = 32;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) geometry: Geometry,
+    /// How many segments the stream was to have.
+    asked: u32,
     dir: PathBuf,
     stream: &'static str,
     /// Those that are open; the one that was used last is the last.
@@ -49,7 +52,11 @@ struct Durable {
 }
 
 impl Shared {
-    pub(super) fn new(geometry: Geometry, dir: &Path, stream: &'static str) -> Self {
+    pub(super) fn new(
+        (geometry, asked): (Geometry, u32),
+        dir: &Path,
+        stream: &'static str,
+    ) -> Self {
         let durable = Durable {
             end: End { offset: Offset(0), sequence: 0, segment: 0, at: 0, oldest: Offset(0) },
             oldest: Offset(0),
@@ -59,6 +66,7 @@ impl Shared {
         };
         Self {
             geometry,
+            asked,
             dir: dir.to_owned(),
             stream,
             files: Mutex::default(),
@@ -100,6 +108,25 @@ impl Shared {
 
     pub(super) fn smaller(&self) -> Option<String> {
         lock(&self.smaller).clone()
+    }
+
+    /// Bytes that the ring takes.
+    pub(super) fn bytes_max(&self) -> u64 {
+        bytes_of(self.geometry.segments)
+    }
+
+    /// What is to be said of a ring that is longer than it was to be.
+    pub(super) fn larger(&self) -> Option<String> {
+        (self.asked < self.geometry.segments).then(|| {
+            format!(
+                "the log keeps {} in its stream {}, where `size` under [log] leaves it {}: files that \
+                 were begun stay; for a smaller log stop the daemon when all is shipped, and give it \
+                 another `dir`",
+                ByteSize(self.bytes_max()),
+                self.stream,
+                ByteSize(bytes_of(self.asked))
+            )
+        })
     }
 
     pub(super) fn end(&self) -> End {
@@ -222,6 +249,10 @@ impl Shared {
     fn path(&self, segment: u32) -> PathBuf {
         self.dir.join(file_name(self.stream, segment))
     }
+}
+
+fn bytes_of(segments: u32) -> u64 {
+    u64::from(segments) * u64::from(SEGMENT_BYTES)
 }
 
 /// Has the names in a directory survive a power cut.

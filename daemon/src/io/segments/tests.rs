@@ -197,6 +197,61 @@ fn a_smaller_size_keeps_what_is_there_and_a_larger_one_grows() {
 }
 
 #[test]
+fn a_smaller_size_removes_what_was_made_ahead_and_holds_nothing() {
+    let dir = directory();
+    let mut log = open(dir.path(), SIZE, 1);
+    append(&mut log, b"kept");
+    log.roll(&[], CLOCK).unwrap();
+    log.commit().unwrap();
+    let shared = Arc::clone(&log.media().shared);
+    (0..shared.geometry.segments).for_each(|segment| shared.make(segment).unwrap());
+    drop(log);
+    // One that was begun and given up, as a crash between the two leaves it; and one whose header is damaged.
+    let file = |segment: u32| dir.path().join(ring::file_name(INPUT, segment));
+    fs::write(file(2), [vec![0; 16 << 10], vec![7; 100]].concat()).unwrap();
+    fs::write(file(9), vec![7; 4096]).unwrap();
+    let files = SegmentFiles::open(dir.path(), 8 << 20, true).unwrap();
+    assert_eq!(files_in(dir.path()), 5, "who only opens removes nothing");
+    files.follow_size();
+    assert_eq!((files.bytes_max(), files.reader().larger()), (8 << 20, None));
+    assert!(file(0).exists() && file(1).exists() && file(9).exists());
+    assert_eq!(files_in(dir.path()), 3);
+    drop(files);
+    let mut log = open(dir.path(), 8 << 20, 2);
+    assert_eq!((log.oldest(), log.next_offset()), (Offset(0), Offset(1)));
+    // The ring closes where it ends now, and grows again when it is asked to.
+    log.roll(&[], CLOCK).unwrap();
+    append(&mut log, b"more");
+    assert_eq!(log.commit().unwrap().segment, 0);
+    drop(log);
+    let mut log = open(dir.path(), SIZE, 3);
+    assert_eq!(log.next_offset(), Offset(2));
+    for _ in 0..2 {
+        log.roll(&[], CLOCK).unwrap();
+    }
+    assert_eq!(log.commit().unwrap().segment, 2);
+}
+
+#[test]
+fn a_log_that_is_larger_than_asked_for_says_so() {
+    let dir = directory();
+    let mut log = open(dir.path(), SIZE, 1);
+    for _ in 0..2 {
+        append(&mut log, b"x");
+        log.roll(&[], CLOCK).unwrap();
+    }
+    log.commit().unwrap();
+    assert_eq!(log.media().reader().larger(), None);
+    drop(log);
+    let files = SegmentFiles::open(dir.path(), 8 << 20, true).unwrap();
+    files.follow_size();
+    let reader = files.reader();
+    assert_eq!(reader.bytes_max(), 12 << 20);
+    let told = reader.larger().unwrap();
+    assert!(told.starts_with("the log keeps 12.0 MiB") && told.contains("8.0 MiB"), "{told}");
+}
+
+#[test]
 fn a_stray_file_makes_the_ring_no_longer() {
     let dir = directory();
     drop(open(dir.path(), SIZE, 1));

@@ -1,0 +1,73 @@
+//! What a start would find where a directory is to be, without making or changing anything.
+
+use std::fs;
+use std::io::{Error, ErrorKind, Result};
+use std::path::{Path, PathBuf};
+
+use bytesize::ByteSize;
+
+use super::place::{self, Place};
+use super::ring::bytes_held;
+
+/// What a start would find where a directory is to be.
+#[derive(Debug)]
+pub struct Prospect {
+    place: Place,
+    /// Bytes that the files of a log take there already.
+    held: u64,
+}
+
+impl Prospect {
+    /// Looks at a directory; at the one that it would be made in, if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be looked at.
+    pub fn of(dir: &Path) -> Result<Self> {
+        let place = place::look_at(&nearest(dir)?)?;
+        Ok(Self { place, held: if dir.is_dir() { bytes_held(dir)? } else { 0 } })
+    }
+
+    /// What is to be said if a log of so many bytes has no room there.
+    #[must_use]
+    pub fn shortage(&self, size: u64) -> Option<String> {
+        let Place { file_system, bytes, bytes_free, .. } = &self.place;
+        let room = bytes_free.saturating_add(self.held);
+        // Some file systems, in RAM or far away, do not tell how large they are.
+        (*bytes > 0 && size > room).then(|| {
+            format!(
+                "`size` under [log] is {}, and its {file_system} has room for {}: once that is used up \
+                 the log stays as small; free space there, or lower `size`",
+                ByteSize(size),
+                ByteSize(room)
+            )
+        })
+    }
+}
+
+/// The directory itself, or the innermost of those around it that is there.
+fn nearest(dir: &Path) -> Result<PathBuf> {
+    let dir = std::path::absolute(dir)?;
+    let found = dir.ancestors().find(|place| fs::symlink_metadata(place).is_ok());
+    found.map(Path::to_owned).ok_or_else(|| Error::from(ErrorKind::NotFound))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_without_room_is_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = dir.path().join("a/b");
+        let mut prospect = Prospect::of(&inside).unwrap();
+        assert!(!inside.exists() && prospect.held == 0);
+        (prospect.place.bytes, prospect.place.bytes_free) = (100 << 20, 20 << 20);
+        assert!(prospect.shortage(20 << 20).is_none());
+        let told = prospect.shortage(21 << 20).unwrap();
+        assert!(told.contains("21.0 MiB") && told.contains("20.0 MiB"), "{told}");
+        prospect.held = 1 << 20;
+        assert!(prospect.shortage(21 << 20).is_none(), "what it has it need not get");
+        (prospect.place.bytes, prospect.place.bytes_free) = (0, 0);
+        assert!(prospect.shortage(21 << 20).is_none(), "nobody knows");
+    }
+}
