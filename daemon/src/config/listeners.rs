@@ -12,7 +12,7 @@ use super::file::{CertificateName, ClientIds, ListenerSection, ListenerTlsSectio
 use super::problem::Problem;
 use super::units::Span;
 use crate::door::{Rules, Subject};
-use crate::io::files::is_open_to_others;
+use crate::io::files::open_to_others;
 use crate::io::tls::ServerFiles;
 
 /// Connections of one listener at the same time unless the file says otherwise.
@@ -133,13 +133,7 @@ impl Listener {
             found.push(format!("passwords cross the network readable to {address}: give it `tls`"));
         }
         let key = self.tls.as_ref().map(|tls| tls.files.key.as_path());
-        for path in self.users.as_deref().into_iter().chain(key) {
-            if is_open_to_others(path) {
-                let path = path.display();
-                found
-                    .push(format!("every user of this machine can read `{path}`: chmod o= {path}"));
-            }
-        }
+        found.extend(self.users.as_deref().into_iter().chain(key).filter_map(open_to_others));
         found
     }
 }

@@ -33,6 +33,7 @@ pub use template::Template;
 use toml::Spanned;
 pub use upstream::Upstream;
 
+use crate::io::files::open_to_others;
 use crate::io::segments::{BYTES_MAX, Prospect};
 
 /// The log's size unless the file says otherwise.
@@ -135,9 +136,11 @@ impl Config {
 
 impl Log {
     /// What is allowed but deserves a word.
-    fn warnings(&self) -> Option<String> {
+    fn warnings(&self) -> impl Iterator<Item = String> {
         // What cannot be looked at is no warning: it keeps the log from being opened.
-        Prospect::of(&self.dir).ok()?.shortage(self.bytes_max)
+        let prospect = Prospect::of(&self.dir).ok();
+        let shortage = prospect.and_then(|prospect| prospect.shortage(self.bytes_max));
+        open_to_others(&self.dir).into_iter().chain(shortage)
     }
 }
 

@@ -12,6 +12,11 @@ use tributary_core::log::Entropy;
 
 /// The largest configuration that is read.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
+/// Modes of a log's directory and of what is in it: what devices send is for the daemon's user, and for
+/// whom its group lets read.
+pub const LOG_DIR_MODE: u32 = 0o750;
+/// See [`LOG_DIR_MODE`].
+pub const LOG_FILE_MODE: u32 = 0o640;
 
 /// Reads a text file of at most 1 MiB.
 ///
@@ -97,10 +102,15 @@ pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Whether a file can be read by every user of this machine.
+/// What is to be said of a file that every user of this machine can read, or of a directory that they
+/// can enter or list.
 #[must_use]
-pub fn is_open_to_others(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o004 != 0)
+pub fn open_to_others(path: &Path) -> Option<String> {
+    let found = std::fs::metadata(path).ok()?;
+    let read = if found.is_dir() { 0o005 } else { 0o004 };
+    let path = path.display();
+    (found.mode() & read != 0)
+        .then(|| format!("every user of this machine can read `{path}`: chmod o= {path}"))
 }
 
 /// Changes a small file with secrets in one step: whoever reads it finds the old text or the new one,

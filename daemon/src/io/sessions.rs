@@ -5,13 +5,16 @@
 //! the log was folded in. Without it, or if it is damaged or of another log, everything is read
 //! from the log again, as far as that reaches.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::files::LOG_FILE_MODE;
 use crate::runtime::sessions::State;
 
 /// The file in the data directory.
@@ -61,7 +64,10 @@ impl SessionStore {
     }
 
     fn try_open(path: &PathBuf, log: u64) -> Result<Self, StoreError> {
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let file = FileBackend::new(options.mode(LOG_FILE_MODE).open(path)?)?;
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(file)?;
         let store = Self { database, path: path.clone() };
         let writing = store.database.begin_write()?;
         {
@@ -161,6 +167,8 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::runtime::sessions::{Change, Noted};
     use tributary_core::properties::Properties;
@@ -226,6 +234,14 @@ mod tests {
             origin: Origin::Device,
             properties: Properties::NONE,
         }
+    }
+
+    #[test]
+    fn other_users_cannot_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        SessionStore::open(dir.path(), 7).unwrap();
+        let mode = fs::metadata(dir.path().join(NAME)).unwrap().mode();
+        assert_eq!(mode & 0o777 & !LOG_FILE_MODE, 0, "{mode:o}");
     }
 
     #[test]

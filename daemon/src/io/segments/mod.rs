@@ -15,8 +15,8 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ use ring::{remove_behind, ring_in};
 #[cfg(test)]
 use shared::FILES_OPEN_MAX;
 use shared::{Shared, sync_directory};
+
+use super::files::{LOG_DIR_MODE, LOG_FILE_MODE};
 
 /// The stream of what devices publish.
 pub const INPUT: &str = "input";
@@ -67,7 +69,7 @@ impl SegmentFiles {
     /// If it cannot be used; the message says what to do.
     pub fn open(dir: &Path, bytes_max: u64, volatile: bool) -> Result<Self, SegmentError> {
         let unusable = |source| SegmentError::Directory { dir: dir.to_owned(), source };
-        make_directory(dir).map_err(unusable)?;
+        make_directory(dir, DirBuilder::new().mode(LOG_DIR_MODE)).map_err(unusable)?;
         let lock = lock_directory(dir)?;
         let place = place::look_at(dir).map_err(unusable)?;
         if place.in_ram && !volatile {
@@ -206,23 +208,25 @@ impl Media for SegmentFiles {
     }
 }
 
-/// Makes a directory whose name survives a power cut.
-fn make_directory(dir: &Path) -> std::io::Result<()> {
+/// Makes a directory whose name survives a power cut. Those around it are made as this user makes
+/// directories.
+fn make_directory(dir: &Path, builder: &DirBuilder) -> std::io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
-    make_directory(parent)?;
-    fs::create_dir(dir)?;
+    make_directory(parent, &DirBuilder::new())?;
+    builder.create(dir)?;
     sync_directory(parent)
 }
 
 /// Takes the directory's lock, which is let go when the process ends, however it ends.
 fn lock_directory(dir: &Path) -> Result<File, SegmentError> {
     let failed = |source| SegmentError::Directory { dir: dir.to_owned(), source };
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join("LOCK"));
-    let lock = lock.map_err(failed)?;
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(false).mode(LOG_FILE_MODE);
+    let lock = options.open(dir.join("LOCK")).map_err(failed)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(SegmentError::Locked { dir: dir.to_owned() }),

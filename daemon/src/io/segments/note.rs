@@ -19,7 +19,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Result};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::fdatasync;
@@ -28,6 +28,7 @@ use tributary_core::log::{End, Noted};
 
 use super::shared::sync_directory;
 use crate::io::crc::crc32c;
+use crate::io::files::LOG_FILE_MODE;
 
 /// Offsets that may be given out until the note has to be synced again.
 const STRIDE: u64 = 1 << 16;
@@ -160,7 +161,8 @@ impl NoteKeeper {
             let path = path(&self.dir, self.stream);
             let is_new = !path.exists();
             let mut options = OpenOptions::new();
-            let file = options.read(true).write(true).create(true).truncate(false).open(&path)?;
+            let options = options.read(true).write(true).create(true).truncate(false);
+            let file = options.mode(LOG_FILE_MODE).open(&path)?;
             if is_new {
                 sync_directory(&self.dir)?;
             }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Error, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +13,7 @@ use tributary_core::log::{End, Geometry, Tail};
 
 use super::ring::file_name;
 use super::{SEGMENT_BYTES, SegmentError};
+use crate::io::files::LOG_FILE_MODE;
 use crate::sync::lock;
 
 /// Where the header of a segment names its log, see FORMAT.md.
@@ -227,8 +228,9 @@ impl Shared {
         if begin >= end {
             return Ok(false);
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(failed)?;
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false).mode(LOG_FILE_MODE);
+        let file = options.open(&path).map_err(failed)?;
         for at in (begin..end).step_by(FILL.len()) {
             let zeros = FILL.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
             file.write_all_at(&FILL[..zeros], at).map_err(failed)?;

@@ -1,6 +1,7 @@
 //! Directories that can be used and that cannot, and readers beside the writer on real files.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use tributary_core::time::{Age, Timestamp};
 
 use super::*;
 use crate::io::crc::crc32c;
+use crate::io::files::open_to_others;
 
 const CLOCK: Clock = Clock { wall: Timestamp(1_800_000_000_000), age: Age(5), trusted: true };
 const SIZE: u64 = 16 << 20;
@@ -259,6 +261,28 @@ fn a_stray_file_makes_the_ring_no_longer() {
     fs::write(dir.path().join("input-00077.seg"), vec![0; 4096]).unwrap();
     let log = open(dir.path(), SIZE, 2);
     assert_eq!(log.media().bytes_max(), SIZE);
+}
+
+#[test]
+fn other_users_read_nothing_and_a_directory_that_is_there_keeps_its_mode() {
+    let dir = directory();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    let place = dir.path().join("a/log");
+    let mut log = open(&place, SIZE, 1);
+    append(&mut log, b"secret");
+    log.commit().unwrap();
+    assert_eq!(mode(&place) & !LOG_DIR_MODE, 0, "{:o}", mode(&place));
+    let files: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 3, "a segment, the note, the lock: {files:?}");
+    for file in files {
+        assert_eq!(mode(&file) & !LOG_FILE_MODE, 0, "{file:?} {:o}", mode(&file));
+    }
+    drop(log);
+    assert_eq!(open_to_others(&place), None);
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o751)).unwrap();
+    drop(open(&place, SIZE, 2));
+    assert_eq!(mode(&place), 0o751);
+    assert!(open_to_others(&place).is_some_and(|told| told.contains("chmod o= ")));
 }
 
 /// Files of segments in a directory.
