@@ -160,13 +160,11 @@ fn check_address(
     let (text, span) = (section.address.get_ref(), section.address.span());
     let address = text.to_socket_addrs().ok().and_then(|mut found| found.next());
     match address {
-        Some(address)
-            if address.port() > 0 && others.iter().any(|other| other.address == address) =>
-        {
-            problems.push(
-                Problem::at(span, format!("`{text}` is listened on twice"))
-                    .help("remove one of the two listeners"),
-            );
+        Some(address) if others.iter().any(|other| collide(other.address, address)) => {
+            problems.push(Problem::at(span, format!("`{text}` is listened on twice")).help(
+                "remove one of the two listeners: 0.0.0.0 takes all IPv4 addresses of its port, \
+                     and [::] all addresses",
+            ));
             None
         }
         Some(address) => Some(address),
@@ -178,6 +176,15 @@ fn check_address(
             None
         }
     }
+}
+
+/// Whether the system gives only one of two addresses.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let all = |address: SocketAddr, other: SocketAddr| {
+        address.ip().is_unspecified() && (address.is_ipv6() || other.ip().to_canonical().is_ipv4())
+    };
+    let same = one.ip().to_canonical() == other.ip().to_canonical();
+    one.port() > 0 && one.port() == other.port() && (same || all(one, other) || all(other, one))
 }
 
 fn check_one(
@@ -294,5 +301,33 @@ fn check_files(listener: &Listener, section: &ListenerSection, problems: &mut Ve
             Subject::Acl => section.acl.as_ref().map(Spanned::span),
         };
         problems.push(Problem { span, message: flaw.what, help: Some(flaw.help) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn addresses_collide_where_the_system_refuses_the_second() {
+        let ips = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]"];
+        for first in ips {
+            let Ok(held) = TcpListener::bind(format!("{first}:0")) else { continue };
+            let held = held.local_addr().map(|address| (address, held)).unwrap();
+            for second in ips {
+                let address = format!("{second}:{}", held.0.port()).parse().unwrap();
+                let refused = match TcpListener::bind(address) {
+                    Ok(_) => false,
+                    Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => true,
+                    // A machine without IPv6.
+                    Err(_) => continue,
+                };
+                assert_eq!(collide(held.0, address), refused, "{} and {address}", held.0);
+            }
+        }
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        assert!(!collide(any, any), "the system chooses two ports");
     }
 }
