@@ -219,33 +219,79 @@ fn refuses_a_log_of_a_newer_version() -> Result<()> {
 }
 
 #[test]
-fn refuses_a_directory_that_keeps_nothing() -> Result<()> {
+fn refuses_a_directory_that_keeps_nothing_and_leaves_it_as_it_was() -> Result<()> {
     let mut daemon = Daemon::start(TRIBUTARY, "")?;
     daemon.stop()?;
     let ram = tempfile::tempdir_in("/dev/shm")?;
-    let ram = ram.path().display().to_string();
+    let inside = ram.path().join("a/b").display().to_string();
     let file = daemon.dir().join("file");
     fs::write(&file, "in the way")?;
     let file = file.display().to_string();
     // Where to, and what the message tells.
-    let places = [(&*ram, "volatile = true"), ("/sys/kernel/log", "/sys/kernel"), (&file, &file)];
+    let places = [
+        (&*ram.path().display().to_string(), "volatile = true"),
+        (&inside, "volatile = true"),
+        ("/sys/kernel/log", "/sys/kernel"),
+        ("/proc/log", "/proc/log"),
+        (&file, &file),
+    ];
     for (place, told) in places {
         fs::write(daemon.config(), format!("[log]\ndir = \"{place}\"\n"))?;
-        let refused = daemon.try_command(&["run"])?;
-        ensure!(refused.status.code() == Some(BAD_DIRECTORY), "{place}: {refused:?}");
-        ensure!(errors(&refused).contains(told), "{place}: {refused:?}");
+        for command in ["check", "run"] {
+            let refused = daemon.try_command(&[command])?;
+            ensure!(refused.status.code() == Some(BAD_DIRECTORY), "{command} {place}: {refused:?}");
+            ensure!(errors(&refused).contains(told), "{command} {place}: {refused:?}");
+        }
     }
+    ensure!(fs::read_dir(ram.path())?.next().is_none(), "something is left behind");
+    let new = daemon.dir().join("new");
+    fs::write(daemon.config(), format!("[log]\ndir = \"{}\"\nvolatile = true\n", new.display()))?;
+    let good = daemon.try_command(&["check"])?;
+    ensure!(good.status.success() && !new.exists(), "it only looks: {good:?}");
+    Ok(())
+}
+
+#[test]
+fn a_lowered_size_takes_back_what_holds_nothing_and_says_what_it_cannot() -> Result<()> {
+    let mut patient = Patient::new()?;
+    // As if the log had been made ahead up to there.
+    let ahead = patient.segment(12);
+    fs::write(&ahead, vec![0; 4 << 20])?;
+    let with_size = |patient: &mut Patient, size: &str| {
+        let config = fs::read_to_string(patient.daemon.config())?;
+        fs::write(patient.daemon.config(), config.replace("64 MiB", size))?;
+        patient.daemon.restart()?;
+        let log = patient.daemon.status()?["log"].take();
+        patient.daemon.kill()?;
+        Ok::<_, anyhow::Error>(log)
+    };
+    let log = with_size(&mut patient, "16 MiB")?;
+    ensure!(log["bytes_max"] == 16 << 20 && log["larger"].is_null(), "{log}");
+    ensure!(!ahead.exists(), "it holds nothing");
+    // A segment that was begun stays, here a stray copy of one, and it is told.
+    fs::write(patient.segment(5), &patient.sound[0])?;
+    patient.daemon.configure("")?;
+    let log = with_size(&mut patient, "16 MiB")?;
+    ensure!(log["bytes_max"] == 24 << 20, "{log}");
+    let told = log["larger"].as_str().context("it is larger")?;
+    ensure!(told.contains("the log keeps 24.0 MiB"), "{told}");
+    ensure!(patient.daemon.log_lines()?.contains("the log keeps 24.0 MiB"), "at the start too");
+    fs::remove_file(patient.segment(5))?;
+    patient.daemon.configure("")?;
+    ensure!(patient.examine()?.lost() == 0, "the log is as it was");
     Ok(())
 }
 
 /// Mistakes: the configuration, the line that is shown, and what is said of it.
-const MISTAKES: [(&str, &str, &str); 24] = [
+const MISTAKES: [(&str, &str, &str); 27] = [
     ("[log\n", "[log", "1"),
     ("gatway = \"x\"\n", "gatway", "gateway"),
     ("gateway = \"\"\n", "gateway = \"\"", "gateway"),
     ("gateway = 7\n", "gateway = 7", "string"),
     ("[log]\nsize = \"1 zib\"\n", "1 zib", "size"),
     ("[log]\nsize = \"1 KiB\"\n", "1 KiB", "16"),
+    ("[log]\nsize = \"1 TiB\"\n", "1 TiB", "256.0 GiB"),
+    ("[log]\ndir = \"\"\n", "dir = \"\"", "directory"),
     ("[log]\ncommit = { delay = \"2 h\" }\n", "2 h", "delay"),
     ("[log]\nmax_age = \"1 s\"\n", "1 s", "max_age"),
     ("[log]\nwhen_full = \"stop\"\n", "stop", "drop-oldest"),
@@ -286,6 +332,11 @@ const MISTAKES: [(&str, &str, &str); 24] = [
     (
         "[[listener]]\naddress = \"127.0.0.1:1883\"\n[[listener]]\naddress = \"127.0.0.1:1883\"\n",
         "127.0.0.1:1883",
+        "twice",
+    ),
+    (
+        "[[listener]]\naddress = \"127.0.0.1:1883\"\n[[listener]]\naddress = \"0.0.0.0:1883\"\n",
+        "0.0.0.0:1883",
         "twice",
     ),
 ];

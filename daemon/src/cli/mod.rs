@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, FILE_DEFAULT, Template};
+use crate::io::segments::Prospect;
 use crate::runtime::{self, Failure};
 use logging::LogFormat;
 
@@ -213,6 +214,10 @@ fn run(file: &FileArg, format: LogFormat) -> Result<(), ExitCode> {
 
 fn check(file: &FileArg) -> Result<(), ExitCode> {
     let config = file.load()?;
+    if let Err(error) = Prospect::of(&config.log.dir, config.log.volatile) {
+        eprintln!("error: {error}");
+        return Err(ExitCode::from(BAD_DIRECTORY));
+    }
     match file.path() {
         Some(path) => println!("{}: the configuration is valid", path.display()),
         None => println!("no configuration file: `run` would use the defaults"),

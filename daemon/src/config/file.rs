@@ -29,7 +29,7 @@ pub(super) struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LogSection {
-    pub(super) dir: Option<String>,
+    pub(super) dir: Option<Spanned<String>>,
     pub(super) size: Option<Spanned<Size>>,
     pub(super) max_age: Option<Spanned<Span>>,
     pub(super) when_full: WhenFull,

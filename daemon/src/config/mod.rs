@@ -1,6 +1,7 @@
 //! The configuration: first exactly what the user wrote (`file`), then checked values.
 //!
-//! Everything that `run` would refuse is found here, so that `tributary check` can say it first.
+//! Everything that `run` would refuse of it is found here, so that `tributary check` can say it first; what
+//! the log's directory lies on is looked at by [`Prospect`].
 
 mod downlinks;
 mod events;
@@ -36,6 +37,8 @@ pub use upstream::Upstream;
 use crate::io::files::open_to_others;
 use crate::io::segments::{BYTES_MAX, Prospect};
 
+/// The log's directory unless the file says otherwise.
+const DIR_DEFAULT: &str = "tributary-data";
 /// The log's size unless the file says otherwise.
 pub const LOG_BYTES_DEFAULT: u64 = 1 << 30;
 /// The smallest log: a few segments.
@@ -137,8 +140,8 @@ impl Config {
 impl Log {
     /// What is allowed but deserves a word.
     fn warnings(&self) -> impl Iterator<Item = String> {
-        // What cannot be looked at is no warning: it keeps the log from being opened.
-        let prospect = Prospect::of(&self.dir).ok();
+        // What cannot be used is no warning: it keeps the log from being opened.
+        let prospect = Prospect::of(&self.dir, true).ok();
         let shortage = prospect.and_then(|prospect| prospect.shortage(self.bytes_max));
         open_to_others(&self.dir).into_iter().chain(shortage)
     }
@@ -203,13 +206,23 @@ fn check_log(section: &file::LogSection, problems: &mut Vec<Problem>) -> Log {
         delay.get_ref().0
     });
     Log {
-        dir: section.dir.as_deref().unwrap_or("tributary-data").into(),
+        dir: check_dir(section.dir.as_ref(), problems),
         bytes_max,
         max_age: section.max_age.as_ref().map(|age| check_max_age(age, problems)),
         when_full: section.when_full,
         volatile: section.volatile,
         commit_delay,
     }
+}
+
+fn check_dir(dir: Option<&Spanned<String>>, problems: &mut Vec<Problem>) -> PathBuf {
+    let Some(dir) = dir else { return DIR_DEFAULT.into() };
+    if dir.get_ref().is_empty() {
+        problems.push(Problem::at(dir.span(), "the log has no directory").help(
+            "name one on a disk or card, as \"/var/lib/tributary\"; \".\" is the working directory",
+        ));
+    }
+    dir.get_ref().into()
 }
 
 fn check_max_age(age: &Spanned<units::Span>, problems: &mut Vec<Problem>) -> Duration {

@@ -35,7 +35,9 @@ fn an_unknown_key_gets_a_suggestion() {
 }
 
 #[test]
-fn a_log_has_a_largest_size() {
+fn a_log_has_a_directory_and_a_largest_size() {
+    let (message, _, at) = only("[log]\ndir = \"\"\n");
+    assert_eq!((message.as_str(), at.as_str()), ("the log has no directory", "\"\""));
     Config::parse("[log]\nsize = \"256 GiB\"\n").expect("valid");
     let (message, help, at) = only("[log]\nsize = \"257 GiB\"\n");
     assert_eq!((message.as_str(), at.as_str()), ("the log is too large", "\"257 GiB\""));

@@ -42,6 +42,8 @@ pub const INPUT: &str = "input";
 pub const COMMANDS: &str = "downlink";
 /// The stream of events that Kafka will never take.
 pub const DEAD_LETTER: &str = "dead-letter";
+/// Locked by who has the directory.
+const LOCK: &str = "LOCK";
 /// Bytes of one segment.
 pub const SEGMENT_BYTES: u32 = 4 << 20;
 /// Fewer make no ring.
@@ -69,13 +71,10 @@ impl SegmentFiles {
     /// If it cannot be used; the message says what to do.
     pub fn open(dir: &Path, bytes_max: u64, volatile: bool) -> Result<Self, SegmentError> {
         let unusable = |source| SegmentError::Directory { dir: dir.to_owned(), source };
+        // What is refused is left as it was.
+        let place = Prospect::of(dir, volatile)?.into_place();
         make_directory(dir, DirBuilder::new().mode(LOG_DIR_MODE)).map_err(unusable)?;
         let lock = lock_directory(dir)?;
-        let place = place::look_at(dir).map_err(unusable)?;
-        if place.in_ram && !volatile {
-            let file_system = place.file_system;
-            return Err(SegmentError::InRam { dir: dir.to_owned(), file_system });
-        }
         Self::of_stream(dir, (INPUT, bytes_max), (place, Some(lock)))
     }
 
@@ -226,7 +225,7 @@ fn lock_directory(dir: &Path) -> Result<File, SegmentError> {
     let failed = |source| SegmentError::Directory { dir: dir.to_owned(), source };
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).truncate(false).mode(LOG_FILE_MODE);
-    let lock = options.open(dir.join("LOCK")).map_err(failed)?;
+    let lock = options.open(dir.join(LOCK)).map_err(failed)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(SegmentError::Locked { dir: dir.to_owned() }),

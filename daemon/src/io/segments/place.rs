@@ -20,20 +20,37 @@ pub struct Place {
     pub page_bytes: u32,
 }
 
-/// File systems by the number that `statfs` gives: name, and whether they are in RAM. (An overlay
-/// may be, and on a read-only root it is.)
-const KNOWN: [(u32, &str, bool); 11] = [
-    (0x0102_1994, "tmpfs", true),
-    (0x8584_58F6, "ramfs", true),
-    (0x794C_7630, "overlay", true),
-    (0xEF53, "ext4", false),
-    (0xF2F5_2010, "f2fs", false),
-    (0x9123_683E, "btrfs", false),
-    (0x5846_5342, "xfs", false),
-    (0x2FC1_2FC1, "zfs", false),
-    (0x4D44, "vfat", false),
-    (0x2011_BAB0, "exfat", false),
-    (0x6969, "nfs", false),
+/// Where a file system keeps what is in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Under {
+    Disk,
+    Ram,
+    /// Nowhere: its files are views of the kernel, and nobody makes others.
+    Kernel,
+}
+
+use Under::{Disk, Kernel, Ram};
+
+/// File systems by the number that `statfs` gives. (An overlay may be in RAM, and on a read-only root it
+/// is.)
+const KNOWN: [(u32, &str, Under); 17] = [
+    (0x0102_1994, "tmpfs", Ram),
+    (0x8584_58F6, "ramfs", Ram),
+    (0x794C_7630, "overlay", Ram),
+    (0xEF53, "ext4", Disk),
+    (0xF2F5_2010, "f2fs", Disk),
+    (0x9123_683E, "btrfs", Disk),
+    (0x5846_5342, "xfs", Disk),
+    (0x2FC1_2FC1, "zfs", Disk),
+    (0x4D44, "vfat", Disk),
+    (0x2011_BAB0, "exfat", Disk),
+    (0x6969, "nfs", Disk),
+    (0x9FA0, "proc", Kernel),
+    (0x6265_6572, "sysfs", Kernel),
+    (0x6367_7270, "cgroup2", Kernel),
+    (0x0027_E0EB, "cgroup", Kernel),
+    (0x1CD1, "devpts", Kernel),
+    (0x6462_6720, "debugfs", Kernel),
 ];
 
 /// Looks at what a directory lies on.
@@ -46,6 +63,10 @@ pub(super) fn look_at(dir: &Path) -> io::Result<Place> {
     )]
     let number = found.f_type as u32;
     let known = KNOWN.iter().find(|(magic, ..)| *magic == number);
+    if let Some((_, name, Kernel)) = known {
+        let what = format!("{name} is the kernel's, and keeps no files");
+        return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+    }
     let block = u32::try_from(found.f_bsize).unwrap_or(0);
     let bytes = |blocks: u64| blocks.saturating_mul(u64::from(block));
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(0);
@@ -55,7 +76,7 @@ pub(super) fn look_at(dir: &Path) -> io::Result<Place> {
         options: options_of(dir),
         bytes: bytes(found.f_blocks),
         bytes_free: bytes(found.f_bavail),
-        in_ram: known.is_some_and(|known| known.2),
+        in_ram: known.is_some_and(|known| known.2 == Ram),
         // A network file system may name blocks of a megabyte: no segment has room for that.
         page_bytes: if largest.is_power_of_two() { largest.min(64 << 10) } else { 4096 },
     })

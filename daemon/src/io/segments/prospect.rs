@@ -1,13 +1,15 @@
 //! What a start would find where a directory is to be, without making or changing anything.
 
 use std::fs;
-use std::io::{Error, ErrorKind, Result};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
+use rustix::fs::{Access, access};
 
 use super::place::{self, Place};
 use super::ring::bytes_held;
+use super::{LOCK, SegmentError};
 
 /// What a start would find where a directory is to be.
 #[derive(Debug)]
@@ -21,10 +23,23 @@ impl Prospect {
     /// Looks at a directory; at the one that it would be made in, if it is not there.
     ///
     /// # Errors
-    /// If it cannot be looked at.
-    pub fn of(dir: &Path) -> Result<Self> {
-        let place = place::look_at(&nearest(dir)?)?;
-        Ok(Self { place, held: if dir.is_dir() { bytes_held(dir)? } else { 0 } })
+    /// If a log cannot live there, or only one that is `volatile`; the message says what to do.
+    pub fn of(dir: &Path, volatile: bool) -> Result<Self, SegmentError> {
+        let unusable = |source| SegmentError::Directory { dir: dir.to_owned(), source };
+        let nearest = nearest(dir).map_err(unusable)?;
+        let place = place::look_at(&nearest).map_err(unusable)?;
+        if place.in_ram && !volatile {
+            let file_system = place.file_system;
+            return Err(SegmentError::InRam { dir: dir.to_owned(), file_system });
+        }
+        may_write(&nearest).map_err(unusable)?;
+        let held = if dir.is_dir() { bytes_held(dir).map_err(unusable)? } else { 0 };
+        Ok(Self { place, held })
+    }
+
+    /// What it lies on.
+    pub(super) fn into_place(self) -> Place {
+        self.place
     }
 
     /// What is to be said if a log of so many bytes has no room there.
@@ -44,11 +59,25 @@ impl Prospect {
     }
 }
 
+/// Whether the lock can be taken there, or made.
+fn may_write(dir: &Path) -> io::Result<()> {
+    if !dir.is_dir() {
+        return Err(ErrorKind::NotADirectory.into());
+    }
+    let may = |path: &Path, what| access(path, what).map_err(io::Error::from);
+    match may(&dir.join(LOCK), Access::WRITE_OK) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            may(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
+        }
+        known => known,
+    }
+}
+
 /// The directory itself, or the innermost of those around it that is there.
-fn nearest(dir: &Path) -> Result<PathBuf> {
+fn nearest(dir: &Path) -> io::Result<PathBuf> {
     let dir = std::path::absolute(dir)?;
     let found = dir.ancestors().find(|place| fs::symlink_metadata(place).is_ok());
-    found.map(Path::to_owned).ok_or_else(|| Error::from(ErrorKind::NotFound))
+    found.map(Path::to_owned).ok_or_else(|| ErrorKind::NotFound.into())
 }
 
 #[cfg(test)]
@@ -59,7 +88,7 @@ mod tests {
     fn a_log_without_room_is_told_of() {
         let dir = tempfile::tempdir().unwrap();
         let inside = dir.path().join("a/b");
-        let mut prospect = Prospect::of(&inside).unwrap();
+        let mut prospect = Prospect::of(&inside, true).unwrap();
         assert!(!inside.exists() && prospect.held == 0);
         (prospect.place.bytes, prospect.place.bytes_free) = (100 << 20, 20 << 20);
         assert!(prospect.shortage(20 << 20).is_none());

@@ -62,7 +62,10 @@ fn ram_is_refused_unless_accepted() {
     let refused = SegmentFiles::open(dir.path(), SIZE, false).unwrap_err();
     assert!(matches!(refused, SegmentError::InRam { .. }));
     assert!(refused.to_string().contains("volatile = true"), "{refused}");
-    SegmentFiles::open(dir.path(), SIZE, true).unwrap();
+    let nested = dir.path().join("a/b");
+    SegmentFiles::open(&nested, SIZE, false).unwrap_err();
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing is left behind");
+    SegmentFiles::open(&nested, SIZE, true).unwrap();
 }
 
 #[test]
@@ -73,7 +76,9 @@ fn a_directory_that_cannot_be_written_says_so() {
     let refused = SegmentFiles::open(&file.join("log"), SIZE, true).unwrap_err();
     assert!(matches!(refused, SegmentError::Directory { .. }), "{refused}");
     // Nobody may write there, root neither.
-    for dir in ["/sys/kernel", "/sys/kernel/log"] {
+    for dir in ["/sys/kernel", "/sys/kernel/log", "/proc/self/log"] {
+        let refused = Prospect::of(Path::new(dir), true).unwrap_err();
+        assert!(matches!(refused, SegmentError::Directory { .. }), "{refused}");
         let refused = SegmentFiles::open(Path::new(dir), SIZE, true).unwrap_err();
         assert!(matches!(refused, SegmentError::Directory { .. }), "{refused}");
     }
