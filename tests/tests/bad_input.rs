@@ -252,6 +252,29 @@ fn refuses_a_directory_that_keeps_nothing_and_leaves_it_as_it_was() -> Result<()
 }
 
 #[test]
+fn a_secret_that_is_missing_is_told_by_check_and_run() -> Result<()> {
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    daemon.stop()?;
+    daemon.configure(
+        "[[source]]\nurl = \"mqtt://127.0.0.1:1\"\ntopics = [\"a\"]\nusername = \"gw\"\n\
+         password_file = \"/nope/source\"\n[upstream]\nbrokers = [\"127.0.0.1:1\"]\n\
+         tls = { ca = \"/nope/ca\" }\n\
+         sasl = { mechanism = \"PLAIN\", username = \"gw\", password_file = \"/nope/upstream\" }\n",
+    )?;
+    let checked = daemon.try_command(&["check"])?;
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    ensure!(checked.status.success(), "`run` goes on, and tries again: {checked:?}");
+    daemon.restart()?;
+    let log = daemon.log_lines()?;
+    for path in ["/nope/source", "/nope/ca", "/nope/upstream"] {
+        let told = |line: &str| line.contains(path) && line.contains("cannot be reached as it is");
+        ensure!(said.lines().any(told), "check: {path}: {said}");
+        ensure!(log.lines().any(told), "run: {path}: {log}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_lowered_size_takes_back_what_holds_nothing_and_says_what_it_cannot() -> Result<()> {
     let mut patient = Patient::new()?;
     // As if the log had been made ahead up to there.

@@ -8,6 +8,7 @@ mod events;
 mod file;
 mod lane;
 mod listeners;
+mod needed;
 pub mod problem;
 mod reach;
 mod routes;
@@ -26,6 +27,7 @@ use file::File;
 pub use file::{CertificateName, ClientIds, Compression, Delivery, PartitionBy, Start, WhenFull};
 pub use lane::{CONFIGURED, LANES, Lane};
 pub use listeners::{CONNECTIONS_MAX, Listener, ListenerTls};
+use needed::{missing_source, missing_upstream};
 use problem::{Problem, Problems, from_toml};
 pub use routes::Route;
 pub use shape::{Format, Header, Headers, Shape};
@@ -132,7 +134,11 @@ impl Config {
                 .push("there are routes but no [upstream]: nothing leaves this gateway".to_owned());
         }
         found.extend(self.sources.iter().filter_map(Source::warnings));
-        found.extend(self.upstream.as_ref().and_then(upstream::warnings));
+        found.extend(self.sources.iter().flat_map(missing_source));
+        if let Some(upstream) = &self.upstream {
+            found.extend(upstream::warnings(upstream));
+            found.extend(missing_upstream(&upstream.access));
+        }
         found
     }
 }
