@@ -361,3 +361,20 @@ fn a_first_upstream_gets_what_an_idle_log_holds() -> Result<()> {
     ensure!(delivered == Some(30), "{status:#}");
     Ok(())
 }
+
+#[test]
+fn what_waits_to_be_read_back_is_backlog() -> Result<()> {
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    Device::publish(daemon.port(), TOPIC, (0..6).map(|n| n.to_string()).collect())?;
+    daemon.stop()?;
+    daemon.configure(&sections("127.0.0.1:1", ""))?;
+    daemon.restart()?;
+    let status = daemon.status()?;
+    let upstream = &status["upstream"];
+    ensure!(status["routes"][0]["pending"] == 6, "{status:#}");
+    ensure!(upstream["backlog"] == 6 && upstream["lanes"][0]["backlog"] == 6, "{upstream:#}");
+    ensure!(upstream["oldest_undelivered_ms"].is_u64(), "{upstream:#}");
+    let shown = daemon.command(&["status"])?;
+    ensure!(shown.contains("backlog 6 events, the oldest"), "{shown}");
+    Ok(())
+}

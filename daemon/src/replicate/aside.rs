@@ -108,6 +108,18 @@ impl Table {
         present
     }
 
+    /// From where a lane will read for routes that it has not met yet. What came to it from another lane
+    /// begins where that one left it.
+    #[must_use]
+    pub fn unmet_from(&self, lane: Lane, account: &Account) -> Option<Offset> {
+        let is_aside =
+            |rule: &Rule| self.asides.iter().any(|it| it.until.is_none() && it.takes(rule));
+        let unmet = self.routes.iter().filter(|entry| {
+            entry.rule.lane == lane && entry.moved.is_none() && !account.knows(entry.id)
+        });
+        unmet.filter(|entry| !is_aside(&entry.rule)).map(|entry| Offset(entry.begin)).min()
+    }
+
     /// Whether a lane has anything to ship besides what goes to `topic`, and that can leave it: what is
     /// made of levels of MQTT topics cannot.
     #[must_use]

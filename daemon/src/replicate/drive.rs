@@ -153,7 +153,7 @@ fn tell(
         if !was_halted && report.halted.is_some() {
             halted.notify_one();
         }
-        report.position()
+        report.position(name, &lock(table))
     };
     ingest.positions().set(name.name(), position);
     lock(traffic).tell(now(), wall(), name, lane.news());

@@ -9,6 +9,7 @@ use tributary_core::time::Instant;
 use super::account::Account;
 use super::feed::Feed;
 use super::table::Table;
+use crate::config::Lane;
 use crate::runtime::hint::LaneHint;
 
 /// How a lane stands.
@@ -70,11 +71,12 @@ impl Counters {
 }
 
 impl Report {
-    /// Below, nothing is left to be shipped, nor to be read back.
+    /// Below, nothing is left to be shipped by the lane, nor to be read back: a route of `table` that it
+    /// has not met yet may begin far behind it.
     #[must_use]
-    pub fn position(&self) -> Offset {
-        let settled = Offset(self.settled);
-        self.account.backfill.map_or(settled, |back| back.min(settled))
+    pub fn position(&self, lane: Lane, table: &Table) -> Offset {
+        let behind = [self.account.backfill, table.unmet_from(lane, &self.account)];
+        behind.into_iter().flatten().fold(Offset(self.settled), Offset::min)
     }
 
     /// How a lane stands that does not run, as the log knows.
@@ -200,5 +202,64 @@ impl Announcer {
             _ => tracing::warn!("{line}"),
         }
         self.last = line;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Events, PartitionBy, Route, Shape};
+    use crate::replicate::table::Wanted;
+    use crate::runtime::status::routes;
+
+    fn table(before: &Table, lane: Lane, at: u64) -> Table {
+        let route = Route {
+            name: "all".to_owned(),
+            from: None,
+            events: Events::default(),
+            condition: None,
+            topic: "events".to_owned(),
+            topics_max: 0,
+            key: None,
+            partition: PartitionBy::Gateway,
+            start: None,
+            lane,
+            shape: Shape::default(),
+        };
+        before.succeed(&Wanted::compile(&[route], true).expect("small"), Offset(at), Offset(0))
+    }
+
+    fn report(offset: u64, account: &str) -> Report {
+        let low = Position { offset: Offset(offset), generation: 9, account: account.to_owned() };
+        Report::noted(&LaneHint::beginning("normal", low))
+    }
+
+    #[test]
+    fn what_waits_to_be_read_back_is_backlog() {
+        // Six events, and then an upstream.
+        let first = table(&Table::none(), Lane::Normal, 6);
+        let pending = |report: &Report, durable| {
+            routes(&first, &[(Lane::Normal, report.clone())].into(), durable)[0].pending
+        };
+        for (report, durable, position) in [
+            // The lane has not come to the table yet.
+            (report(6, ""), 6, 0),
+            (report(6, ""), 9, 0),
+            (report(6, "b=2;1.2.0.0;"), 9, 2),
+            (report(6, "1.6.0.0;"), 9, 6),
+            (report(9, "1.9.0.0;"), 9, 9),
+        ] {
+            assert_eq!(report.position(Lane::Normal, &first), Offset(position));
+            assert_eq!(pending(&report, durable), durable - position);
+        }
+    }
+
+    #[test]
+    fn a_route_that_comes_from_another_lane_is_not_read_back() {
+        let moved = table(&table(&Table::none(), Lane::Normal, 6), Lane::High, 8);
+        assert_eq!(report(8, "").position(Lane::High, &moved), Offset(8));
+        let reports = [(Lane::Normal, report(7, "1.7.0.0;")), (Lane::High, report(7, ""))].into();
+        assert!(routes(&moved, &reports, 9)[0].pending > 0);
+        assert!(report(7, "").position(Lane::High, &moved) < Offset(9), "so there is backlog");
     }
 }

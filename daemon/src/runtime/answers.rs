@@ -216,7 +216,8 @@ impl Daemon {
     }
 
     fn lane_status(&self, lane: &LaneAnswers, report: &Report, durable: Offset) -> LaneStatus {
-        let backlog = durable.0.saturating_sub(report.settled);
+        let position = report.position(lane.lane, &lock(&self.table));
+        let backlog = durable.0.saturating_sub(position.0);
         LaneStatus {
             lane: lane.lane.name().to_owned(),
             state: report.state.to_owned(),
@@ -225,11 +226,9 @@ impl Daemon {
             identity: lane.identity.clone(),
             transaction_version: report.transaction_version,
             compression: report.codec.to_string(),
-            settled: report.settled,
+            settled: position.0,
             backlog,
-            oldest_undelivered_ms: (backlog > 0)
-                .then(|| self.age_ms(Offset(report.settled)))
-                .flatten(),
+            oldest_undelivered_ms: (backlog > 0).then(|| self.age_ms(position)).flatten(),
             counters: report.counters,
         }
     }

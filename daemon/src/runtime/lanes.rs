@@ -19,6 +19,7 @@ use crate::replicate::aside::Standing;
 use crate::replicate::costs;
 use crate::replicate::drive::{self, Context, DetourAsked};
 use crate::replicate::lane::Beginning;
+use crate::replicate::report::Report;
 use crate::replicate::traffic::{Limits, Traffic};
 use crate::sync::lock;
 
@@ -153,7 +154,9 @@ impl Lanes {
                     lane: lane.name().to_owned(),
                     ..Settings::new(gateway, log_id, upstream.brokers.clone())
                 };
-                daemon.ingest.positions().set(lane.name(), settled);
+                let known = hint.as_ref().map(Report::noted).unwrap_or_default();
+                let position = known.position(lane, &lock(&daemon.table));
+                daemon.ingest.positions().set(lane.name(), position);
                 let way = (upstream.access.clone(), upstream.gaps.clone());
                 let running = self.start_one((lane, hint), (settings, way), daemon)?;
                 lock(&self.running).insert(lane, running);
