@@ -62,11 +62,13 @@ pub struct Counters {
 impl Counters {
     /// Adds another lane's.
     pub fn add(&mut self, other: Self) {
-        self.sessions += other.sessions;
-        self.transactions += other.transactions;
-        self.records += other.records;
-        self.batch_bytes += other.batch_bytes;
-        self.bytes_sent += other.bytes_sent;
+        let Self { sessions, transactions, records, batch_bytes, bytes_sent, throttled_ms } = other;
+        self.sessions += sessions;
+        self.transactions += transactions;
+        self.records += records;
+        self.batch_bytes += batch_bytes;
+        self.bytes_sent += bytes_sent;
+        self.throttled_ms += throttled_ms;
     }
 }
 
@@ -232,6 +234,21 @@ mod tests {
     fn report(offset: u64, account: &str) -> Report {
         let low = Position { offset: Offset(offset), generation: 9, account: account.to_owned() };
         Report::noted(&LaneHint::beginning("normal", low))
+    }
+
+    #[test]
+    fn all_that_a_lane_counts_is_in_the_sum() {
+        let counters = Counters {
+            sessions: 1,
+            transactions: 2,
+            records: 3,
+            batch_bytes: 4,
+            bytes_sent: 5,
+            throttled_ms: 6,
+        };
+        let mut sum = Counters::default();
+        sum.add(counters);
+        assert_eq!(sum, counters);
     }
 
     #[test]
