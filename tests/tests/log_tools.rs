@@ -262,12 +262,15 @@ fn mistakes_are_told_with_what_to_do() -> Result<()> {
         (&["inspect"], empty.path(), BAD_DIRECTORY, "--dir"),
         (&["verify"], Path::new("/nonexistent"), BAD_DIRECTORY, "/nonexistent"),
         (&["repair"], &dir, BAD_DIRECTORY, "another tributary uses"),
+        (&["repair"], empty.path(), BAD_DIRECTORY, "holds no log"),
+        (&["repair"], Path::new("/nonexistent"), BAD_DIRECTORY, "/nonexistent"),
         (&["repair", "--stream", "other"], &dir, BAD_USE, "only the stream `input`"),
     ] {
         let output = log(args, place)?;
         ensure!(output.status.code() == Some(code), "{args:?}: {output:?}");
         ensure!(errors(&output).contains(says), "{args:?}: {}", errors(&output));
     }
+    ensure!(fs::read_dir(empty.path())?.next().is_none(), "no log is made by looking for one");
     gateway.daemon.kill()?;
     let mut newer = gateway.bytes()?;
     newer[7] = b'9';

@@ -161,7 +161,8 @@ impl Pages {
     }
 }
 
-fn describe(place: &Place, error: &std::io::Error) -> String {
+/// Why there is nothing to look at, and what to do.
+pub(super) fn describe(place: &Place, error: &std::io::Error) -> String {
     let Place { dir, stream } = place;
     let dir_shown = dir.display();
     match error.kind() {

@@ -6,9 +6,11 @@
 
 use serde::Serialize;
 
+use super::opened::describe;
 use super::{INPUT, Place, ToolError};
 use crate::io::clock::moment;
 use crate::io::files::entropy;
+use crate::io::log_files::LogFiles;
 use crate::io::segments::SegmentFiles;
 use crate::runtime::opening::recover;
 
@@ -30,12 +32,13 @@ pub struct Repaired {
 /// Opens the log as a start does, with the directory locked, and closes it.
 ///
 /// # Errors
-/// If a daemon has the directory, or it cannot be written.
+/// If there is no log, a daemon has the directory, or it cannot be written.
 pub fn repair(place: &Place) -> Result<Repaired, ToolError> {
     if place.stream != INPUT {
         let text = format!("only the stream `{INPUT}` is repaired by hand; others are made anew");
         return Err(ToolError::Request(text));
     }
+    expect_log(place)?;
     let unusable = |error: &dyn core::fmt::Display| ToolError::Directory(error.to_string());
     // A size of nothing: the log keeps the one that it has.
     let files = SegmentFiles::open(&place.dir, 0, true).map_err(|error| unusable(&error))?;
@@ -51,4 +54,35 @@ pub fn repair(place: &Place) -> Result<Repaired, ToolError> {
         next: log.next_offset().0,
         bytes_written: log.counters().bytes,
     })
+}
+
+/// A start makes the log that is missing: for a repair its name is wrong.
+fn expect_log(place: &Place) -> Result<(), ToolError> {
+    match LogFiles::open(&place.dir, &place.stream) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(ToolError::Directory(describe(place, &error)))
+        }
+        // What else is wrong with it the repair meets itself, or mends.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_holds_no_log_is_left_as_it_is() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let why = |dir: &Path| {
+            let done = repair(&Place { dir: dir.to_owned(), stream: INPUT.to_owned() });
+            done.expect_err("there is nothing to repair").to_string()
+        };
+        assert!(why(dir.path()).ends_with("holds no log: name its data directory with --dir"));
+        assert_eq!(dir.path().read_dir().expect("it is there").count(), 0);
+        let missing = dir.path().join("missing");
+        assert!(why(&missing).contains("cannot read") && !missing.exists());
+    }
 }
