@@ -2,13 +2,18 @@
 
 use std::process::ExitCode;
 
-use super::FileArg;
 use super::output::print;
+use super::{BAD_DIRECTORY, FileArg};
 use crate::config::{Config, Route, Template};
+use crate::io::segments::Prospect;
 
 /// Reads the configuration as `run` does, and says what it found.
 pub(super) fn run(file: &FileArg) -> Result<(), ExitCode> {
     let config = file.load()?;
+    if let Err(error) = Prospect::of(&config.log.dir, config.log.volatile) {
+        eprintln!("error: {error}");
+        return Err(ExitCode::from(BAD_DIRECTORY));
+    }
     let mut lines = vec![match file.path() {
         Some(path) => format!("{}: the configuration is valid", path.display()),
         None => "no configuration file: `run` would use the defaults".to_owned(),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::FAILED;
+use super::output::print;
 use crate::import::{Copy, Import, Source, from_mosquitto};
 use crate::io::files::{conf_files, read_text, write_new, write_new_secret};
 
@@ -14,10 +15,7 @@ pub(super) const EXAMPLE: &str = include_str!("example.toml");
 /// Writes the example.
 pub(super) fn run(path: &Path) -> Result<(), ExitCode> {
     match write_new(path, EXAMPLE) {
-        Ok(()) => {
-            println!("wrote {}; next: `tributary check`, `tributary run`", path.display());
-            Ok(())
-        }
+        Ok(()) => print(&written(path)),
         Err(error) => {
             eprintln!("error: cannot write {}: {error}", path.display());
             Err(ExitCode::from(FAILED))
@@ -29,24 +27,27 @@ pub(super) fn run(path: &Path) -> Result<(), ExitCode> {
 /// lists the rest.
 pub(super) fn import(dir: &Path, path: &Path) -> Result<(), ExitCode> {
     match try_import(dir, path) {
-        Ok(import) => {
-            println!("wrote {}; next: `tributary check`, `tributary run`", path.display());
-            for Copy { from, to } in &import.copies {
-                println!("  {to} is a copy of {from}");
-            }
-            if !import.remarks.is_empty() {
-                println!("not carried over, or not as it was:");
-            }
-            for remark in &import.remarks {
-                println!("  {remark}");
-            }
-            Ok(())
-        }
+        Ok(import) => print(&carried_over(path, &import)),
         Err(error) => {
             eprintln!("error: {error}");
             Err(ExitCode::from(FAILED))
         }
     }
+}
+
+fn written(path: &Path) -> String {
+    format!("wrote {}; next: `tributary check`, `tributary run`", path.display())
+}
+
+fn carried_over(path: &Path, import: &Import) -> String {
+    let copied = |Copy { from, to }: &Copy| format!("  {to} is a copy of {from}");
+    let mut lines = vec![written(path)];
+    lines.extend(import.copies.iter().map(copied));
+    if !import.remarks.is_empty() {
+        lines.push("not carried over, or not as it was:".to_owned());
+    }
+    lines.extend(import.remarks.iter().map(|remark| format!("  {remark}")));
+    lines.join("\n")
 }
 
 fn try_import(dir: &Path, path: &Path) -> io::Result<Import> {

@@ -1,6 +1,6 @@
 //! `tributary log`: inspect, verify, export, repair.
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ use serde::Serialize;
 use tributary_core::Offset;
 use tributary_core::time::Timestamp;
 
+use super::output::{print, written};
 use super::progress::Progress;
 use super::{BAD_CONFIG, BAD_DIRECTORY, FAILED, PlaceArgs, block_on};
 use crate::io::control::{Request, ask};
@@ -117,23 +118,21 @@ pub(super) fn run(command: &LogCommand) -> Result<(), ExitCode> {
         LogCommand::Inspect { which, json } => {
             let (place, log) = open(which)?;
             let summary = survey(&log, &place);
-            show(&summary, *json, inspected);
-            Ok(())
+            show(&summary, *json, inspected)
         }
         LogCommand::Verify { which, json } => {
             let (_, log) = open(which)?;
             let mut progress = Progress::new("verify", log.oldest..log.next);
             let found = verify(&log, &mut |offset| progress.at(offset));
             progress.end();
-            show(&found, *json, verified);
+            show(&found, *json, verified)?;
             if found.is_sound() { Ok(()) } else { Err(ExitCode::from(FAILED)) }
         }
         LogCommand::Export(args) => export(args),
         LogCommand::Repair { which, json } => {
             let place = place(which)?;
             let done = repair(&place).map_err(|error| failed(&error))?;
-            show(&done, *json, repaired);
-            Ok(())
+            show(&done, *json, repaired)
         }
     }
 }
@@ -176,10 +175,7 @@ fn export(args: &ExportArgs) -> Result<(), ExitCode> {
     let exported = export.and_then(|e| e.run(&mut |offset| progress.at(offset), &mut missing));
     progress.end();
     let done = match exported {
-        // Who reads the output has seen enough.
-        Err(ToolError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            return Ok(());
-        }
+        Err(ToolError::Output(error)) => return written(Err(error)),
         other => other.map_err(|error| failed(&error))?,
     };
     if args.json {
@@ -245,15 +241,12 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| unreachable!("plain values"))
 }
 
-fn show<T: Serialize>(value: &T, as_json: bool, text: impl Fn(&T) -> Vec<String>) {
-    let lines = if as_json { vec![json(value)] } else { text(value) };
-    // A reader that has gone has seen enough.
-    let mut out = std::io::stdout().lock();
-    for line in lines {
-        if writeln!(out, "{line}").is_err() {
-            return;
-        }
-    }
+fn show<T: Serialize>(
+    value: &T,
+    as_json: bool,
+    text: impl Fn(&T) -> Vec<String>,
+) -> Result<(), ExitCode> {
+    print(&if as_json { json(value) } else { text(value).join("\n") })
 }
 
 fn lost(first: u64, end: u64, why: &str) -> String {

@@ -1,9 +1,11 @@
 //! The commands. Libraries do not print; this does.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the command line")]
+#![expect(clippy::print_stderr, reason = "this is the command line; `output` prints the rest")]
 
+mod check;
 mod init;
 mod log;
 mod logging;
+mod output;
 mod passwd;
 mod progress;
 mod replay;
@@ -17,8 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, FILE_DEFAULT, Template};
-use crate::io::segments::Prospect;
+use crate::config::{Config, FILE_DEFAULT};
 use crate::runtime::{self, Failure};
 use logging::LogFormat;
 
@@ -163,7 +164,7 @@ impl PlaceArgs {
 pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run { file, log_format } => run(&file, log_format),
-        Command::Check { file } => check(&file),
+        Command::Check { file } => check::run(&file),
         Command::Init { path, from_mosquitto: None } => init::run(&path),
         Command::Init { path, from_mosquitto: Some(dir) } => init::import(&dir, &path),
         Command::Passwd(command) => passwd::run(&command),
@@ -185,7 +186,7 @@ fn bench(command: &crate::bench::BenchCommand) -> Result<(), ExitCode> {
     match crate::bench::run(command) {
         Ok((text, is_good)) => {
             if !text.is_empty() {
-                println!("{text}");
+                output::print(&text)?;
             }
             if is_good { Ok(()) } else { Err(ExitCode::from(FAILED)) }
         }
@@ -210,52 +211,6 @@ fn run(file: &FileArg, format: LogFormat) -> Result<(), ExitCode> {
         tracing::error!("{why}");
         ExitCode::from(code)
     })
-}
-
-fn check(file: &FileArg) -> Result<(), ExitCode> {
-    let config = file.load()?;
-    if let Err(error) = Prospect::of(&config.log.dir, config.log.volatile) {
-        eprintln!("error: {error}");
-        return Err(ExitCode::from(BAD_DIRECTORY));
-    }
-    match file.path() {
-        Some(path) => println!("{}: the configuration is valid", path.display()),
-        None => println!("no configuration file: `run` would use the defaults"),
-    }
-    for listener in &config.listeners {
-        println!("  {}", listener.summary());
-    }
-    println!(
-        "  log in {}, at most {}",
-        config.log.dir.display(),
-        bytesize::ByteSize(config.log.bytes_max)
-    );
-    for source in &config.sources {
-        println!("  source {}: {} at {}", source.name, source.topics.join(", "), source.url());
-    }
-    match &config.upstream {
-        None => println!("  no upstream"),
-        Some(upstream) => {
-            for (host, port) in &upstream.brokers {
-                println!("  Kafka at {host}:{port}");
-            }
-        }
-    }
-    for route in &config.routes {
-        let from = route.from.as_deref().unwrap_or("every topic");
-        let condition =
-            route.condition.as_ref().map_or(String::new(), |text| format!(" where {text}"));
-        println!("  route {}: {from}{condition} -> {}", route.name, route.topic);
-        if let Some(template) = Template::of(&route.topic) {
-            let (topic, name) = template.example(route.from.as_deref().unwrap_or("#"));
-            let (max, other) = (route.topics_max, template.overflow());
-            println!("    at most {max} topics, for example {topic} -> {name}; more go to {other}");
-        }
-    }
-    for warning in config.warnings() {
-        println!("  warning: {warning}");
-    }
-    Ok(())
 }
 
 /// Says that no daemon answered in a directory.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::FAILED;
+use super::output::print;
 use crate::door::credential::{self, Hash};
 use crate::door::users::{Users, check_name, edited};
 use crate::io::files::{edit, random, read_text};
@@ -54,10 +55,7 @@ pub(super) fn run(command: &PasswdCommand) -> Result<(), ExitCode> {
         PasswdCommand::Check(args) => check(args),
     };
     match done {
-        Ok(said) => {
-            println!("{said}");
-            Ok(())
-        }
+        Ok(said) => print(&said),
         Err(error) => {
             eprintln!("error: {error}");
             Err(ExitCode::from(FAILED))

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tributary_core::Offset;
 use tributary_core::time::Timestamp;
 
+use super::output::print;
 use super::progress::Progress;
 use super::{BAD_CONFIG, FAILED, PlaceArgs, block_on, unreachable_daemon};
 use crate::io::control::{self, Request, ask};
@@ -109,7 +110,7 @@ pub(super) fn run(command: &ReplayCommand) -> Result<(), ExitCode> {
         done: None,
     });
     if let Some(figures) = &done {
-        show(figures, args);
+        print(&shown(figures, args))?;
     }
     match error {
         None => Ok(()),
@@ -120,21 +121,21 @@ pub(super) fn run(command: &ReplayCommand) -> Result<(), ExitCode> {
     }
 }
 
-fn show(figures: &Figures, args: &DeadLetterArgs) {
+fn shown(figures: &Figures, args: &DeadLetterArgs) -> String {
     if args.json {
-        println!("{}", serde_json::to_string(figures).unwrap_or_default());
-        return;
+        return serde_json::to_string(figures).unwrap_or_default();
     }
     let Figures { wanted, put_back, before, without_route, in_doubt } = figures;
     let verb = if args.dry_run { "would be" } else { "are" };
-    println!("{put_back} of {wanted} dead letters {verb} put back");
+    let mut lines = vec![format!("{put_back} of {wanted} dead letters {verb} put back")];
     for (count, why) in [
         (before, "were put back before"),
         (without_route, "are of routes that are not in force: they stay"),
         (in_doubt, "may have been put back before, what told of it is damaged: they stay"),
     ] {
         if *count > 0 {
-            println!("{count} {why}");
+            lines.push(format!("{count} {why}"));
         }
     }
+    lines.join("\n")
 }

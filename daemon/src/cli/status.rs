@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use bytesize::ByteSize;
 
+use super::output::print;
 use super::{FAILED, PlaceArgs, block_on, unreachable_daemon};
 use crate::io::control::{Request, ask};
 use crate::runtime::cursors::CursorStatus;
@@ -33,14 +34,10 @@ pub(super) fn run(place: &PlaceArgs, json: bool) -> Result<(), ExitCode> {
     });
     block_on(asked)?.map_err(|error| unreachable_daemon(&dir, &error))?;
     if json {
-        println!("{answer}");
-        return Ok(());
+        return print(&answer);
     }
     match serde_json::from_str(&answer) {
-        Ok(status) => {
-            print!("{}", render(&status));
-            Ok(())
-        }
+        Ok(status) => print(&render(&status)),
         Err(error) => {
             eprintln!("error: the daemon's answer is not understood: {error}");
             eprintln!("help: the running daemon may be of another version; try --json");

@@ -1,12 +1,13 @@
 //! `tributary tail`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde::Deserialize;
 use tributary_core::time::Timestamp;
 
+use super::output::{try_print, written};
 use super::{BAD_CONFIG, FAILED, PlaceArgs, block_on, unreachable_daemon};
 use crate::io::clock::moment;
 use crate::io::control::{Request, ask, read};
@@ -88,9 +89,8 @@ pub(super) fn run(args: &TailArgs) -> Result<(), ExitCode> {
             cursor: cursor.clone(),
         },
     };
-    let mut out = std::io::stdout();
-    let width = if out.is_terminal() { 100 } else { usize::MAX };
-    let mut refused = None;
+    let width = if std::io::stdout().is_terminal() { 100 } else { usize::MAX };
+    let (mut refused, mut printed) = (None, Ok(()));
     let show = |line: &str| {
         if line.starts_with(REFUSAL) {
             refused = serde_json::from_str(line).ok();
@@ -100,8 +100,8 @@ pub(super) fn run(args: &TailArgs) -> Result<(), ExitCode> {
             return false;
         }
         let text = if args.json { line.to_owned() } else { render(line, width) };
-        // A reader that has gone has seen enough.
-        writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
+        printed = try_print(&text);
+        printed.is_ok()
     };
     let asked = if args.cursor.is_some() && !args.forget {
         block_on(read(&dir, &request, show))?
@@ -112,6 +112,7 @@ pub(super) fn run(args: &TailArgs) -> Result<(), ExitCode> {
         eprintln!("error: {error}");
         return Err(ExitCode::from(FAILED));
     }
+    written(printed)?;
     asked.map_err(|error| unreachable_daemon(&dir, &error))
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use tributary_bridge::Finding;
 
+use super::output::print;
 use super::{BAD_CONFIG, FAILED, FileArg, PlaceArgs, block_on, unreachable_daemon};
 use crate::config::{Config, Template, Upstream};
 use crate::io::control::{self, Decide, Request};
@@ -105,11 +106,17 @@ fn look(file: &FileArg, json: bool, create: bool) -> Result<(), ExitCode> {
         eprintln!("help: `tributary init` writes one to begin with");
         return Err(ExitCode::from(BAD_CONFIG));
     };
-    let well = block_on(look_at(&config, upstream, json, create))?;
+    let well = block_on(look_at(&config, upstream, json, create))??;
     if well { Ok(()) } else { Err(ExitCode::from(FAILED)) }
 }
 
-async fn look_at(config: &Config, upstream: &Upstream, json: bool, create: bool) -> bool {
+/// Whether all is well.
+async fn look_at(
+    config: &Config,
+    upstream: &Upstream,
+    json: bool,
+    create: bool,
+) -> Result<bool, ExitCode> {
     let name = |topic: &String| Template::of(topic).map_or(topic.clone(), |it| it.overflow());
     let topics: BTreeSet<String> = config.routes.iter().map(|route| name(&route.topic)).collect();
     let gateway = match &config.gateway {
@@ -120,15 +127,17 @@ async fn look_at(config: &Config, upstream: &Upstream, json: bool, create: bool)
         eprintln!("note: neither `gateway` nor a running daemon tells the gateway's name");
         "gateway".to_owned()
     });
-    let mut well = true;
+    let (mut well, mut told) = (true, Ok(()));
     let reads = config.downlinks.iter().map(|downlink| downlink.from.clone()).collect();
     let wanted = Wanted { gateway: &gateway, upstream, topics, reads, create };
     checkup::run(wanted, |finding| {
         well &= finding.outcome.is_ok();
-        show(finding, json);
+        if told.is_ok() {
+            told = print(&shown(finding, json));
+        }
     })
     .await;
-    well
+    told.map(|()| well)
 }
 
 /// The name that the daemon goes by, if it runs.
@@ -142,24 +151,19 @@ async fn told_by_daemon(config: &Config) -> Option<String> {
     asked.await.ok().and(name)
 }
 
-fn show(finding: &Finding, json: bool) {
+fn shown(finding: &Finding, json: bool) -> String {
     let Finding { step, outcome, mend } = finding;
+    let (mark, words) = match outcome {
+        Ok(words) => ('✓', words),
+        Err(words) => ('✗', words),
+    };
     if json {
-        let words = match outcome {
-            Ok(words) | Err(words) => words,
-        };
         let ok = outcome.is_ok();
-        let line = serde_json::json!({ "step": step, "ok": ok, "words": words, "mend": mend });
-        println!("{line}");
-        return;
+        return serde_json::json!({ "step": step, "ok": ok, "words": words, "mend": mend })
+            .to_string();
     }
-    match outcome {
-        Ok(words) => println!("✓ {step:<17} {words}"),
-        Err(words) => println!("✗ {step:<17} {words}"),
-    }
-    for command in mend {
-        println!("  {command}");
-    }
+    let commands = mend.iter().map(|command| format!("\n  {command}"));
+    [format!("{mark} {step:<17} {words}")].into_iter().chain(commands).collect()
 }
 
 fn repair(place: &PlaceArgs, lane: Option<&str>, json: bool) -> Result<(), ExitCode> {
@@ -167,8 +171,7 @@ fn repair(place: &PlaceArgs, lane: Option<&str>, json: bool) -> Result<(), ExitC
     let decide = Decide { lane, skip: false, at: None, read: true, confirmed: true };
     let done = ask_to_decide(&place.dir()?, decide)?;
     let text = if json { done.to_string() } else { format!("done: {}", said(&done)) };
-    println!("{text}");
-    Ok(())
+    print(&text)
 }
 
 fn decide(args: &DecideArgs, skip: bool) -> Result<(), ExitCode> {
@@ -178,8 +181,8 @@ fn decide(args: &DecideArgs, skip: bool) -> Result<(), ExitCode> {
     let plan = ask_to_decide(&dir, decide.clone())?;
     let is_asked = !yes && !json;
     if is_asked {
-        println!("{}\n{}", plan["halt"].as_str().unwrap_or_default(), said(&plan));
-        println!("Type yes to do that:");
+        let halt = plan["halt"].as_str().unwrap_or_default();
+        print(&format!("{halt}\n{}\nType yes to do that:", said(&plan)))?;
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
         if read.is_err() || answer.trim() != "yes" {
@@ -191,8 +194,7 @@ fn decide(args: &DecideArgs, skip: bool) -> Result<(), ExitCode> {
     let confirmed = Decide { at: plan["at"].as_u64(), confirmed: true, ..decide };
     let done = if is_asked || *yes { ask_to_decide(&dir, confirmed)? } else { plan };
     let text = if *json { done.to_string() } else { format!("done: {}", said(&done)) };
-    println!("{text}");
-    Ok(())
+    print(&text)
 }
 
 fn said(plan: &serde_json::Value) -> &str {
@@ -222,6 +224,5 @@ fn status(place: &PlaceArgs) -> Result<(), ExitCode> {
         false
     }))?;
     asked.map_err(|error| unreachable_daemon(&dir, &error))?;
-    println!("{shown}");
-    Ok(())
+    print(&shown)
 }

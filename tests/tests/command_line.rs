@@ -1,0 +1,55 @@
+//! What the commands have in common: how they end when nobody reads them any more, when the disk under their output
+//! is full, and what they need of a configuration.
+
+use std::fs::OpenOptions;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use tributary_tests::daemon::Daemon;
+
+const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
+const FAILED: i32 = 1;
+/// Commands that print something of a running daemon or of its configuration.
+const PRINTING: [&[&str]; 8] = [
+    &["status"],
+    &["status", "--json"],
+    &["check"],
+    &["upstream", "status"],
+    &["log", "inspect"],
+    &["log", "verify", "--json"],
+    &["tail", "--from", "0", "--end"],
+    &["replay", "dead-letter", "--dry-run"],
+];
+
+fn printing_to(daemon: &Daemon, args: &[&str], out: impl Into<Stdio>) -> Result<Output> {
+    let mut command = Command::new(TRIBUTARY);
+    command.args(args).arg("--config").arg(daemon.config());
+    let child = command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped()).spawn()?;
+    child.wait_with_output().context("it ends")
+}
+
+#[test]
+fn who_is_not_read_any_more_ends_quietly() -> Result<()> {
+    let daemon = Daemon::start(TRIBUTARY, "")?;
+    for args in PRINTING {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let output = printing_to(&daemon, args, writer)?;
+        ensure!(output.status.success() && output.stderr.is_empty(), "{args:?}: {output:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_told() -> Result<()> {
+    let daemon = Daemon::start(TRIBUTARY, "")?;
+    // A tail that prints nothing cannot fail to print it.
+    for args in PRINTING.into_iter().filter(|args| args[0] != "tail") {
+        let full = OpenOptions::new().write(true).open("/dev/full")?;
+        let output = printing_to(&daemon, args, full)?;
+        ensure!(output.status.code() == Some(FAILED), "{args:?}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(said.starts_with("error: cannot write the output: "), "{args:?}: {said}");
+    }
+    Ok(())
+}
