@@ -86,19 +86,19 @@ impl Target {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((plain, behind)) = rest.split_once('{') {
-            let (name, after) = behind.split_once('}').ok_or("a brace alone")?;
+            let (name, after) = behind.split_once('}').ok_or("a `{` has no `}`")?;
             if !plain.is_empty() {
                 parts.push(Part::Text(plain.to_owned()));
             }
             parts.push(match name {
                 "key" => Part::Key,
                 "gateway" => Part::Gateway,
-                _ => return Err(format!("`{{{name}}}` stands for nothing")),
+                _ => return Err(format!("`{{{name}}}` is not known here")),
             });
             rest = after;
         }
         if rest.contains('}') {
-            return Err("a brace alone".to_owned());
+            return Err("a `}` has no `{`".to_owned());
         }
         if !rest.is_empty() {
             parts.push(Part::Text(rest.to_owned()));
@@ -152,7 +152,7 @@ pub(super) fn check(
         }
         let to = Target::parse(section.to.get_ref());
         let to = to.unwrap_or_else(|wrong| {
-            problems.push(Problem::at(section.to.span(), wrong).help(HELP_TO));
+            problems.push(Problem::at(section.to.span(), format!("`to`: {wrong}")).help(HELP_TO));
             Target { parts: Vec::new() }
         });
         downlinks.push(Downlink {

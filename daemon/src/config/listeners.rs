@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::file::{CertificateName, ClientIds, ListenerSection, ListenerTlsSection};
 use super::problem::Problem;
+use super::reach::{host_and_port, not_an_address};
 use super::units::Span;
 use crate::door::{Rules, Subject};
 use crate::io::files::open_to_others;
@@ -158,19 +159,25 @@ fn check_address(
     problems: &mut Vec<Problem>,
 ) -> Option<SocketAddr> {
     let (text, span) = (section.address.get_ref(), section.address.span());
-    let address = text.to_socket_addrs().ok().and_then(|mut found| found.next());
-    match address {
-        Some(address) if others.iter().any(|other| collide(other.address, address)) => {
+    let found = text.to_socket_addrs().and_then(|mut found| {
+        found.next().ok_or_else(|| std::io::Error::other("it has no address"))
+    });
+    match found {
+        Ok(address) if others.iter().any(|other| collide(other.address, address)) => {
             problems.push(Problem::at(span, format!("`{text}` is listened on twice")).help(
                 "remove one of the two listeners: 0.0.0.0 takes all IPv4 addresses of its port, \
                      and [::] all addresses",
             ));
             None
         }
-        Some(address) => Some(address),
-        None => {
+        Ok(address) => Some(address),
+        Err(error) => {
+            let what = match host_and_port(text) {
+                Some((host, _)) => format!("the name `{host}` does not resolve: {error}"),
+                None => not_an_address(text, "an address to listen on"),
+            };
             problems.push(
-                Problem::at(span, format!("`{text}` is not an address to listen on"))
+                Problem::at(span, what)
                     .help("write host and port, as \"127.0.0.1:1883\" or \"[::]:1883\""),
             );
             None
@@ -199,12 +206,14 @@ fn check_one(
         users: section.users.as_ref().map(|path| path.get_ref().into()),
         acl: section.acl.as_ref().map(|path| path.get_ref().into()),
         client_ids: section.client_id,
-        connections_max: check_count(section.max_connections.as_ref(), CONNECTIONS_MAX, problems),
+        connections_max: check_count("max_connections", section.max_connections.as_ref(), problems)
+            .unwrap_or(CONNECTIONS_MAX),
         per_address_max: check_count(
+            "max_connections_per_address",
             section.max_connections_per_address.as_ref(),
-            usize::MAX,
             problems,
-        ),
+        )
+        .unwrap_or(usize::MAX),
         connect_timeout: check_timeout(section.connect_timeout.as_ref(), problems),
         keep_alive_max_s: check_keep_alive(section.keep_alive_max.as_ref(), problems),
         ..Listener::at(address)
@@ -252,18 +261,18 @@ fn check_tls(section: &ListenerTlsSection, problems: &mut Vec<Problem>) -> Liste
 }
 
 fn check_count(
+    key: &str,
     count: Option<&Spanned<usize>>,
-    default: usize,
     problems: &mut Vec<Problem>,
-) -> usize {
-    let Some(count) = count else { return default };
+) -> Option<usize> {
+    let count = count?;
     if !(1..=CONNECTIONS_MAX_MAX).contains(count.get_ref()) {
         problems.push(
-            Problem::at(count.span(), format!("{} connections", count.get_ref()))
+            Problem::at(count.span(), format!("`{key}` cannot be {}", count.get_ref()))
                 .help(format!("from 1 to {CONNECTIONS_MAX_MAX}")),
         );
     }
-    *count.get_ref()
+    Some(*count.get_ref())
 }
 
 fn check_timeout(span: Option<&Spanned<Span>>, problems: &mut Vec<Problem>) -> Duration {
@@ -271,7 +280,7 @@ fn check_timeout(span: Option<&Spanned<Span>>, problems: &mut Vec<Problem>) -> D
     let time = span.get_ref().0;
     if !(CONNECT_TIMEOUT_MIN..=CONNECT_TIMEOUT_MAX).contains(&time) {
         problems.push(
-            Problem::at(span.span(), "this is no time for a client to introduce itself")
+            Problem::at(span.span(), cannot_be("connect_timeout", time))
                 .help("from \"500 ms\" to \"2m\"; the default is \"10s\""),
         );
     }
@@ -284,11 +293,15 @@ fn check_keep_alive(span: Option<&Spanned<Span>>, problems: &mut Vec<Problem>) -
     let seconds = u16::try_from(time.as_secs()).unwrap_or(0);
     if time.subsec_nanos() != 0 || !KEEP_ALIVE_S.contains(&u64::from(seconds)) {
         problems.push(
-            Problem::at(span.span(), "this is no keep-alive that clients could be told")
+            Problem::at(span.span(), cannot_be("keep_alive_max", time))
                 .help("in whole seconds, from \"1s\" to \"18h\"; without it clients choose"),
         );
     }
     seconds
+}
+
+fn cannot_be(key: &str, time: Duration) -> String {
+    format!("`{key}` cannot be {}", humantime::format_duration(time))
 }
 
 /// Reads what `run` will read, and shows what is wrong at the key that names it.

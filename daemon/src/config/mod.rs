@@ -11,7 +11,9 @@ mod listeners;
 mod needed;
 pub mod problem;
 mod reach;
+mod reading;
 mod routes;
+mod schema;
 mod shape;
 mod sources;
 mod template;
@@ -28,7 +30,8 @@ pub use file::{CertificateName, ClientIds, Compression, Delivery, PartitionBy, S
 pub use lane::{CONFIGURED, LANES, Lane};
 pub use listeners::{CONNECTIONS_MAX, Listener, ListenerTls};
 use needed::{missing_source, missing_upstream};
-use problem::{Problem, Problems, from_toml};
+use problem::{Problem, Problems};
+use reading::Reading;
 pub use routes::Route;
 pub use shape::{Format, Header, Headers, Shape};
 pub use sources::{Protocol, Source, selected};
@@ -96,7 +99,9 @@ impl Config {
     /// The configuration of an empty file.
     #[must_use]
     pub fn empty() -> Self {
-        check(&File::default()).unwrap_or_else(|_| unreachable!("an empty file is valid"))
+        let (config, problems) = check(&File::default());
+        assert!(problems.is_empty(), "an empty file is valid");
+        config
     }
 
     /// Reads and checks a file.
@@ -114,8 +119,10 @@ impl Config {
     /// # Errors
     /// All that is wrong with it.
     pub fn parse(source: &str) -> Result<Self, Vec<Problem>> {
-        let file: File = toml::from_str(source).map_err(|e| vec![from_toml(&e)])?;
-        check(&file)
+        let reading = Reading::of(source)?;
+        let (config, found) = check(&reading.file);
+        let problems = reading.all(found);
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 
     /// What is allowed but deserves a word.
@@ -153,7 +160,8 @@ impl Log {
     }
 }
 
-fn check(file: &File) -> Result<Config, Vec<Problem>> {
+/// What a file says, as far as it is right, and what is wrong.
+fn check(file: &File) -> (Config, Vec<Problem>) {
     let mut problems = Vec::new();
     let gateway = check_gateway(file.gateway.as_ref(), &mut problems);
     let log = check_log(&file.log, &mut problems);
@@ -169,7 +177,7 @@ fn check(file: &File) -> Result<Config, Vec<Problem>> {
     };
     let asked: Vec<_> = file.route.iter().map(|route| route.events.as_ref()).collect();
     events::check_circles(&config, &asked, &mut problems);
-    if problems.is_empty() { Ok(config) } else { Err(problems) }
+    (config, problems)
 }
 
 fn check_gateway(name: Option<&Spanned<String>>, problems: &mut Vec<Problem>) -> Option<String> {
@@ -189,7 +197,7 @@ fn check_log(section: &file::LogSection, problems: &mut Vec<Problem>) -> Log {
     let bytes_max = section.size.as_ref().map_or(LOG_BYTES_DEFAULT, |size| {
         if size.get_ref().0 < LOG_BYTES_MIN {
             problems.push(
-                Problem::at(size.span(), "the log is too small")
+                Problem::at(size.span(), "`size` is too small for a log")
                     .help("give it at least \"16 MiB\"; \"1 GiB\" is the default"),
             );
         }
@@ -205,7 +213,7 @@ fn check_log(section: &file::LogSection, problems: &mut Vec<Problem>) -> Log {
     let commit_delay = section.commit.delay.as_ref().map_or(Duration::ZERO, |delay| {
         if delay.get_ref().0 > COMMIT_DELAY_MAX {
             problems.push(
-                Problem::at(delay.span(), "commits are held back too long")
+                Problem::at(delay.span(), "`delay` holds commits back too long")
                     .help("devices wait for their PUBACK meanwhile: at most \"60s\""),
             );
         }
@@ -233,10 +241,10 @@ fn check_dir(dir: Option<&Spanned<String>>, problems: &mut Vec<Problem>) -> Path
 
 fn check_max_age(age: &Spanned<units::Span>, problems: &mut Vec<Problem>) -> Duration {
     if age.get_ref().0 < MAX_AGE_MIN {
-        problems
-            .push(Problem::at(age.span(), "events would be gone at once").help(
-                "keep them at least \"1m\"; without `max_age` they stay while there is room",
-            ));
+        problems.push(
+            Problem::at(age.span(), "`max_age` is too short: events would be gone at once")
+                .help("keep them at least \"1m\"; without `max_age` they stay while there is room"),
+        );
     }
     age.get_ref().0
 }

@@ -1,9 +1,15 @@
 //! What is wrong with a configuration, where, and what to do about it.
 
 use core::ops::Range;
+use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use toml::Spanned;
+
+use super::FILE_DEFAULT;
+use super::schema::{self, Key};
 
 /// One mistake, with its place in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +51,15 @@ impl Problems {
     /// A file that cannot be read at all.
     #[must_use]
     pub fn unreadable(path: &Path, error: &std::io::Error) -> Self {
-        let problem = Problem {
-            span: None,
-            message: format!("cannot read the configuration: {error}"),
-            help: Some("`tributary init` writes one to begin with".to_owned()),
+        let shown = path.display();
+        let help = match error.kind() {
+            ErrorKind::NotFound => Some("`tributary init` writes one to begin with".to_owned()),
+            ErrorKind::IsADirectory => Some(format!("name the file: {shown}/{FILE_DEFAULT}, say")),
+            ErrorKind::InvalidData => Some("a configuration is a text in UTF-8".to_owned()),
+            _ => None,
         };
+        let message = format!("cannot read the configuration {shown}: {error}");
+        let problem = Problem { span: None, message, help };
         Self { path: path.to_owned(), source: String::new(), list: vec![problem] }
     }
 
@@ -86,23 +96,33 @@ impl core::fmt::Display for Problems {
 
 impl core::error::Error for Problems {}
 
-/// Turns the TOML reader's complaint into a problem; an unknown key gets a suggestion.
+/// Turns the TOML reader's complaint into a problem.
 #[must_use]
 pub fn from_toml(error: &toml::de::Error) -> Problem {
-    let message = error.message();
-    let span = error.span();
-    let Some((unknown, known)) = unknown_key(message) else {
-        return Problem { span, message: message.to_owned(), help: None };
-    };
-    let help = match nearest(unknown, &known) {
+    Problem { span: error.span(), message: error.message().to_owned(), help: None }
+}
+
+/// A key that is not known where it stands, with what it may have been meant to be. `owner`: whose section it
+/// is in.
+pub(super) fn unknown(name: &Spanned<Cow<'_, str>>, keys: &[Key], owner: Option<&Key>) -> Problem {
+    let known: Vec<&str> = keys.iter().map(|key| key.name).collect();
+    let (text, span) = (name.get_ref(), name.span());
+    let is_of_file = schema::FILE.iter().any(|key| key.name == text);
+    if let Some(owner) = owner.filter(|_| is_of_file) {
+        let what = format!("`{text}` is no key of `{}`", owner.title());
+        return Problem::at(span, what)
+            .help("it stands above the first section, at the head of the file");
+    }
+    let help = match nearest(text, &known) {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!("known here: {}", known.join(", ")),
     };
-    Problem { span, message: format!("unknown key `{unknown}`"), help: Some(help) }
+    Problem::at(span, format!("unknown key `{text}`")).help(help)
 }
 
 /// Reads serde's "unknown field `x`, expected one of `a`, `b`".
-fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
+#[cfg(test)]
+pub(super) fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
     let rest = message.strip_prefix("unknown field `")?;
     let (unknown, rest) = rest.split_once('`')?;
     Some((unknown, rest.split('`').skip(1).step_by(2).collect()))

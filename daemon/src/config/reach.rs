@@ -21,6 +21,14 @@ pub(super) fn host_and_port(text: &str) -> Option<(String, u16)> {
     (!host.is_empty()).then(|| (host.to_owned(), port))
 }
 
+/// That a text is no address, and why if it nearly is one.
+pub(super) fn not_an_address(text: &str, what: &str) -> String {
+    let port = text.trim_end_matches('/').rsplit_once(':').map_or("", |(_, port)| port);
+    let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let why = if is_number && port.parse::<u16>().is_err() { ": ports end at 65535" } else { "" };
+    format!("`{text}` is not {what}{why}")
+}
+
 /// TLS as a client, as a table at `span` tells.
 pub(super) fn check_client(
     table: &TlsSection,

@@ -205,7 +205,7 @@ fn check_made_topic(section: &RouteSection, problems: &mut Vec<Problem>) -> u16 
         Ok(template) => template,
         Err((place, words)) => {
             problems.push(
-                Problem::at(inside(topic, place), words)
+                Problem::at(inside(topic, place), format!("`topic`: {words}"))
                     .help("`plant.{1}.{2}` has the first and the second level of the MQTT topic"),
             );
             return 0;

@@ -9,7 +9,7 @@ use tributary_core::topic::{check_filter, check_name};
 use super::file::TlsSection;
 use super::listeners::Listener;
 use super::problem::Problem;
-use super::reach::{check_client, host_and_port, one_secret};
+use super::reach::{check_client, host_and_port, not_an_address, one_secret};
 use super::upstream::{Secret, Tls};
 
 /// Sources of one gateway.
@@ -162,7 +162,8 @@ fn check_url(
         _ => None,
     };
     let Some((encrypted, host, port)) = parsed else {
-        problems.push(Problem::at(url.span(), format!("`{text}` is not a broker's address")).help(
+        let what = not_an_address(text, "a broker's address");
+        problems.push(Problem::at(url.span(), what).help(
             "write \"mqtt://broker:1883\" or \"mqtts://broker:8883\"; a login goes into \
                  `username` and `password_file`",
         ));
@@ -219,7 +220,7 @@ fn check_topics(topics: &Spanned<Vec<Spanned<String>>>, prefix: &str, problems: 
     let count = topics.get_ref().len();
     if count == 0 || count > TOPICS_MAX {
         problems.push(
-            Problem::at(topics.span(), format!("{count} topics are subscribed to"))
+            Problem::at(topics.span(), format!("`topics` lists {count} filters"))
                 .help(format!("name 1 to {TOPICS_MAX} topic filters, as topics = [\"plant/#\"]")),
         );
     }

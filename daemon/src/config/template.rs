@@ -48,7 +48,11 @@ impl Template {
                 parts.push(Part::Text(text[at..open].to_owned()));
             }
             let close = text[open..].find('}').filter(|close| *close > 0).map(|it| open + it);
-            let Some(close) = close else { return Err((open..open + 1, "a brace alone")) };
+            let Some(close) = close else {
+                let is_open = text[open..].starts_with('{');
+                let words = if is_open { "a `{` has no `}`" } else { "a `}` has no `{`" };
+                return Err((open..open + 1, words));
+            };
             let level = text[open + 1..close].parse().ok();
             let Some(level) = level.filter(|level| (1..=LEVEL_MAX).contains(level)) else {
                 return Err((

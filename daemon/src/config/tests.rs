@@ -69,6 +69,48 @@ where = "temperature >"
 }
 
 #[test]
+fn an_address_that_is_none_is_told_why() {
+    let listener = |address: &str| only(&format!("[[listener]]\naddress = \"{address}\"\n")).0;
+    assert_eq!(listener("nowhere"), "`nowhere` is not an address to listen on");
+    let too_high = "`127.0.0.1:99999` is not an address to listen on: ports end at 65535";
+    assert_eq!(listener("127.0.0.1:99999"), too_high);
+    let unknown = listener("nosuchhost.invalid:1883");
+    assert!(unknown.starts_with("the name `nosuchhost.invalid` does not resolve: "), "{unknown}");
+    let (message, ..) = only("[upstream]\nbrokers = [\"kafka:99999\"]\n");
+    assert_eq!(message, "`kafka:99999` is not a broker's address: ports end at 65535");
+}
+
+#[test]
+fn what_a_listener_cannot_be_told_is_named() {
+    let listener = |line: &str| only(&format!("[[listener]]\naddress = \"127.0.0.1:1\"\n{line}\n"));
+    for (line, message, help) in [
+        ("max_connections = 0", "`max_connections` cannot be 0", "from 1 to 60000"),
+        ("connect_timeout = \"1h\"", "`connect_timeout` cannot be 1h", "from \"500 ms\" to \"2m\""),
+        ("keep_alive_max = \"1500 ms\"", "`keep_alive_max` cannot be 1s 500ms", "in whole seconds"),
+    ] {
+        let (found, advice, _) = listener(line);
+        assert_eq!(found, message);
+        assert!(advice.starts_with(help), "{advice}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("tributary.toml");
+    let told = |path: &Path| Config::load(path).expect_err("it cannot be read").to_string();
+    let missing = told(&path);
+    assert!(missing.contains(&path.display().to_string()), "{missing}");
+    assert!(missing.contains("`tributary init` writes one"), "{missing}");
+    let folder = told(dir.path());
+    assert!(folder.contains(&dir.path().display().to_string()), "{folder}");
+    assert!(!folder.contains("init") && folder.contains("name the file"), "{folder}");
+    std::fs::write(&path, b"gateway = \"\xFF\"\n").expect("it can be written");
+    let binary = told(&path);
+    assert!(binary.contains(&path.display().to_string()) && !binary.contains("init"), "{binary}");
+}
+
+#[test]
 fn a_mistake_in_an_expression_is_placed_inside_its_string() {
     let source = "[upstream]\nbrokers = [\"k:1\"]\n[[route]]\nfrom = \"#\"\ntopic = \"t\"\nwhere = \"a >> 70\"\n";
     let (_, _, at) = only(source);
@@ -111,8 +153,13 @@ fn a_topic_may_name_levels() {
     assert_eq!(route_of(&route("a/#", "{9}", "topics_max = 7")).topics_max, 7);
     assert_eq!(route_of(&route("a/+", "p", "")).topics_max, 0);
     for (source, words, place) in [
-        (route("a/+", "p.{x}.q", ""), "between braces stands the number of a level, from 1", "{x}"),
-        (route("a/+", "p.{2", ""), "a brace alone", "{"),
+        (
+            route("a/+", "p.{x}.q", ""),
+            "`topic`: between braces stands the number of a level, from 1",
+            "{x}",
+        ),
+        (route("a/+", "p.{2", ""), "`topic`: a `{` has no `}`", "{"),
+        (route("a/+", "p.2}", ""), "`topic`: a `}` has no `{`", "}"),
         (route("a/+", "p.{3}", ""), "there is no level 3 in what `from` selects", "\"p.{3}\""),
         (route("a/+", "p {1}", ""), "`p {1}` cannot be a Kafka topic", "\"p {1}\""),
         (route("a/+", "__{1}", ""), "`__{1}` is reserved", "\"__{1}\""),
@@ -304,7 +351,7 @@ fn check_wrong(cases: &[(&str, &str, &str)]) {
 #[test]
 fn what_a_source_cannot_subscribe_to_is_placed() {
     check_wrong(&[
-        ("topics = []", "0 topics are subscribed to", "[]"),
+        ("topics = []", "`topics` lists 0 filters", "[]"),
         (
             "topics = [\"a/#/b\"]",
             "'#' must stand alone in the last level, as in 'plant/#'",

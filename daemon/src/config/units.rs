@@ -16,39 +16,50 @@ pub(super) struct Rate(pub u64);
 
 /// The slowest link that a budget may ask for, in bytes a second.
 const RATE_MIN: u64 = 125;
+/// Digits behind the point of a rate: with more it would be finer than a bit.
+const DECIMALS_MAX: usize = 9;
 
 /// A span of time, written `"50 ms"`, `"10s"`, `"1h 30m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Span(pub Duration);
 
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        bytesize::ByteSize::from_str(&text).map(|size| Self(size.as_u64())).map_err(|_| {
-            de::Error::custom(format!(
-                "`{text}` is not a size; write it as \"512 MiB\" or \"1 GiB\""
-            ))
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        bytesize::ByteSize::from_str(text)
+            .map(|size| Self(size.as_u64()))
+            .map_err(|_| format!("`{text}` is not a size; write it as \"512 MiB\" or \"1.5 GiB\""))
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rate = parse_rate(text).filter(|rate| *rate >= RATE_MIN).map(Self);
+        rate.ok_or_else(|| {
+            format!(
+                "`{text}` is not a rate; write it as \"256 kbit/s\" or \"1.5 Mbit/s\", \"1 kbit/s\" at least"
+            )
         })
     }
 }
 
-impl<'de> Deserialize<'de> for Rate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let rate = parse_rate(&text).filter(|rate| *rate >= RATE_MIN).map(Self);
-        rate.ok_or_else(|| {
-            de::Error::custom(format!(
-                "`{text}` is not a rate; write it as \"256 kbit/s\" or \"10 Mbit/s\", \"1 kbit/s\" at least"
-            ))
-        })
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text)
+            .map(Self)
+            .map_err(|_| format!("`{text}` is not a duration; write it as \"50 ms\" or \"10s\""))
     }
 }
 
 fn parse_rate(text: &str) -> Option<u64> {
     let text = text.trim().strip_suffix("/s")?;
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let (number, unit) = (number.trim().parse::<u64>().ok()?, text[number.len()..].trim());
-    let bits = match unit {
+    let bits = match text[number.len()..].trim() {
         "bit" => 1,
         "kbit" => 1_000,
         "Mbit" => 1_000_000,
@@ -58,7 +69,19 @@ fn parse_rate(text: &str) -> Option<u64> {
         "MB" => 8_000_000,
         _ => return None,
     };
-    number.checked_mul(bits).map(|bits| bits / 8)
+    times(number.trim(), bits).map(|bits| bits / 8)
+}
+
+/// A decimal number times `unit`, what is less than one left out.
+fn times(number: &str, unit: u64) -> Option<u64> {
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    if !is_number(whole) || !is_number(part) || part.len() > DECIMALS_MAX {
+        return None;
+    }
+    let tenths = 10_u64.pow(u32::try_from(part.len()).ok()?);
+    let part = part.parse::<u64>().ok()?.checked_mul(unit)? / tenths;
+    whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(part)
 }
 
 impl fmt::Display for Size {
@@ -67,15 +90,28 @@ impl fmt::Display for Size {
     }
 }
 
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        written(deserializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        written(deserializer)
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map(Self).map_err(|_| {
-            de::Error::custom(format!(
-                "`{text}` is not a duration; write it as \"50 ms\" or \"10s\""
-            ))
-        })
+        written(deserializer)
     }
+}
+
+fn written<'de, T: FromStr<Err = String>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
 }
 
 #[cfg(test)]
@@ -97,9 +133,16 @@ mod tests {
         assert_eq!(holder.size, Size(1 << 30));
         assert_eq!(holder.span.0, Duration::ZERO);
         assert_eq!(holder.rate, Rate(32_000));
-        let rates = ["1 Mbit/s", "64kB/s", " 9 bit/s", "1 Mb/s", "fast", "256 kbit", "-1 kbit/s"];
+        let rates = ["1 Mbit/s", "64kB/s", " 9 bit/s", "1.5 Mbit/s", "0.064 kB/s"];
         let parsed = rates.map(parse_rate);
-        assert_eq!(parsed, [Some(125_000), Some(64_000), Some(1), None, None, None, None]);
+        assert_eq!(parsed, [Some(125_000), Some(64_000), Some(1), Some(187_500), Some(64)]);
+        for wrong in
+            ["1 Mb/s", "fast", "256 kbit", "-1 kbit/s", "1. kbit/s", ".5 kbit/s", "1.5.0 bit/s"]
+        {
+            assert_eq!(parse_rate(wrong), None, "{wrong}");
+        }
+        assert_eq!("1.5 GiB".parse(), Ok(Size(3 << 29)));
+        assert_eq!("1.5h".parse(), Ok(Span(Duration::from_mins(90))));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::file::{
     Compression, Delivery, OneOr, ProxySection, SaslSection, TlsSection, UpstreamSection,
 };
 use super::problem::Problem;
-use super::reach::{check_client, host_and_port, one_secret};
+use super::reach::{check_client, host_and_port, not_an_address, one_secret};
 use super::routes::check_topic;
 use super::units::Size;
 
@@ -176,7 +176,7 @@ fn check_monthly(monthly: &Spanned<Size>, problems: &mut Vec<Problem>) -> u64 {
     let bytes = monthly.get_ref().0;
     if bytes < MONTHLY_MIN {
         problems.push(
-            Problem::at(monthly.span(), "too little for a month")
+            Problem::at(monthly.span(), "`monthly` is too little for a month")
                 .help("sessions alone take some of it: at least \"1 MB\""),
         );
     }
@@ -209,11 +209,8 @@ fn check_brokers(
         match host_and_port(broker.get_ref()) {
             Some(pair) => brokers.push(pair),
             None => problems.push(
-                Problem::at(
-                    broker.span(),
-                    format!("`{}` is not a broker's address", broker.get_ref()),
-                )
-                .help("write host and port, as \"kafka-1:9092\" or \"[fd00::1]:9092\""),
+                Problem::at(broker.span(), not_an_address(broker.get_ref(), "a broker's address"))
+                    .help("write host and port, as \"kafka-1:9092\" or \"[fd00::1]:9092\""),
             ),
         }
     }
