@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::FAILED;
 use super::output::print;
 use crate::import::{Copy, Import, Source, from_mosquitto};
-use crate::io::files::{conf_files, read_text, write_new, write_new_secret};
+use crate::io::files::{conf_files, read_text, whole_path, write_new, write_new_secret};
 
 /// What `init` writes: valid as it stands, every key explained.
 pub(super) const EXAMPLE: &str = include_str!("example.toml");
@@ -40,7 +40,9 @@ fn written(path: &Path) -> String {
 }
 
 fn carried_over(path: &Path, import: &Import) -> String {
-    let copied = |Copy { from, to }: &Copy| format!("  {to} is a copy of {from}");
+    let copied = |Copy { from, to }: &Copy| {
+        format!("  {} is a copy of {from}", path.with_file_name(to).display())
+    };
     let mut lines = vec![written(path)];
     lines.extend(import.copies.iter().map(copied));
     if !import.remarks.is_empty() {
@@ -51,15 +53,17 @@ fn carried_over(path: &Path, import: &Import) -> String {
 }
 
 fn try_import(dir: &Path, path: &Path) -> io::Result<Import> {
-    let import = from_mosquitto(&sources(dir)?, &beside(path));
+    let whole = |file: &str| whole_path(Path::new(file), dir).display().to_string();
+    let import = from_mosquitto(&sources(dir)?, &whole);
+    let place = |copy: &Copy| path.with_file_name(&copy.to);
     // Read before anything is written: all or nothing.
     let mut texts = Vec::new();
     for copy in &import.copies {
         texts.push(read_text(Path::new(&copy.from)).map_err(|error| named(&copy.from, &error))?);
     }
     for copy in &import.copies {
-        if Path::new(&copy.to).exists() {
-            return Err(io::Error::other(format!("{} exists already", copy.to)));
+        if place(copy).exists() {
+            return Err(io::Error::other(format!("{} exists already", place(copy).display())));
         }
     }
     let remarks = import.remarks.iter().map(|remark| format!("#   {remark}\n"));
@@ -67,7 +71,8 @@ fn try_import(dir: &Path, path: &Path) -> io::Result<Import> {
     let text: String = [head].into_iter().chain(remarks).chain([import.toml.clone()]).collect();
     write_new(path, &text).map_err(|error| named(&path.display().to_string(), &error))?;
     for (copy, text) in import.copies.iter().zip(texts) {
-        write_new_secret(Path::new(&copy.to), &text).map_err(|error| named(&copy.to, &error))?;
+        let to = place(copy);
+        write_new_secret(&to, &text).map_err(|error| named(&to.display().to_string(), &error))?;
     }
     Ok(import)
 }
@@ -82,22 +87,15 @@ fn sources(dir: &Path) -> io::Result<Vec<Source>> {
         let text = read_text(&path).map_err(|error| named(&name, &error))?;
         for line in text.lines() {
             if let Some(more) = line.trim().strip_prefix("include_dir ") {
-                let more = Path::new(more.trim());
-                let found = conf_files(more).map_err(|e| named(&more.display().to_string(), &e))?;
+                let more = whole_path(Path::new(more.trim()), dir);
+                let found =
+                    conf_files(&more).map_err(|e| named(&more.display().to_string(), &e))?;
                 paths.extend(found);
             }
         }
         sources.push(Source { name, text });
     }
     Ok(sources)
-}
-
-/// What stands in front of the names of files beside the configuration.
-fn beside(path: &Path) -> String {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => format!("{}/", parent.display()),
-        _ => String::new(),
-    }
 }
 
 fn named(name: &str, error: &io::Error) -> io::Error {
@@ -118,6 +116,27 @@ mod tests {
             key.map_or_else(|| line.to_owned(), str::to_owned)
         };
         EXAMPLE.lines().map(uncomment).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn what_is_carried_over_is_found_where_it_was_put() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (from, out) = (dir.path().join("mq"), dir.path().join("out"));
+        for made in [&from, &from.join("conf.d"), &out] {
+            std::fs::create_dir(made).expect("it can be made");
+        }
+        let write = |name: &str, text: &str| {
+            std::fs::write(from.join(name), text).expect("it can be written");
+        };
+        write("mosquitto.conf", "include_dir conf.d\n");
+        write("conf.d/a.conf", "listener 1883 127.0.0.1\nallow_anonymous true\nacl_file own/acl\n");
+        std::fs::create_dir(from.join("own")).expect("it can be made");
+        write("own/acl", "topic read a\n");
+        let path = out.join("tributary.toml");
+        try_import(&from, &path).expect("it is carried over");
+        let config = Config::load(&path).expect("what it names is there");
+        assert_eq!(config.listeners[0].acl, Some(out.join("acl")));
+        assert!(read_text(&path).expect("a text").contains("acl = \"acl\"\n"));
     }
 
     #[test]

@@ -42,10 +42,10 @@ pub use upstream::Upstream;
 use crate::io::files::open_to_others;
 use crate::io::segments::{BYTES_MAX, Prospect};
 
-/// The log's directory unless the file says otherwise.
-const DIR_DEFAULT: &str = "tributary-data";
 /// The log's size unless the file says otherwise.
 pub const LOG_BYTES_DEFAULT: u64 = 1 << 30;
+/// Where it is unless the file says otherwise: beside the file.
+pub const LOG_DIR_DEFAULT: &str = "tributary-data";
 /// The smallest log: a few segments.
 pub const LOG_BYTES_MIN: u64 = 16 << 20;
 /// The largest: what files there can be.
@@ -104,22 +104,37 @@ impl Config {
         config
     }
 
-    /// Reads and checks a file.
+    /// Reads and checks a file. Its paths are meant as seen from where it lies.
     ///
     /// # Errors
     /// All that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, Problems> {
-        let source =
-            crate::io::files::read_text(path).map_err(|e| Problems::unreadable(path, &e))?;
-        Self::parse(&source).map_err(|list| Problems { path: path.to_owned(), source, list })
+        let source = read(path)?;
+        let read = Self::parse_in(&source, base_of(path));
+        read.map_err(|list| Problems { path: path.to_owned(), source, list })
     }
 
-    /// Checks the text of a file.
+    /// Where the log of a file is. Nothing else in it matters.
+    ///
+    /// # Errors
+    /// That cannot be told: all that is wrong with the file.
+    pub fn log_dir(path: &Path) -> Result<PathBuf, Problems> {
+        match reading::log_dir(&read(path)?, base_of(path)) {
+            Some(dir) => Ok(dir.into()),
+            None => Self::load(path).map(|config| config.log.dir),
+        }
+    }
+
+    /// Checks a text. Its paths are taken as they are.
     ///
     /// # Errors
     /// All that is wrong with it.
     pub fn parse(source: &str) -> Result<Self, Vec<Problem>> {
-        let reading = Reading::of(source)?;
+        Self::parse_in(source, Path::new(""))
+    }
+
+    fn parse_in(source: &str, base: &Path) -> Result<Self, Vec<Problem>> {
+        let reading = Reading::of(source, base)?;
         let (config, found) = check(&reading.file);
         let problems = reading.all(found);
         if problems.is_empty() { Ok(config) } else { Err(problems) }
@@ -158,6 +173,15 @@ impl Log {
         let shortage = prospect.and_then(|prospect| prospect.shortage(self.bytes_max));
         open_to_others(&self.dir).into_iter().chain(shortage)
     }
+}
+
+fn read(path: &Path) -> Result<String, Problems> {
+    crate::io::files::read_text(path).map_err(|error| Problems::unreadable(path, &error))
+}
+
+/// What the paths in a file are relative to.
+fn base_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }
 
 /// What a file says, as far as it is right, and what is wrong.
@@ -230,10 +254,10 @@ fn check_log(section: &file::LogSection, problems: &mut Vec<Problem>) -> Log {
 }
 
 fn check_dir(dir: Option<&Spanned<String>>, problems: &mut Vec<Problem>) -> PathBuf {
-    let Some(dir) = dir else { return DIR_DEFAULT.into() };
+    let Some(dir) = dir else { return LOG_DIR_DEFAULT.into() };
     if dir.get_ref().is_empty() {
         problems.push(Problem::at(dir.span(), "the log has no directory").help(
-            "name one on a disk or card, as \"/var/lib/tributary\"; \".\" is the working directory",
+            "name one on a disk or card, as \"/var/lib/tributary\"; \".\" is where this file lies",
         ));
     }
     dir.get_ref().into()

@@ -1,17 +1,19 @@
 //! From the text of a file to its sections: all keys that are not known, all values that are of another kind, all
 //! that is missing, each at its place and in the words of the configuration.
 //!
-//! A value that cannot be is replaced by the example of its key, so that everything else can still be checked; what
+//! What is a path is meant as seen from where the file lies. A value that cannot be is replaced by the example of its key, so that everything else can still be checked; what
 //! the checks find at such a place is not told.
 
 use core::ops::Range;
 use core::str::FromStr;
 use std::borrow::Cow;
+use std::path::Path;
 
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
+use super::LOG_DIR_DEFAULT;
 use super::file::File;
 use super::problem::{Problem, from_toml, unknown};
 use super::schema::{FILE, Key, Kind};
@@ -25,16 +27,21 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Reads a text.
+    /// Reads the text of a file that lies in `base`.
     ///
     /// # Errors
     /// It is not TOML.
-    pub(super) fn of(source: &str) -> Result<Self, Vec<Problem>> {
+    pub(super) fn of(source: &str, base: &Path) -> Result<Self, Vec<Problem>> {
         let mut root = DeTable::parse(source).map_err(|error| vec![from_toml(&error)])?;
-        let mut walk = Walk::default();
+        let mut walk = Walk { base, problems: Vec::new(), replaced: Vec::new() };
         walk.keys(root.get_mut(), FILE, None);
         match File::deserialize(Deserializer::from(root)) {
-            Ok(file) => Ok(Self { file, problems: walk.problems, replaced: walk.replaced }),
+            Ok(mut file) => {
+                file.log
+                    .dir
+                    .get_or_insert_with(|| Spanned::new(0..0, beside(LOG_DIR_DEFAULT, base)));
+                Ok(Self { file, problems: walk.problems, replaced: walk.replaced })
+            }
             Err(error) => {
                 walk.problems.push(from_toml(&error));
                 Err(walk.problems)
@@ -54,13 +61,25 @@ impl Reading {
     }
 }
 
-#[derive(Default)]
-struct Walk {
+/// Where the log of a file is that lies in `base`, whatever else is wrong with it; `None`: that cannot be told.
+pub(super) fn log_dir(source: &str, base: &Path) -> Option<String> {
+    let (root, errors) = DeTable::parse_recoverable(source);
+    let section = root.get_ref().get("log").map(|section| section.get_ref().as_table());
+    match section.map(|table| table.map(|table| table.get("dir"))) {
+        Some(Some(Some(dir))) => dir.get_ref().as_str().map(|dir| beside(dir, base)),
+        // It may stand in what cannot be read.
+        None | Some(Some(None)) if errors.is_empty() => Some(beside(LOG_DIR_DEFAULT, base)),
+        _ => None,
+    }
+}
+
+struct Walk<'b> {
+    base: &'b Path,
     problems: Vec<Problem>,
     replaced: Vec<Range<usize>>,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// The keys of a table that belongs to `owner`; `None`: of the file.
     fn keys(&mut self, table: &mut DeTable<'_>, keys: &'static [Key], owner: Option<&Key>) {
         let is_known = |name: &str| keys.iter().any(|key| key.name == name);
@@ -111,13 +130,14 @@ impl Walk {
                 Kind::Table(_) | Kind::SwitchOr(_) | Kind::TextOr(_) | Kind::Section(_),
                 DeValue::Table(table),
             ) => self.table(table, &span, key),
-            (_, found) => {
-                if let Some(problem) = flaw(found, &span, key) {
+            (_, found) => match flaw(found, &span, key) {
+                None => resolve(found, key, self.base),
+                Some(problem) => {
                     self.problems.push(problem);
                     *value = example(key, &span);
                     self.replaced.push(span);
                 }
-            }
+            },
         }
     }
 }
@@ -175,6 +195,26 @@ fn flaw(value: &DeValue<'_>, span: &Range<usize>, key: &Key) -> Option<Problem> 
     };
     let what = || format!("`{name}` is {}, not {}", key.kind.words(), words(value));
     (!fits).then(|| Problem::at(span.clone(), what()).help(written(key)))
+}
+
+/// Puts `base` in front of a path.
+fn resolve(value: &mut DeValue<'_>, key: &Key, base: &Path) {
+    let path = match (&key.kind, value) {
+        (Kind::Path, DeValue::String(path)) => path,
+        (Kind::Command, DeValue::Array(words)) => match words.first_mut().map(Spanned::get_mut) {
+            // One without a slash is looked for where programs are.
+            Some(DeValue::String(program)) if program.contains('/') => program,
+            _ => return,
+        },
+        _ => return,
+    };
+    *path = Cow::Owned(beside(path, base));
+}
+
+fn beside(path: &str, base: &Path) -> String {
+    // An empty one stays what it is: wrong.
+    let is_whole = path.is_empty() || base.as_os_str().is_empty();
+    if is_whole { path.to_owned() } else { base.join(path).to_string_lossy().into_owned() }
 }
 
 fn misspelt<T: FromStr<Err = String>>(text: &str, span: &Range<usize>) -> Option<Problem> {
@@ -332,6 +372,39 @@ mod tests {
         assert_eq!(all[0].0, "`gateway` is no key of `[log]`");
         assert_eq!(all[0].1, "it stands above the first section, at the head of the file");
         assert_eq!(all[0].2, "gateway");
+    }
+
+    #[test]
+    fn paths_are_meant_from_where_the_file_lies() {
+        let source = "[log]\ndir = \"data\"\n\
+                      [upstream]\nbrokers = [\"k:1\"]\ntls = { ca = \"ca.pem\" }\n\
+                      sasl = { mechanism = \"OAUTHBEARER\", token_command = [\"./token\", \"./x\"] }\n\
+                      [[source]]\nurl = \"mqtt://b\"\ntopics = [\"#\"]\nusername = \"u\"\n\
+                      password_file = \"/etc/p\"\n";
+        let Ok(Reading { file, .. }) = Reading::of(source, Path::new("etc/t")) else { panic!() };
+        assert_eq!(file.log.dir.map(Spanned::into_inner).as_deref(), Some("etc/t/data"));
+        let upstream = format!("{:?}", file.upstream.expect("a section"));
+        assert!(upstream.contains("\"etc/t/ca.pem\""), "{upstream}");
+        assert!(upstream.contains("[\"etc/t/./token\", \"./x\"]"), "{upstream}");
+        assert!(format!("{:?}", file.source).contains("Some(\"/etc/p\")"));
+        let dir = |source: &str, base: &str| {
+            let reading = Reading::of(source, Path::new(base)).ok();
+            reading.and_then(|reading| reading.file.log.dir).map(Spanned::into_inner)
+        };
+        assert_eq!(dir("", "etc/t").as_deref(), Some("etc/t/tributary-data"));
+        assert_eq!(dir("", "").as_deref(), Some("tributary-data"));
+    }
+
+    #[test]
+    fn where_the_log_is_can_be_told_of_a_file_with_mistakes() {
+        let base = Path::new("/etc/t");
+        let told = |source: &str| log_dir(source, base);
+        assert_eq!(told("").as_deref(), Some("/etc/t/tributary-data"));
+        let typo = "[log]\ndir = \"d\"\nsizes = 1\n[[listener]\nusers = \"missing\"\n";
+        assert_eq!(told(typo).as_deref(), Some("/etc/t/d"));
+        assert_eq!(told("[log]\ndir = 5\n"), None);
+        assert_eq!(told("[[log]]\ndir = \"d\"\n"), None);
+        assert_eq!(told("[log\ndir = \"d\"\n"), None);
     }
 
     #[test]

@@ -95,6 +95,24 @@ fn what_a_listener_cannot_be_told_is_named() {
 }
 
 #[test]
+fn a_file_names_what_lies_beside_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("tributary.toml");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text);
+    write("acl", "topic read a\n").expect("it can be written");
+    let source = "[[listener]]\naddress = \"127.0.0.1:1\"\nacl = \"acl\"\n";
+    write("tributary.toml", source).expect("it can be written");
+    let config = Config::load(&path).expect("valid");
+    assert_eq!(config.log.dir, dir.path().join("tributary-data"));
+    assert_eq!(config.listeners[0].acl, Some(dir.path().join("acl")));
+    // Where the log is can be told although a file is missing.
+    write("tributary.toml", &source.replace("\"acl\"", "\"missing\"")).expect("it can be written");
+    let why = Config::load(&path).expect_err("a file is missing").to_string();
+    assert!(why.contains("missing"), "{why}");
+    assert_eq!(Config::log_dir(&path).ok(), Some(dir.path().join("tributary-data")));
+}
+
+#[test]
 fn what_cannot_be_read_is_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("tributary.toml");

@@ -39,6 +39,9 @@ impl Shared {
     }
 }
 
+/// Whether each listener has settings of its own, and what tells the whole path of a file.
+pub(super) type How<'a> = (bool, &'a dyn Fn(&str) -> String);
+
 /// Options that have no counterpart, and why.
 const WITHOUT: [(&str, &str); 34] = [
     ("autosave_interval", LOG),
@@ -137,7 +140,7 @@ impl Section {
         }
     }
 
-    fn write(self, global: &Shared, (per_listener, beside): (bool, &str), import: &mut Import) {
+    fn write(self, global: &Shared, (per_listener, whole): How<'_>, import: &mut Import) {
         let shared = if per_listener { &self.shared } else { global };
         let Some(address) = self.address else { return };
         import.put("\n[[listener]]");
@@ -149,11 +152,11 @@ impl Section {
             import.put("proxy_protocol = true");
         }
         if let (Some(cert), Some(key)) = (&self.certfile, &self.keyfile) {
-            let mut tls =
-                vec![format!("cert = {}", quoted(cert)), format!("key = {}", quoted(key))];
+            let file = |key: &str, path: &String| format!("{key} = {}", quoted(&whole(path)));
+            let mut tls = vec![file("cert", cert), file("key", key)];
             if let (true, Some(ca)) = (self.require_certificate, &self.cafile) {
-                tls.push(format!("client_ca = {}", quoted(ca)));
-                tls.extend(self.crlfile.iter().map(|crl| format!("client_crl = {}", quoted(crl))));
+                tls.push(file("client_ca", ca));
+                tls.extend(self.crlfile.iter().map(|crl| file("client_crl", crl)));
                 tls.extend((!self.identity_as_user).then(|| "user_from = \"none\"".to_owned()));
             }
             let tls = tls.join(", ");
@@ -161,7 +164,7 @@ impl Section {
         }
         for (key, path) in [("users", &shared.users), ("acl", &shared.acl)] {
             if let Some(path) = path {
-                let copy = import.copy(path, beside);
+                let copy = import.copy(&whole(path));
                 import.put(&format!("{key} = {}", quoted(&copy)));
             }
         }
@@ -180,12 +183,7 @@ impl Section {
 }
 
 /// Writes all listeners. Without one Mosquitto listens on loopback, for everybody.
-pub(super) fn write(
-    global: Section,
-    sections: Vec<Section>,
-    how: (bool, &str),
-    import: &mut Import,
-) {
+pub(super) fn write(global: Section, sections: Vec<Section>, how: How<'_>, import: &mut Import) {
     // Unless each has settings of its own, they hold for all, wherever they are written.
     let shared =
         sections.iter().fold(global.shared.clone(), |all, section| all.or(&section.shared));

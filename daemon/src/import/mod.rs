@@ -65,9 +65,9 @@ struct Line<'a> {
     value: &'a str,
 }
 
-/// Carries a configuration over; `beside` is put in front of the names of copied files.
+/// Carries a configuration over; `whole` tells the whole path of a file that it names.
 #[must_use]
-pub fn from_mosquitto(sources: &[Source], beside: &str) -> Import {
+pub fn from_mosquitto(sources: &[Source], whole: &dyn Fn(&str) -> String) -> Import {
     let mut import = Import::default();
     let mut global = Section::default();
     let mut sections: Vec<Section> = Vec::new();
@@ -96,7 +96,7 @@ pub fn from_mosquitto(sources: &[Source], beside: &str) -> Import {
     }
     let per_listener =
         lines.iter().any(|line| line.option == "per_listener_settings" && line.value == "true");
-    listeners::write(global, sections, (per_listener, beside), &mut import);
+    listeners::write(global, sections, (per_listener, whole), &mut import);
     for bridge in bridges {
         bridge.write(&mut import);
     }
@@ -125,15 +125,15 @@ impl Import {
     }
 
     /// The name of the copy of a file.
-    fn copy(&mut self, from: &str, beside: &str) -> String {
+    fn copy(&mut self, from: &str) -> String {
         if let Some(known) = self.copies.iter().find(|copy| copy.from == from) {
             return known.to.clone();
         }
         let name = from.rsplit('/').next().unwrap_or(from);
         let is_taken = |to: &str| self.copies.iter().any(|copy| copy.to == to);
         let names = (1..).map(|number| match number {
-            1 => format!("{beside}{name}"),
-            _ => format!("{beside}{name}-{number}"),
+            1 => name.to_owned(),
+            _ => format!("{name}-{number}"),
         });
         let to = names.into_iter().find(|to| !is_taken(to)).unwrap_or_default();
         self.copies.push(Copy { from: from.to_owned(), to: to.clone() });

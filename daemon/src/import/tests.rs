@@ -5,7 +5,7 @@ use crate::config::Config;
 
 fn import(text: &str) -> Import {
     let sources = [Source { name: "mosquitto.conf".to_owned(), text: text.to_owned() }];
-    from_mosquitto(&sources, "")
+    from_mosquitto(&sources, &str::to_owned)
 }
 
 fn remarks(import: &Import) -> Vec<String> {

@@ -113,6 +113,26 @@ pub fn open_to_others(path: &Path) -> Option<String> {
         .then(|| format!("every user of this machine can read `{path}`: chmod o= {path}"))
 }
 
+/// The name of the group that a file belongs to, or its number if this machine has no name for it.
+///
+/// # Errors
+/// If the file cannot be looked at.
+pub fn group_of(path: &Path) -> io::Result<String> {
+    let number = std::fs::metadata(path)?.gid().to_string();
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    // name:password:number:members
+    let named = groups.lines().find(|line| line.split(':').nth(2) == Some(&number));
+    Ok(named.and_then(|line| line.split(':').next()).unwrap_or(&number).to_owned())
+}
+
+/// The whole path of a file that is named as seen from here or from `dir`, wherever there is one.
+#[must_use]
+pub fn whole_path(path: &Path, dir: &Path) -> PathBuf {
+    let there = dir.join(path);
+    let found = if !path.exists() && there.exists() { there } else { path.to_owned() };
+    std::path::absolute(&found).unwrap_or(found)
+}
+
 /// Changes a small file with secrets in one step: whoever reads it finds the old text or the new one,
 /// also after a power cut. One that does not exist counts as empty, and only its owner will read it.
 /// Two who change it at the same time wait for each other.

@@ -21,8 +21,9 @@ fn a_mosquitto_is_carried_over() -> Result<()> {
     let place = from.display();
     let main = format!("persistence true\ninclude_dir {place}/conf.d\nplugin /usr/lib/x.so\n");
     fs::write(from.join("mosquitto.conf"), main)?;
+    // A path that is not whole begins in Mosquitto's own directory.
     let more = format!(
-        "listener {port} 127.0.0.1\npassword_file {place}/passwd\nacl_file {place}/acl\n\
+        "listener {port} 127.0.0.1\npassword_file {place}/passwd\nacl_file acl\n\
          connection hq\naddress hq.example\ntopic orders/# in 1\n"
     );
     fs::write(from.join("conf.d/plant.conf"), more)?;
@@ -37,7 +38,9 @@ fn a_mosquitto_is_carried_over() -> Result<()> {
     for told in [":1: persistence", ":3: plugin", "plant.conf:6: topic", "passwd is a copy of"] {
         ensure!(said.contains(told), "{told}: {said}");
     }
-    daemon.configure(&fs::read_to_string(&made)?)?;
+    let text = fs::read_to_string(&made)?;
+    ensure!(text.contains("\nusers = \"passwd\"\nacl = \"acl\"\n"), "beside the file: {text}");
+    daemon.configure(&text)?;
     daemon.restart()?;
     expect_service(user("press-3", port, "public"), "plant/press-3/state")?;
     expect_refusal(user("press-3", port, "publix"), "BadUserNamePassword")?;
