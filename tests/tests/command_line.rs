@@ -1,7 +1,7 @@
 //! What the commands have in common: how they end when nobody reads them any more, when the disk under their output
 //! is full, and what they need of a configuration.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +9,7 @@ use tributary_tests::daemon::Daemon;
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 const FAILED: i32 = 1;
+const BAD_CONFIG: i32 = 2;
 /// Commands that print something of a running daemon or of its configuration.
 const PRINTING: [&[&str]; 8] = [
     &["status"],
@@ -51,5 +52,37 @@ fn an_output_that_cannot_be_written_is_told() -> Result<()> {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(said.starts_with("error: cannot write the output: "), "{args:?}: {said}");
     }
+    Ok(())
+}
+
+#[test]
+fn who_asks_the_daemon_needs_nothing_but_its_directory() -> Result<()> {
+    let daemon = Daemon::start(TRIBUTARY, "")?;
+    // A typo, and a file that this user cannot read.
+    daemon.configure("users = \"/nonexistent/passwd\"\n[upstream]\nbroker = 7\n")?;
+    ensure!(daemon.try_command(&["check"])?.status.code() == Some(BAD_CONFIG), "it is wrong");
+    for args in PRINTING.into_iter().filter(|args| args[0] != "check") {
+        let output = daemon.try_command(args)?;
+        ensure!(output.status.success(), "{args:?}: {output:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_means_what_lies_beside_it() -> Result<()> {
+    let (there, elsewhere) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let config = there.path().join("tributary.toml");
+    fs::write(&config, "[[listener]]\naddress = \"127.0.0.1:1883\"\nacl = \"acl\"\n")?;
+    fs::write(there.path().join("acl"), "topic read a\n")?;
+    let mut command = Command::new(TRIBUTARY);
+    let output =
+        command.arg("check").arg("--config").arg(&config).current_dir(&elsewhere).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let log = format!("log in {}, at most", there.path().join("tributary-data").display());
+    ensure!(output.status.success() && said.contains(&log), "{output:?}");
+    // The file that is taken where nothing is said is named by where one is.
+    let output = Command::new(TRIBUTARY).arg("check").current_dir(&there).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success() && said.contains("log in tributary-data,"), "{output:?}");
     Ok(())
 }

@@ -14,7 +14,7 @@ use tributary_core::time::Timestamp;
 
 use super::output::{print, written};
 use super::progress::Progress;
-use super::{BAD_CONFIG, BAD_DIRECTORY, FAILED, PlaceArgs, block_on};
+use super::{BAD_CONFIG, BAD_DIRECTORY, FAILED, PlaceArgs, block_on, unreachable_daemon};
 use crate::io::control::{Request, ask};
 use crate::io::log_files::{is_locked, output};
 use crate::log_tools::{
@@ -215,6 +215,9 @@ fn ask_end(place: &Place) -> Result<Option<LogEnd>, ExitCode> {
         }),
         Err(error) => match is_locked(&place.dir) {
             Ok(false) => Ok(None),
+            Ok(true) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Err(unreachable_daemon(&place.dir, &error))
+            }
             Ok(true) => {
                 eprintln!("error: a daemon has {dir} and does not answer: {error}");
                 eprintln!("help: it may be starting or stopping: try again in a moment");

@@ -19,7 +19,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::problem::Problems;
 use crate::config::{Config, FILE_DEFAULT};
+use crate::io::control::group;
 use crate::runtime::{self, Failure};
 use logging::LogFormat;
 
@@ -143,18 +145,26 @@ impl FileArg {
 
     fn load(&self) -> Result<Config, ExitCode> {
         let Some(path) = self.path() else { return Ok(Config::empty()) };
-        Config::load(&path).map_err(|problems| {
-            eprint!("{}", problems.render(std::io::stderr().is_terminal()));
-            ExitCode::from(BAD_CONFIG)
-        })
+        Config::load(&path).map_err(|problems| bad_config(&problems))
     }
+
+    /// Where the log is: nothing else of the file matters.
+    fn log_dir(&self) -> Result<PathBuf, ExitCode> {
+        let Some(path) = self.path() else { return Ok(Config::empty().log.dir) };
+        Config::log_dir(&path).map_err(|problems| bad_config(&problems))
+    }
+}
+
+fn bad_config(problems: &Problems) -> ExitCode {
+    eprint!("{}", problems.render(std::io::stderr().is_terminal()));
+    ExitCode::from(BAD_CONFIG)
 }
 
 impl PlaceArgs {
     fn dir(&self) -> Result<PathBuf, ExitCode> {
         match &self.dir {
             Some(dir) => Ok(dir.clone()),
-            None => self.file.load().map(|config| config.log.dir),
+            None => self.file.log_dir(),
         }
     }
 }
@@ -215,13 +225,36 @@ fn run(file: &FileArg, format: LogFormat) -> Result<(), ExitCode> {
 
 /// Says that no daemon answered in a directory.
 fn unreachable_daemon(dir: &Path, error: &std::io::Error) -> ExitCode {
-    eprintln!("error: no daemon answers in {}: {error}", dir.display());
-    if error.kind() == std::io::ErrorKind::TimedOut {
-        eprintln!("help: it is there, and hangs or is overloaded: its messages tell more");
-        return ExitCode::from(FAILED);
-    }
-    eprintln!("help: start one with `tributary run`, or name its data directory with --dir");
+    let (what, help) = unreachable_because(dir, error);
+    eprintln!("error: {what}: {error}");
+    eprintln!("help: {help}");
     ExitCode::from(FAILED)
+}
+
+/// What is wrong, and what to do.
+fn unreachable_because(dir: &Path, error: &std::io::Error) -> (String, String) {
+    let shown = dir.display();
+    let no_answer = format!("no daemon answers in {shown}");
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            let help = match group(dir).as_deref() {
+                None | Some("root") => "use sudo".to_owned(),
+                Some(group) => format!(
+                    "the group `{group}` may: use sudo, or become a member \
+                     (`sudo usermod -aG {group} YOU`, then log in again)"
+                ),
+            };
+            (format!("this user may not ask the daemon in {shown}"), help)
+        }
+        std::io::ErrorKind::TimedOut => {
+            let help = "it is there, and hangs or is overloaded: its messages tell more";
+            (no_answer, help.to_owned())
+        }
+        _ => {
+            let help = "start one with `tributary run`, or name its data directory with --dir";
+            (no_answer, help.to_owned())
+        }
+    }
 }
 
 /// A small runtime for asking the daemon.
@@ -233,5 +266,22 @@ fn block_on<T>(future: impl Future<Output = T>) -> Result<T, ExitCode> {
             eprintln!("error: cannot start: {error}");
             Err(ExitCode::from(FAILED))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn who_may_not_ask_is_not_told_to_start_a_daemon() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (what, help) = unreachable_because(dir.path(), &ErrorKind::PermissionDenied.into());
+        assert!(what.starts_with("this user may not ask the daemon in "), "{what}");
+        assert!(help.contains("use sudo") && !help.contains("start"), "{help}");
+        let (what, help) = unreachable_because(dir.path(), &ErrorKind::NotFound.into());
+        assert!(what.starts_with("no daemon answers in ") && help.starts_with("start one"));
     }
 }

@@ -10,6 +10,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
+use crate::io::files::group_of;
+
 use super::{END, NAME, PATH_BYTES_MAX, Read, Request, through};
 
 /// How often a reader with a cursor tells how far it is.
@@ -39,6 +41,13 @@ pub async fn connect(dir: &Path) -> io::Result<UnixStream> {
     }
     let handle = File::open(dir)?;
     UnixStream::connect(through(&handle)).await
+}
+
+/// The group that may ask the daemon that has the directory, as far as this user may know.
+#[must_use]
+pub fn group(dir: &Path) -> Option<String> {
+    // Who may not enter the directory does not see the socket: it is of the same group.
+    group_of(&dir.join(NAME)).or_else(|_| group_of(dir)).ok()
 }
 
 /// Asks, and hands each line of the answer to `line` until it says that this is enough.

@@ -1,6 +1,6 @@
 //! The control socket: a Unix socket in the data directory on which the command line asks.
 //!
-//! One line of JSON asks; lines of JSON answer. Who may enter the directory may ask. Who reads with a
+//! One line of JSON asks; lines of JSON answer. The daemon's user and its group may ask. Who reads with a
 //! cursor gets lines `{"at":N}` between: all below N was sent; and answers `{"read":N}` once it has
 //! dealt with that. At the end comes `{"end":true}`: the last answer is waited for.
 
@@ -22,7 +22,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-pub use asking::{ask, connect, read};
+pub use asking::{ask, connect, group, read};
 
 /// The socket's name in the data directory.
 const NAME: &str = "tributary.sock";
