@@ -103,6 +103,8 @@ fn a_running_daemon_and_a_dead_one_tell_the_same() -> Result<()> {
     ensure!(summary["running"] == true && summary["next"] == EVENTS, "{summary}");
     let verified = json(&log(&["verify", "--json"], &gateway.dir())?)?;
     ensure!(verified["events"] == EVENTS, "{verified}");
+    let tailed = gateway.daemon.try_command(&["tail", "--from", "0", "--end", "--json"])?;
+    ensure!(lines(&tailed)? == live, "an event has one shape: {tailed:?}");
     gateway.daemon.kill()?;
     let before = gateway.bytes()?;
     let dead = lines(&log(&["export"], &gateway.dir())?)?;
@@ -130,6 +132,8 @@ fn exports_what_is_asked_for() -> Result<()> {
     let late = lines(&log(&["export", "--since", &time], &dir)?)?.len();
     let early = lines(&log(&["export", "--until", &time], &dir)?)?.len();
     ensure!(late + early == EVENTS && late >= EVENTS / 3, "{early} before, {late} after");
+    ensure!(lines(&log(&["export", "--since", "1h"], &dir)?)?.len() == EVENTS, "all of an hour");
+    ensure!(lines(&log(&["export", "--until", "1h"], &dir)?)?.is_empty(), "nothing from before");
     ensure!(lines(&log(&["export", "--until", "2020-01-01"], &dir)?)?.is_empty(), "none so old");
     let controls = lines(&log(&["export", "--controls"], &dir)?)?;
     ensure!(controls.iter().any(|line| line["control"] == "opened"), "the opening is noted");

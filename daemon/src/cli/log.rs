@@ -14,12 +14,13 @@ use tributary_core::time::Timestamp;
 
 use super::output::{print, written};
 use super::progress::Progress;
+use super::when::parse_when;
 use super::{BAD_CONFIG, BAD_DIRECTORY, FAILED, PlaceArgs, block_on, unreachable_daemon};
 use crate::io::control::{Request, ask};
 use crate::io::log_files::{is_locked, output};
 use crate::log_tools::{
     Export, Format, INPUT, LogEnd, OpenedLog, Place, Repaired, Selection, Summary, ToolError,
-    Verified, parse_time, repair, survey, verify,
+    Verified, repair, survey, verify,
 };
 
 /// Buffer in front of the output of an export.
@@ -92,11 +93,12 @@ pub(super) struct ExportArgs {
     /// The offset to stop before [default: the end]
     #[arg(long, value_name = "OFFSET")]
     to: Option<u64>,
-    /// Events that arrived at this time or later, UTC; what the log has from before is not even read
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    /// Events that arrived at this time (UTC) or later, or since so long ago, as 10m; what the log has from
+    /// before is not even read
+    #[arg(long, value_name = "TIME", value_parser = parse_when)]
     since: Option<Timestamp>,
-    /// Events that arrived before this time, UTC
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    /// Events that arrived before this time (UTC), or before so long ago
+    #[arg(long, value_name = "TIME", value_parser = parse_when)]
     until: Option<Timestamp>,
     /// How events are written
     #[arg(long, value_enum, default_value_t)]

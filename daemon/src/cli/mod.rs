@@ -12,6 +12,7 @@ mod replay;
 mod status;
 mod tail;
 mod upstream;
+mod when;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

@@ -9,9 +9,9 @@ use tributary_core::time::Timestamp;
 
 use super::output::print;
 use super::progress::Progress;
+use super::when::parse_when;
 use super::{BAD_CONFIG, FAILED, PlaceArgs, block_on, unreachable_daemon};
 use crate::io::control::{self, Request, ask};
-use crate::log_tools::parse_time;
 use crate::runtime::dead_letters::Figures;
 
 /// What is replayed.
@@ -45,11 +45,11 @@ pub(super) struct DeadLetterArgs {
     /// The offset to stop before [default: the end]
     #[arg(long, value_name = "OFFSET")]
     to: Option<u64>,
-    /// Events that arrived at this time or later, UTC
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    /// Events that arrived at this time (UTC) or later, or since so long ago, as 10m
+    #[arg(long, value_name = "TIME", value_parser = parse_when)]
     since: Option<Timestamp>,
-    /// Events that arrived before this time, UTC
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    /// Events that arrived before this time (UTC), or before so long ago
+    #[arg(long, value_name = "TIME", value_parser = parse_when)]
     until: Option<Timestamp>,
     /// Say what would be put back, and change nothing
     #[arg(long)]

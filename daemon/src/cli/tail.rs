@@ -8,10 +8,9 @@ use serde::Deserialize;
 use tributary_core::time::Timestamp;
 
 use super::output::{try_print, written};
+use super::when::parse_when;
 use super::{BAD_CONFIG, FAILED, PlaceArgs, block_on, unreachable_daemon};
-use crate::io::clock::moment;
 use crate::io::control::{Request, ask, read};
-use crate::log_tools::parse_time;
 
 /// Which events to show, and how.
 #[derive(Debug, Args)]
@@ -23,8 +22,8 @@ pub(super) struct TailArgs {
     /// Begin at this offset instead of at the next event or where the cursor stands
     #[arg(long, value_name = "OFFSET")]
     from: Option<u64>,
-    /// Begin with what came in at this time (UTC) or so long ago, as 2026-03-01T12:00:00Z or 10m
-    #[arg(long, value_name = "TIME", value_parser = parse_since, conflicts_with_all = ["from", "cursor"])]
+    /// Begin with what came in at this time (UTC), as 2026-03-01T12:00:00Z, or so long ago, as 10m
+    #[arg(long, value_name = "TIME", value_parser = parse_when, conflicts_with_all = ["from", "cursor"])]
     since: Option<Timestamp>,
     /// Show so many events and end
     #[arg(short = 'n', long, value_name = "N")]
@@ -47,10 +46,18 @@ pub(super) struct TailArgs {
 #[derive(Deserialize)]
 struct Line {
     offset: u64,
-    time_ms: i64,
+    time: String,
+    /// Whether the gateway's clock was set.
+    #[serde(default = "is_trusted")]
+    trusted: bool,
     topic: String,
     payload: Option<String>,
     payload_hex: Option<String>,
+}
+
+/// Only doubt is told.
+const fn is_trusted() -> bool {
+    true
 }
 
 /// Why the daemon does not do what was asked.
@@ -116,25 +123,15 @@ pub(super) fn run(args: &TailArgs) -> Result<(), ExitCode> {
     asked.map_err(|error| unreachable_daemon(&dir, &error))
 }
 
-/// A time, or how long ago.
-fn parse_since(text: &str) -> Result<Timestamp, String> {
-    let Ok(ago) = humantime::parse_duration(text) else {
-        return parse_time(text).map_err(|why| format!("{why}, or so long ago as 10m"));
-    };
-    let past_ms = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
-    Ok(Timestamp(moment().wall.0.saturating_sub(past_ms)))
-}
-
 fn render(line: &str, width: usize) -> String {
     if let Ok(Lost { gap, first, end }) = serde_json::from_str(line) {
         return format!("{first:>10}  ({} events {gap})", end - first);
     }
     let Ok(event) = serde_json::from_str::<Line>(line) else { return line.to_owned() };
-    let since = core::time::Duration::from_millis(u64::try_from(event.time_ms).unwrap_or(0));
-    let time = humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + since);
     let hex = || event.payload_hex.map(|hex| format!("0x{hex}")).unwrap_or_default();
     let payload = event.payload.unwrap_or_else(hex);
-    let line = format!("{:>10}  {time}  {}  {payload}", event.offset, event.topic);
+    let doubt = if event.trusted { ' ' } else { '~' };
+    let line = format!("{:>10}  {}{doubt} {}  {payload}", event.offset, event.time, event.topic);
     shorten(&line, width)
 }
 
@@ -147,4 +144,39 @@ fn shorten(line: &str, width: usize) -> String {
         text.push('…');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use tributary_core::Offset;
+    use tributary_core::properties::Properties;
+    use tributary_core::record::{Event, Origin, Qos};
+
+    use super::*;
+    use crate::log_tools::EventLine;
+
+    fn shown(trusted: bool, width: usize) -> String {
+        let event = Event {
+            topic: "plant/1",
+            payload: b"7\n8",
+            client: "press",
+            time: Timestamp(1_772_366_400_000),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            origin: Origin::Device,
+            packet_id: None,
+            properties: Properties::NONE,
+        };
+        let line = serde_json::to_string(&EventLine::new(Offset(5), &event, trusted));
+        render(&line.expect("plain values"), width)
+    }
+
+    #[test]
+    fn an_event_is_a_line_and_a_time_in_doubt_is_marked() {
+        let line = shown(true, 100);
+        assert_eq!(line, "         5  2026-03-01T12:00:00.000Z  plant/1  7\u{fffd}8");
+        let line = shown(false, 100);
+        assert_eq!(line, "         5  2026-03-01T12:00:00.000Z~ plant/1  7\u{fffd}8");
+        assert_eq!(shown(true, 15), "         5  20…");
+    }
 }

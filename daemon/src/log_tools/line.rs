@@ -14,7 +14,7 @@ use super::end::hex;
 
 /// One event, with all that the log has of it.
 #[derive(Debug, Serialize)]
-pub(super) struct EventLine<'a> {
+pub(crate) struct EventLine<'a> {
     offset: u64,
     /// RFC 3339.
     time: String,
@@ -63,7 +63,7 @@ pub(super) const COLUMNS: [&str; 12] = [
 ];
 
 impl<'a> EventLine<'a> {
-    pub(super) fn new(offset: Offset, event: &Event<'a>, trusted: bool) -> Self {
+    pub(crate) fn new(offset: Offset, event: &Event<'a>, trusted: bool) -> Self {
         let payload = core::str::from_utf8(event.payload).ok();
         let mut line = Self {
             offset: offset.0,
@@ -119,14 +119,14 @@ impl<'a> EventLine<'a> {
 
 /// Offsets that are not there.
 #[derive(Debug, Serialize)]
-pub(super) struct GapLine {
+pub(crate) struct GapLine {
     gap: &'static str,
     first: u64,
     end: u64,
 }
 
 impl GapLine {
-    pub(super) const fn new(range: &Gap, why: &'static str) -> Self {
+    pub(crate) const fn new(range: &Gap, why: &'static str) -> Self {
         Self { gap: why, first: range.start.0, end: range.end.0 }
     }
 }

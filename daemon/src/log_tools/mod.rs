@@ -16,6 +16,7 @@ use std::path::PathBuf;
 pub use end::LogEnd;
 pub use export::{Export, Exported, Format, Selection};
 pub use line::parse_time;
+pub(crate) use line::{EventLine, GapLine};
 pub use opened::{OpenedLog, Pages, Source};
 pub use repair::{Repaired, repair};
 pub use survey::{Hint, Segment, Summary, survey};

@@ -1,4 +1,4 @@
-//! Events for people: lines of JSON, read from the log.
+//! Events for people and scripts: lines of JSON as an export has them, read from the log as it grows.
 
 use std::io;
 
@@ -6,14 +6,13 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tributary_core::Offset;
 use tributary_core::log::{Chunk, Item, Reader};
-use tributary_core::properties::Property;
-use tributary_core::record::Event;
 use tributary_core::topic;
 
 use super::cursors::Reading;
 use crate::io::control::Lines;
 use crate::io::crc::crc32c;
 use crate::io::segments::SegmentReader;
+use crate::log_tools::{EventLine, GapLine};
 
 /// Bytes read from the log at once; the largest frame fits.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -29,33 +28,6 @@ pub(super) struct Wanted {
     pub count: u64,
     /// Whether to end at the durable end instead of waiting.
     pub until_end: bool,
-}
-
-/// One event as a line.
-#[derive(Serialize)]
-struct Line<'a> {
-    offset: u64,
-    time_ms: i64,
-    topic: &'a str,
-    client: &'a str,
-    qos: u8,
-    #[serde(skip_serializing_if = "core::ops::Not::not")]
-    retain: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<&'a str>,
-    /// Where the payload is not text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload_hex: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    user_properties: Vec<(&'a str, &'a str)>,
-}
-
-/// Offsets that are not there any more.
-#[derive(Serialize)]
-struct Lost {
-    gap: &'static str,
-    first: u64,
-    end: u64,
 }
 
 /// For who reads with a cursor: all below was sent.
@@ -109,18 +81,18 @@ fn render(
         match item {
             Item::Control(_) => {}
             Item::Gap { range, cause } => {
-                let gap = cause.name();
+                push(&mut text, &GapLine::new(&range, cause.name()))?;
                 if let Some(cursor) = cursor {
-                    cursor.pass_gone(range.clone());
+                    cursor.pass_gone(range);
                 }
-                push(&mut text, &Lost { gap, first: range.start.0, end: range.end.0 })?;
             }
             Item::Events(frame) => {
+                let trusted = frame.clock().trusted;
                 for (offset, event) in frame {
                     let heard =
                         wanted.filter.as_deref().is_none_or(|f| topic::matches(f, event.topic));
                     if *left > 0 && heard {
-                        push(&mut text, &line(offset, &event))?;
+                        push(&mut text, &EventLine::new(offset, &event, trusted))?;
                         (*left, last) = (*left - 1, offset);
                     }
                 }
@@ -128,28 +100,6 @@ fn render(
         }
     }
     Ok((text, last))
-}
-
-fn line<'a>(offset: Offset, event: &Event<'a>) -> Line<'a> {
-    let payload = core::str::from_utf8(event.payload).ok();
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16);
-    let digits = |&byte: &u8| [digit(byte >> 4), digit(byte & 0xF)].into_iter().flatten();
-    let hex = || event.payload.iter().flat_map(digits).collect();
-    let user = |property| match property {
-        Property::User(name, value) => Some((name, value)),
-        _ => None,
-    };
-    Line {
-        offset: offset.0,
-        time_ms: event.time.0,
-        topic: event.topic,
-        client: event.client,
-        qos: event.qos as u8,
-        retain: event.retain,
-        payload,
-        payload_hex: payload.is_none().then(hex),
-        user_properties: event.properties.iter().filter_map(user).collect(),
-    }
 }
 
 fn push(text: &mut String, line: &impl Serialize) -> io::Result<()> {
