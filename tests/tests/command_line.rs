@@ -11,11 +11,12 @@ const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 const FAILED: i32 = 1;
 const BAD_CONFIG: i32 = 2;
 /// Commands that print something of a running daemon or of its configuration.
-const PRINTING: [&[&str]; 8] = [
+const PRINTING: [&[&str]; 9] = [
     &["status"],
     &["status", "--json"],
     &["check"],
     &["upstream", "status"],
+    &["upstream", "status", "--json"],
     &["log", "inspect"],
     &["log", "verify", "--json"],
     &["tail", "--from", "0", "--end"],

@@ -348,6 +348,20 @@ fn setup_makes_what_is_missing() -> Result<()> {
     Ok(())
 }
 
+/// How replication stands is told to people, and to scripts where they ask for it.
+#[test]
+fn its_state_is_told_in_words() -> Result<()> {
+    let daemon = Daemon::start(TRIBUTARY, &sections("127.0.0.1:1", ""))?;
+    let why = "no connection to 127.0.0.1:1: Connection refused";
+    complaint(&daemon, why)?;
+    let text = daemon.command(&["upstream", "status"])?;
+    ensure!(text.starts_with("upstream  ") && text.contains(why), "{text}");
+    ensure!(text.contains("\nroute ") && !text.contains('{'), "with the account: {text}");
+    let status: Value = serde_json::from_str(&daemon.command(&["upstream", "status", "--json"])?)?;
+    ensure!(status["brokers"][0] == "127.0.0.1:1", "{status}");
+    Ok(())
+}
+
 /// The first upstream of a log to which nothing is added any more gets what is there.
 #[test]
 fn a_first_upstream_gets_what_an_idle_log_holds() -> Result<()> {

@@ -26,6 +26,22 @@ const YEARS_MAX: u64 = 100;
 
 /// Asks, and prints the answer.
 pub(super) fn run(place: &PlaceArgs, json: bool) -> Result<(), ExitCode> {
+    let answer = answer(place)?;
+    if json { print(&answer) } else { print(&render(&parse(&answer)?)) }
+}
+
+/// The same of replication alone.
+pub(super) fn of_upstream(place: &PlaceArgs, json: bool) -> Result<(), ExitCode> {
+    let status: Status = parse(&answer(place)?)?;
+    if json {
+        let upstream = serde_json::to_string(&status.upstream);
+        return print(&upstream.unwrap_or_else(|_| unreachable!("plain values")));
+    }
+    print(&replication(&status))
+}
+
+/// What the daemon says of itself.
+fn answer(place: &PlaceArgs) -> Result<String, ExitCode> {
     let dir = place.dir()?;
     let mut answer = String::new();
     let asked = ask(&dir, &Request::Status, |line| {
@@ -33,17 +49,15 @@ pub(super) fn run(place: &PlaceArgs, json: bool) -> Result<(), ExitCode> {
         false
     });
     block_on(asked)?.map_err(|error| unreachable_daemon(&dir, &error))?;
-    if json {
-        return print(&answer);
-    }
-    match serde_json::from_str(&answer) {
-        Ok(status) => print(&render(&status)),
-        Err(error) => {
-            eprintln!("error: the daemon's answer is not understood: {error}");
-            eprintln!("help: the running daemon may be of another version; try --json");
-            Err(ExitCode::from(FAILED))
-        }
-    }
+    Ok(answer)
+}
+
+fn parse(answer: &str) -> Result<Status, ExitCode> {
+    serde_json::from_str(answer).map_err(|error| {
+        eprintln!("error: the daemon's answer is not understood: {error}");
+        eprintln!("help: the running daemon may be of another version; try `status --json`");
+        ExitCode::from(FAILED)
+    })
 }
 
 fn render(status: &Status) -> String {
@@ -67,6 +81,11 @@ fn render(status: &Status) -> String {
     log(&mut text, &status.log, status.uptime_s);
     sources(&mut text, &status.sources);
     downlinks(&mut text, &status.downlinks);
+    text + &replication(status)
+}
+
+fn replication(status: &Status) -> String {
+    let mut text = String::new();
     match &status.upstream {
         None => line(&mut text, "upstream", "none configured: events stay here"),
         Some(upstream) => self::upstream(&mut text, upstream),

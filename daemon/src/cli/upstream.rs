@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use tributary_bridge::Finding;
 
 use super::output::print;
-use super::{BAD_CONFIG, FAILED, FileArg, PlaceArgs, block_on, unreachable_daemon};
+use super::{BAD_CONFIG, FAILED, FileArg, PlaceArgs, block_on, status, unreachable_daemon};
 use crate::config::{Config, Template, Upstream};
 use crate::io::control::{self, Decide, Request};
 use crate::runtime::checkup::{self, Wanted};
@@ -66,6 +66,9 @@ pub(super) enum UpstreamCommand {
     Status {
         #[command(flatten)]
         place: PlaceArgs,
+        /// Print it as JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -95,7 +98,7 @@ pub(super) fn run(command: &UpstreamCommand) -> Result<(), ExitCode> {
         UpstreamCommand::Repair { place, lane, json } => repair(place, lane.as_deref(), *json),
         UpstreamCommand::Adopt(args) => decide(args, false),
         UpstreamCommand::Skip(args) => decide(args, true),
-        UpstreamCommand::Status { place } => status(place),
+        UpstreamCommand::Status { place, json } => status::of_upstream(place, *json),
     }
 }
 
@@ -213,16 +216,4 @@ fn ask_to_decide(dir: &Path, decide: Decide) -> Result<serde_json::Value, ExitCo
         return Err(ExitCode::from(FAILED));
     }
     Ok(plan)
-}
-
-fn status(place: &PlaceArgs) -> Result<(), ExitCode> {
-    let dir = place.dir()?;
-    let mut shown = String::new();
-    let asked = block_on(control::ask(&dir, &Request::Status, |line| {
-        let status: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-        shown = format!("{:#}", status["upstream"]);
-        false
-    }))?;
-    asked.map_err(|error| unreachable_daemon(&dir, &error))?;
-    print(&shown)
 }

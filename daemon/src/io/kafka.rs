@@ -132,7 +132,7 @@ async fn serve(
     events: mpsc::Sender<LinkEvent>,
 ) {
     let why = match dialer.dial(&host, port, &mut Trace::default()).await {
-        Err(error) => error.to_string(),
+        Err(error) => without_name(&error.to_string(), &host, port).to_owned(),
         Ok(stream) => {
             if events.send(LinkEvent::Connected(conn)).await.is_err() {
                 return;
@@ -143,6 +143,11 @@ async fn serve(
     };
     // If nobody listens any more, nobody needs to know.
     events.send(LinkEvent::Closed(conn, why)).await.unwrap_or_default();
+}
+
+/// Why there is no connection, for who names the broker anyway.
+fn without_name<'e>(why: &'e str, host: &str, port: u16) -> &'e str {
+    why.strip_prefix(&format!("{host}:{port}: ")).unwrap_or(why)
 }
 
 async fn exchange(
@@ -192,4 +197,16 @@ async fn transmit(
         }
     }
     std::io::Error::other("the lane has ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_named_once() {
+        let why = |why| without_name(why, "127.0.0.1", 28_899);
+        assert_eq!(why("127.0.0.1:28899: Connection refused"), "Connection refused");
+        assert_eq!(why("proxy p:1080: refuses"), "proxy p:1080: refuses");
+    }
 }
