@@ -81,7 +81,8 @@ struct Used {
 /// The link of 10 Mbit/s.
 pub(super) fn far(binary: &Path, place: &Path) -> Result<Told> {
     let mut text = format!(
-        "**A link of 10 Mbit/s with 200 ms there and back**, a backlog of readings.\n\n{HEAD}"
+        "**A link of 10 Mbit/s with 200 ms there and back**, a backlog of readings. Of sessions each of the \
+         two lanes has one; what is more is what was lost.\n\n{HEAD}"
     );
     let mut bars = Vec::new();
     for (name, codec, readings, broker) in FAR_DRAINS {
