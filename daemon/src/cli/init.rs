@@ -106,13 +106,17 @@ fn named(name: &str, error: &io::Error) -> io::Error {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::door::credential;
+    use crate::door::users::edited;
 
     /// The example with its commented keys switched on.
     fn in_full() -> String {
         let uncomment = |line: &str| {
-            let key = line
-                .strip_prefix("# ")
-                .filter(|rest| rest.contains(" = ") || rest.starts_with('['));
+            let is_name = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            let is_key = |rest: &&str| {
+                rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(key, _)| is_name(key))
+            };
+            let key = line.strip_prefix("# ").filter(is_key);
             key.map_or_else(|| line.to_owned(), str::to_owned)
         };
         EXAMPLE.lines().map(uncomment).collect::<Vec<_>>().join("\n")
@@ -142,9 +146,21 @@ mod tests {
     #[test]
     fn the_example_is_the_default_and_all_that_it_shows_is_valid() {
         assert_eq!(Config::parse(EXAMPLE), Ok(Config::empty()));
-        let full = Config::parse(&in_full()).expect("every key that is shown is valid");
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = |name: &str, text: &str| {
+            std::fs::write(dir.path().join(name), text).expect("it can be written");
+        };
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a pair");
+        file("cert.pem", &pair.cert.pem());
+        file("key.pem", &pair.signing_key.serialize_pem());
+        file("passwd", &edited("", "press-3", Some(&credential::hash(b"public", &[7; 16]))));
+        file("acl", "topic read #\n");
+        let text = in_full().replace("/etc/tributary", &dir.path().display().to_string());
+        let full = Config::parse(&text).expect("every key that is shown is valid");
         assert_eq!((full.routes.len(), full.downlinks.len()), (1, 1));
-        assert_eq!(full.listeners[0].per_address_max, 10_000);
+        let listener = &full.listeners[0];
+        assert!(listener.tls.is_some() && listener.users.is_some() && listener.acl.is_some());
+        assert_eq!(listener.per_address_max, 100);
         assert!(full.upstream.is_some());
     }
 }

@@ -276,6 +276,30 @@ mod tests {
         }
     }
 
+    /// The names of all keys below a section, but for those that only another section takes.
+    fn names(keys: &'static [Key], section: &str, out: &mut Vec<&'static str>) {
+        for key in keys.iter().filter(|key| (section, key.name) != ("source", "server_name")) {
+            out.push(key.name);
+            names(key.kind.keys().unwrap_or_default(), section, out);
+        }
+    }
+
+    #[test]
+    fn the_example_explains_every_key() {
+        const EXAMPLE: &str = include_str!("../cli/example.toml");
+        for section in FILE.iter().filter(|key| key.kind.keys().is_some()) {
+            let head = format!("{}\n", section.title());
+            let (_, part) = EXAMPLE.split_once(&head).expect("the section is there");
+            let part = part.split_once("\n\n").map_or(part, |(part, _)| part);
+            let words: Vec<&str> =
+                part.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+            let mut names_in = Vec::new();
+            names(section.kind.keys().unwrap_or_default(), section.name, &mut names_in);
+            names_in.retain(|name| !words.contains(name));
+            assert!(names_in.is_empty(), "{}: {names_in:?}", section.name);
+        }
+    }
+
     #[test]
     fn these_are_the_keys_that_are_read() {
         check(&mut Vec::new(), FILE);
