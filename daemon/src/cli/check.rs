@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::output::print;
 use super::{BAD_DIRECTORY, FileArg};
-use crate::config::{Config, Route, Template};
+use crate::config::{Config, Listener, Route, Template};
 use crate::io::segments::Prospect;
 
 /// Reads the configuration as `run` does, and says what it found.
@@ -23,7 +23,7 @@ pub(super) fn run(file: &FileArg) -> Result<(), ExitCode> {
 }
 
 fn summary(config: &Config) -> Vec<String> {
-    let mut lines: Vec<String> = config.listeners.iter().map(|it| it.summary()).collect();
+    let mut lines: Vec<String> = config.listeners.iter().map(Listener::summary).collect();
     let (dir, most) = (config.log.dir.display(), bytesize::ByteSize(config.log.bytes_max));
     lines.push(format!("log in {dir}, at most {most}"));
     for source in &config.sources {

@@ -97,6 +97,9 @@ pub struct Log {
 
 impl Config {
     /// The configuration of an empty file.
+    ///
+    /// # Panics
+    /// Never: an empty file is valid.
     #[must_use]
     pub fn empty() -> Self {
         let (config, problems) = check(&File::default());

@@ -1,8 +1,8 @@
 //! From the text of a file to its sections: all keys that are not known, all values that are of another kind, all
 //! that is missing, each at its place and in the words of the configuration.
 //!
-//! What is a path is meant as seen from where the file lies. A value that cannot be is replaced by the example of its key, so that everything else can still be checked; what
-//! the checks find at such a place is not told.
+//! What is a path is meant as seen from where the file lies. A value that cannot be is replaced by the example of its
+//! key, so that everything else can still be checked; what the checks find at such a place is not told.
 
 use core::ops::Range;
 use core::str::FromStr;

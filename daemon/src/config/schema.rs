@@ -232,33 +232,28 @@ mod tests {
     use crate::config::file::File;
     use crate::config::problem::unknown_field;
 
-    /// What stands in front of a key's line, so that the file knows which section is meant.
+    /// A file with a line in the table that `path` leads to, and with what is needed around it.
     fn file(path: &[&Key], line: &str) -> String {
-        let [section, inner @ ..] = path else { return format!("{line}\n") };
-        let head = section.title();
-        let table =
-            inner.first().map_or(String::new(), |key| format!("[{}.{}]\n", section.name, key.name));
-        let needed = |key: &&Key| match key.kind.keys() {
-            Some(keys) if path.iter().any(|it| core::ptr::eq(*it, *key)) => keys
-                .iter()
-                .filter(|it| it.needed && !line.starts_with(&format!("{} =", it.name)))
-                .map(|it| format!("{} = {}\n", it.name, it.example))
-                .collect::<String>(),
-            _ => String::new(),
-        };
-        let own = needed(section);
-        match inner.first() {
-            None => format!("{head}\n{own}{line}\n"),
-            Some(key) => format!("{head}\n{own}{table}{}{line}\n", needed(key)),
+        let mut text = String::new();
+        for (depth, key) in path.iter().enumerate() {
+            text += &match depth {
+                0 => format!("{}\n", key.title()),
+                _ => format!("[{}.{}]\n", path[0].name, key.name),
+            };
+            for key in key.kind.keys().unwrap_or_default().iter().filter(|key| key.needed) {
+                if !line.starts_with(&format!("{} =", key.name)) {
+                    text.extend([key.name, " = ", key.example, "\n"]);
+                }
+            }
         }
+        text + line + "\n"
     }
 
     /// Every key of the file reads its example, and there are no others.
     fn check(path: &mut Vec<&'static Key>, keys: &'static [Key]) {
         let unknown = file(path, "unheard_of = 1");
         let error = toml::from_str::<File>(&unknown).expect_err("there is no such key");
-        let (_, known) = unknown_field(error.message()).expect("it is unknown");
-        let mut known: Vec<&str> = known;
+        let (_, mut known) = unknown_field(error.message()).expect("it is unknown");
         let mut ours: Vec<&str> = keys.iter().map(|key| key.name).collect();
         known.sort_unstable();
         ours.sort_unstable();
