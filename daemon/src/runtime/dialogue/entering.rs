@@ -65,7 +65,7 @@ impl Dialogue {
         };
         let Entered { key, mailbox, kept, change } = entered;
         let delivering = Delivering::default();
-        self.member = Some(Member { key, mailbox, lasting, delivering });
+        self.member = Some(Member { key, mailbox, lasting, delivering, noted: 0 });
         let entering = Entering { change: change.unwrap_or(0), assigned, kept };
         match change {
             Some(_) => {

@@ -82,6 +82,8 @@ struct Member {
     /// The session outlives the connection: its steps go to the log.
     lasting: bool,
     delivering: Delivering,
+    /// The last change of its subscriptions that was left for the log.
+    noted: u64,
 }
 
 struct Entering {
@@ -143,14 +145,14 @@ impl Dialogue {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let session = lock(&self.session);
-        let reads = session.is_deciding() || self.held.is_none() && session.wants_packet();
+        let reads = session.is_deciding() || !self.is_held() && session.wants_packet();
         session.poll_timeout().filter(|_| reads)
     }
 
-    /// Whether a publish waits for room at the desk.
+    /// Whether it is room at the desk that is waited for: for a publish, or for what comes next.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.held.is_some()
+        self.held.is_some() || self.shared.ingest.is_crowded()
     }
 
     /// Whether bytes may be handed in.
@@ -161,7 +163,7 @@ impl Dialogue {
 
     fn wants(&self, session: &Session, out: &[u8]) -> bool {
         let has_room = out.len() < OUT_BYTES_MAX;
-        !self.closed && self.held.is_none() && session.wants_packet() && has_room
+        !self.closed && !self.is_held() && session.wants_packet() && has_room
     }
 
     /// Deals with as many packets of `bytes` as can be dealt with now.

@@ -10,6 +10,9 @@ use super::{Dialogue, Held, reason, waits};
 use crate::runtime::hub::Owned;
 use crate::runtime::sessions::Change;
 
+/// Topic filters of one SUBSCRIBE; those behind are refused. (Clients that subscribe to much send a few
+/// dozen.) Each may become a change of a thousand bytes, all of them in one step.
+const REQUESTS_MAX: usize = 1_024;
 /// Topics of the daemon's own: nobody else publishes there (MQTT 5.0, 4.7.2).
 const OWN_TOPICS: &str = "$SYS/";
 
@@ -49,59 +52,69 @@ impl Dialogue {
     }
 
     pub(super) fn subscribe(
-        &self,
+        &mut self,
         session: &mut Session,
         turn: &mut Turn<'_>,
         subscribe: &Subscribe<'_>,
         out: &mut Vec<u8>,
     ) {
-        let Some(member) = &self.member else { return };
+        let Some(member) = &mut self.member else { return };
         let name: Box<str> = session.client_id().into();
-        let (shared, mut change) = (turn.shared, None);
+        let shared = turn.shared;
         let mut answer = Vec::new();
         let mut guest = self.guest.clone();
+        let mut requests = 0..REQUESTS_MAX;
         session.answer_subscribe(subscribe, &mut answer, |filter, wanted| {
+            requests.next().ok_or(Reason::QuotaExceeded)?;
             if !guest.may_subscribe(&name, filter) {
                 return Err(Reason::NotAuthorized);
             }
-            shared.hub.subscribe(member.key, filter, wanted, shared.ingest.durable())?;
-            if member.lasting {
+            let durable = shared.ingest.durable();
+            let is_known = shared.hub.subscribe(member.key, filter, wanted, durable)?;
+            if member.lasting && !is_known {
                 let identifier = wanted.identifier.map_or(0, core::num::NonZeroU32::get);
                 let options = wanted.options.to_byte();
                 let subscribed = Change::Subscribed { filter, options, identifier };
-                change = Some(turn.change(&name, &subscribed));
+                member.noted = turn.change(&name, &subscribed);
             }
             Ok(())
         });
-        answer_after(session, &answer, change, out);
+        answer_after(session, &answer, (member.noted, shared.ingest.durable_change()), out);
     }
 
     pub(super) fn unsubscribe(
-        &self,
+        &mut self,
         session: &mut Session,
         turn: &mut Turn<'_>,
         unsubscribe: &Unsubscribe<'_>,
         out: &mut Vec<u8>,
     ) {
-        let Some(member) = &self.member else { return };
+        let Some(member) = &mut self.member else { return };
         let name: Box<str> = session.client_id().into();
-        let (shared, mut change) = (turn.shared, None);
+        let shared = turn.shared;
         let mut answer = Vec::new();
         session.answer_unsubscribe(unsubscribe, &mut answer, |filter| {
             let known = shared.hub.unsubscribe(member.key, filter);
             if known && member.lasting {
-                change = Some(turn.change(&name, &Change::Unsubscribed { filter }));
+                member.noted = turn.change(&name, &Change::Unsubscribed { filter });
             }
             known
         });
-        answer_after(session, &answer, change, out);
+        answer_after(session, &answer, (member.noted, shared.ingest.durable_change()), out);
     }
 }
 
-/// Sends an answer, once the change behind it is durable.
-fn answer_after(session: &mut Session, answer: &[u8], change: Option<u64>, out: &mut Vec<u8>) {
-    match change {
-        Some(change) => session.hold_answer(answer, change),
-        None => out.extend_from_slice(answer),
+/// Sends an answer, once the last change of the client's subscriptions is durable: also where nothing was
+/// to be changed, since that may be so by one that is still on its way.
+fn answer_after(
+    session: &mut Session,
+    answer: &[u8],
+    (noted, durable): (u64, u64),
+    out: &mut Vec<u8>,
+) {
+    if noted > durable {
+        session.hold_answer(answer, noted);
+    } else {
+        out.extend_from_slice(answer);
     }
 }

@@ -20,7 +20,7 @@ const GROUP_MEMBERS_MAX: usize = 10_000;
 const SHARED_MAX: usize = 1_000;
 
 impl Hub {
-    /// Enters a subscription to what is not below `durable`, the durable end.
+    /// Enters a subscription to what is not below `durable`, the durable end. Whether there was the very same one.
     ///
     /// # Errors
     /// The reason for the SUBACK.
@@ -30,7 +30,7 @@ impl Hub {
         filter: &str,
         wanted: Subscription,
         durable: Offset,
-    ) -> Result<(), Reason> {
+    ) -> Result<bool, Reason> {
         let mut members = self.lock();
         // The fan-out may have come further since the caller has looked.
         let durable = durable.max(members.position);
@@ -45,6 +45,7 @@ impl Hub {
             let since = client.filters.get(filter).map_or(durable, |entry| entry.since);
             client.filters.insert(filter.into(), Entry { wanted, since })
         });
+        let known = known.flatten();
         if was_silent && members.live > 0 {
             members.position = durable;
             members.heard_from = Some(durable);
@@ -59,7 +60,7 @@ impl Hub {
             members.with_client(key, |client| client.ask_for_more());
             self.work.notify_one();
         }
-        let is_new = known.flatten().is_none();
+        let is_new = known.is_none();
         let wants_retained = match wanted.options.retain_handling {
             RetainHandling::Send => true,
             RetainHandling::SendIfNew => is_new,
@@ -72,7 +73,7 @@ impl Hub {
             members.with_client(key, |client| client.scans.push_back(scan));
             members.serve_scans(key);
         }
-        Ok(())
+        Ok(known.is_some_and(|known| known.wanted == wanted))
     }
 
     /// Whether there was such a subscription.

@@ -1,5 +1,6 @@
 //! Where one connection leaves the events of one read, and the changes of its session.
 
+use core::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
 use tokio::sync::{Notify, oneshot};
@@ -8,7 +9,7 @@ use tributary_core::log::ControlKind;
 use tributary_core::record::{self, Event};
 use tributary_core::time::Timestamp;
 
-use super::{ControlRequest, Ingest, NotTaken, State, WAITING_BYTES_MAX};
+use super::{CHANGE_BYTES_MAX, ControlRequest, Ingest, NotTaken, State, WAITING_BYTES_MAX};
 use crate::downlink::place::Place;
 use crate::runtime::sessions::{Batch, Change};
 
@@ -79,7 +80,8 @@ impl Desk<'_> {
     }
 
     /// Leaves a change of a client's session, that holds from the next event on; its number. It
-    /// becomes durable soon, and at once if the log thread is woken for it.
+    /// becomes durable soon, and at once if the log thread is woken for it. It is always taken: where
+    /// too many wait, those who bring them [are not read](Ingest::is_crowded).
     pub fn change(&mut self, client: &str, change: &Change<'_>) -> u64 {
         let state = &mut *self.state;
         let open = state.changes.take().filter(|batch| !batch.is_full());
@@ -91,9 +93,16 @@ impl Desk<'_> {
             state.taken.controls.push(ControlRequest { kind: ControlKind::Sessions, body, done });
             batch
         });
+        let before = batch.bytes();
         let number = batch.push(client, state.next.0, change);
+        state.change_bytes += batch.bytes() - before;
         state.next_change = number + 1;
         state.changes = Some(batch);
+        if state.change_bytes >= CHANGE_BYTES_MAX
+            && !self.ingest.crowded.swap(true, Ordering::AcqRel)
+        {
+            self.ingest.rouse(state);
+        }
         number
     }
 

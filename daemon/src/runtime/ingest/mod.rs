@@ -24,6 +24,9 @@ use tributary_core::time::Timestamp;
 
 /// Bytes of events in memory that are not durable yet, of all clients together.
 pub const WAITING_BYTES_MAX: usize = 8 << 20;
+/// Changes of sessions in memory that nobody has begun to write, of all clients together, in bytes:
+/// above it no client is read.
+pub const CHANGE_BYTES_MAX: usize = 4 << 20;
 /// A body is closed at this size, so that one frame is one large write and readers need no more.
 const BODY_BYTES_ENOUGH: usize = 256 << 10;
 /// Bodies kept for reuse.
@@ -130,6 +133,8 @@ struct State {
     closed: Option<Closed>,
     /// Changes of sessions for the next commit.
     changes: Option<Batch>,
+    /// What they, and those in bodies before, take.
+    change_bytes: usize,
     next_change: u64,
     /// The log thread waits until so many connections do.
     wanted: usize,
@@ -152,6 +157,8 @@ pub struct Ingest {
     /// The last change of a session that was appended, and the last that is durable.
     appended_change: Arc<AtomicU64>,
     durable_change: AtomicU64,
+    /// More changes wait than may.
+    crowded: AtomicBool,
     space: Notify,
     positions: Positions,
     refused: AtomicU64,
@@ -174,6 +181,7 @@ impl Ingest {
                 spare: Vec::new(),
                 closed: None,
                 changes: None,
+                change_bytes: 0,
                 next_change: 1,
                 wanted: 0,
                 asleep: false,
@@ -182,6 +190,7 @@ impl Ingest {
             durable: AtomicU64::new(next.0),
             appended_change: Arc::default(),
             durable_change: AtomicU64::new(0),
+            crowded: AtomicBool::new(false),
             space: Notify::new(),
             positions: Positions::default(),
             refused: AtomicU64::new(0),
@@ -219,6 +228,12 @@ impl Ingest {
     /// Resolves when there may be room again after [`NotTaken`].
     pub fn space(&self) -> tokio::sync::futures::Notified<'_> {
         self.space.notified()
+    }
+
+    /// Whether no client is to be read now: more changes of sessions wait than may. One of a few bytes
+    /// that a client sends may be a thousand for the log.
+    pub fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Acquire)
     }
 
     /// Has a control record written. The receiver gets its offset once it is durable; it is
@@ -340,8 +355,11 @@ impl Ingest {
     /// For who commits: takes all that waits.
     pub fn take(&self) -> Taken {
         let mut state = self.lock();
-        state.changes = None;
+        (state.changes, state.change_bytes) = (None, 0);
         state.wanted = 0;
+        if self.crowded.swap(false, Ordering::AcqRel) {
+            self.space.notify_waiters();
+        }
         core::mem::take(&mut state.taken)
     }
 
@@ -385,6 +403,7 @@ impl Ingest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::sessions::Change;
     use tributary_core::properties::Properties;
     use tributary_core::record::{Event, Origin, Qos};
 
@@ -455,5 +474,24 @@ mod tests {
         drop(desk);
         ingest.set_closed(Some(Closed::Failed));
         assert_eq!(ingest.desk().append(&event(b"1")), Err(NotTaken::Closed(Closed::Failed)));
+    }
+
+    #[test]
+    fn changes_that_wait_are_bounded_until_they_are_taken() {
+        let ingest = Ingest::new(Offset(0));
+        let client = "c".repeat(1 << 10);
+        let change = Change::Subscribed { filter: "#", options: 0, identifier: 0 };
+        let leave = || {
+            (0..).take_while(|_| {
+                ingest.desk().change(&client, &change);
+                !ingest.is_crowded()
+            })
+        };
+        for _ in 0..2 {
+            let left = leave().count();
+            assert!((4_000..4_100).contains(&left), "{left}");
+            drop(ingest.take());
+            assert!(!ingest.is_crowded());
+        }
     }
 }

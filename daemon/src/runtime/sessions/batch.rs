@@ -38,7 +38,13 @@ impl Batch {
     /// Whether the next change needs another body.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        lock(&self.inner).bytes.len() >= BATCH_BYTES_ENOUGH
+        self.bytes() >= BATCH_BYTES_ENOUGH
+    }
+
+    /// How many there are so far.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        lock(&self.inner).bytes.len()
     }
 
     /// Adds a change of `client` that holds from the event at `at` on; its number.

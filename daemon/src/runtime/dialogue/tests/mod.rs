@@ -374,3 +374,113 @@ fn of_those_who_come_at_once_with_one_name_one_stays() {
         assert_eq!(shared.hub.connections(), 0);
     }
 }
+
+/// SUBSCRIBE to a filter so many times, with these options in turn; packet identifier 1.
+fn subscribe_often(filter: &str, times: usize, options: &[u8]) -> Vec<u8> {
+    let mut body = vec![0, 1, 0];
+    for option in options.iter().cycle().take(times) {
+        let length = u16::try_from(filter.len()).expect("it is short");
+        body.extend(length.to_be_bytes());
+        body.extend(filter.as_bytes());
+        body.push(*option);
+    }
+    packet(0x82, &body)
+}
+
+fn packet(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![kind];
+    let mut rest = body.len();
+    while rest >= 128 {
+        packet.push(u8::try_from(rest % 128).expect("it is small") | 128);
+        rest /= 128;
+    }
+    packet.push(u8::try_from(rest).expect("it is small"));
+    packet.extend(body);
+    packet
+}
+
+/// MQTT 5, a name of so many bytes; its session lasts ten seconds.
+fn lasting(name_bytes: u16) -> Vec<u8> {
+    let mut body = b"\0\x04MQTT\x05\0\0\x3c\x05\x11\0\0\0\x0a".to_vec();
+    body.extend(name_bytes.to_be_bytes());
+    body.resize(body.len() + usize::from(name_bytes), b'n');
+    packet(0x10, &body)
+}
+
+/// Bytes of control records that were left for the log.
+fn control_bytes(taken: Taken) -> usize {
+    taken.controls.into_iter().map(|control| (control.body)(Offset(0), Offset(0)).len()).sum()
+}
+
+/// A client that is inside, with a name as long as may be.
+fn inside_at_length() -> (Arc<Shared>, Dialogue) {
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
+    let (mut dialogue, mut out) = enter(&shared, &lasting(1_024), moment());
+    commit(&shared);
+    dialogue.handle_wake(moment(), &mut out);
+    assert_eq!(out[0], 0x20, "{out:x?}");
+    (shared, dialogue)
+}
+
+#[test]
+fn what_one_packet_may_cost_the_log_is_bounded() {
+    let (shared, mut dialogue) = inside_at_length();
+    for options in [&[1][..], &[0, 1]] {
+        let mut out = Vec::new();
+        let packet = subscribe_often("#", 65_534, options);
+        assert_eq!(dialogue.handle_bytes(moment(), &packet, &mut out).used, packet.len());
+        assert!(out.is_empty(), "the answer waits for the log");
+        let taken = shared.ingest.take();
+        let bytes = control_bytes(taken);
+        let bound = if options.len() == 1 { 2 << 10 } else { 1_100 << 10 };
+        assert!(bytes < bound, "{bytes}");
+        commit(&shared);
+        dialogue.handle_wake(moment(), &mut out);
+        let answers = &out[out.len() - 65_534..];
+        let refused = answers.iter().position(|answer| *answer == 0x97);
+        assert_eq!(refused, Some(1_024));
+        assert!(answers[1_024..].iter().all(|answer| *answer == 0x97));
+    }
+}
+
+/// Clients send more than the log can take: they are not read meanwhile.
+#[test]
+fn nobody_is_read_while_too_many_changes_wait() {
+    let (shared, mut dialogue) = inside_at_length();
+    let other = enter(&shared, CONNECT, moment()).0;
+    let packet = subscribe_often("#", 1_024, &[0, 1]).repeat(100);
+    let mut out = Vec::new();
+    let progress = dialogue.handle_bytes(moment(), &packet, &mut out);
+    assert!(progress.used < packet.len() / 10 && !progress.wants_more, "{progress:?}");
+    for dialogue in [&dialogue, &other] {
+        assert!(dialogue.is_held() && !dialogue.wants_bytes(&[]));
+        assert_eq!(dialogue.deadline(), None, "it is us who do not read");
+    }
+    commit(&shared);
+    assert!(!dialogue.is_held() && dialogue.wants_bytes(&[]) && other.wants_bytes(&[]));
+}
+
+/// What is known already needs no change, but the one that made it so may still be on its way.
+#[test]
+fn an_answer_waits_for_what_made_it_true() {
+    let (shared, mut dialogue) = inside_at_length();
+    let subscribe = subscribe_often("t", 1, &[1]);
+    let unsubscribe = b"\xa2\x06\0\x02\0\0\x01t";
+    for (packet, answer) in [(&subscribe[..], 0x90), (unsubscribe, 0xB0)] {
+        let mut out = Vec::new();
+        dialogue.handle_bytes(moment(), packet, &mut out);
+        let mut taken = shared.ingest.take();
+        dialogue.handle_bytes(moment(), packet, &mut out);
+        dialogue.handle_wake(moment(), &mut out);
+        assert_eq!((&out[..], shared.ingest.take().controls.len()), (&[][..], 0));
+        for control in taken.controls.drain(..) {
+            (control.body)(Offset(0), Offset(0));
+        }
+        shared.ingest.committed(Offset(0), taken);
+        dialogue.handle_wake(moment(), &mut out);
+        assert_eq!(out.iter().filter(|byte| **byte == answer).count(), 2, "{out:x?}");
+        out.clear();
+        dialogue.handle_bytes(moment(), packet, &mut out);
+        assert_eq!(out[0], answer, "it is durable");
+    }
+}
