@@ -15,7 +15,7 @@ use tributary_core::log::{Chunk, End, Item, ReadMedia, Reader};
 use tributary_core::record::{Event, Origin};
 
 use super::commands::Kept;
-use super::hub::{Hub, Work};
+use super::hub::{Hub, Next, Work};
 use crate::io::crc::crc32c;
 use crate::io::segments::SegmentReader;
 
@@ -48,9 +48,13 @@ impl<K: Kept> Fanout<K> {
             }
             self.read_live(media, end);
         }
-        let Some(work) = self.hub.next_work() else {
-            self.buffer = Vec::new();
-            return false;
+        let work = match self.hub.next_work() {
+            Next::Read(work) => work,
+            Next::Search => return true,
+            Next::Wait => {
+                self.buffer = Vec::new();
+                return false;
+            }
         };
         self.make_room();
         match work.again {

@@ -7,7 +7,7 @@ use tributary_mqtt::{Reason, Session, Version};
 
 use super::turn::Turn;
 use super::{Dialogue, Held, reason, waits};
-use crate::runtime::hub::Owned;
+use crate::runtime::hub::{Asking, Owned};
 use crate::runtime::sessions::Change;
 
 /// Topic filters of one SUBSCRIBE; those behind are refused. (Clients that subscribe to much send a few
@@ -61,6 +61,7 @@ impl Dialogue {
         let Some(member) = &mut self.member else { return };
         let name: Box<str> = session.client_id().into();
         let shared = turn.shared;
+        let mut asking = Asking::at(shared.ingest.durable());
         let mut answer = Vec::new();
         let mut guest = self.guest.clone();
         let mut requests = 0..REQUESTS_MAX;
@@ -69,8 +70,7 @@ impl Dialogue {
             if !guest.may_subscribe(&name, filter) {
                 return Err(Reason::NotAuthorized);
             }
-            let durable = shared.ingest.durable();
-            let is_known = shared.hub.subscribe(member.key, filter, wanted, durable)?;
+            let is_known = shared.hub.subscribe(member.key, filter, wanted, &mut asking)?;
             if member.lasting && !is_known {
                 let identifier = wanted.identifier.map_or(0, core::num::NonZeroU32::get);
                 let options = wanted.options.to_byte();

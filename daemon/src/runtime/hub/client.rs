@@ -14,9 +14,11 @@ use tributary_mqtt::codec::subscribe::Options;
 use tributary_mqtt::session::{InFlight, Kept, Phase};
 use tributary_mqtt::subscriptions::Subscription;
 
+use super::Key;
 use super::group::split;
 use super::mailbox::{Mailbox, Outgoing};
 use super::rare::Rare;
+use super::scanning::Scans;
 use crate::runtime::clock::Anchor;
 use crate::runtime::sessions::{ClientState, StoredWill};
 
@@ -41,7 +43,7 @@ pub(super) struct Client {
     /// What was under way and is to be read from the log again.
     pub(super) resend: Rare<InFlight>,
     /// Retained messages for new subscriptions that are still to be looked for.
-    pub(super) scans: Rare<Scan>,
+    pub(super) scans: Scans,
     /// Messages from here on are read from the log for this client alone; `None`: it gets them as
     /// they come.
     pub(super) lag: Option<Offset>,
@@ -77,16 +79,8 @@ pub(super) struct Entry {
     pub(super) wanted: Subscription,
     /// The first offset for which it holds.
     pub(super) since: Offset,
-}
-
-/// A search for retained messages that goes on when there is room.
-#[derive(Clone, Debug)]
-pub(super) struct Scan {
-    pub(super) filter: Box<str>,
-    pub(super) wanted: Subscription,
-    pub(super) after: Option<Box<str>>,
-    /// What comes from here on comes as it comes.
-    pub(super) below: Offset,
+    /// The search for its retained messages that was asked for last; 0: none was.
+    pub(super) search: Key,
 }
 
 /// How a message is for one client.
@@ -111,7 +105,7 @@ impl Client {
             kept: Kept::default(),
             left_over: Rare::new(),
             resend: Rare::new(),
-            scans: Rare::new(),
+            scans: Scans::default(),
             lag: None,
             away_until: at,
             over: BTreeSet::new(),
@@ -146,7 +140,9 @@ impl Client {
             let identifier = NonZeroU32::new(known.identifier);
             let Some(options) = Options::from_byte(known.options) else { continue };
             let wanted = Subscription { options, identifier };
-            client.filters.insert(filter.into(), Entry { wanted, since: Offset(known.since) });
+            client
+                .filters
+                .insert(filter.into(), Entry { wanted, since: Offset(known.since), search: 0 });
         }
         client.kept = Kept {
             unreleased: state.unreleased.keys().filter_map(|&id| NonZeroU16::new(id)).collect(),
@@ -344,7 +340,7 @@ mod tests {
             let options =
                 Options { retain_as_published: true, ..Options::with_qos(Qos::AtMostOnce) };
             let wanted = Subscription { options, identifier: NonZeroU32::new(number) };
-            client.filters.insert(filter.into(), Entry { wanted, since: Offset(since) });
+            client.filters.insert(filter.into(), Entry { wanted, since: Offset(since), search: 0 });
             client.share_again(&entry, &event)
         };
         assert_eq!(subscribe("$share/g/b/#", (2, 0)).identifiers, []);

@@ -11,21 +11,24 @@ mod client;
 mod dealing;
 mod entering;
 mod group;
+mod lagging;
 mod mailbox;
 mod publishing;
 mod rare;
 mod retained;
+mod scanning;
 mod serving;
 mod subscribing;
 mod time_off;
 
 pub use entering::{Ask, Entered, NotEntered};
+pub use lagging::{Next, Work};
 pub use mailbox::{
     Ending, Mailbox, Message, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outgoing, Owned,
 };
 pub use publishing::{DueWill, SessionStatus};
 pub use retained::RETAINED_BYTES_MAX;
-pub use serving::Work;
+pub use subscribing::Asking;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use core::ops::Bound;
 
 use tributary_core::Offset;
-use tributary_core::topic;
 
 use super::mailbox::Message;
 
@@ -23,18 +22,19 @@ pub(super) struct Retained {
     topics: BTreeMap<Box<str>, Arc<Message>>,
     bytes: usize,
     pending: VecDeque<Arc<Message>>,
+    pending_bytes: usize,
 }
 
 impl Retained {
     /// Whether a message of so many bytes may be kept.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
-        let pending: usize = self.pending.iter().map(|message| cost(message)).sum();
-        self.bytes + pending + bytes + ENTRY_BYTES <= RETAINED_BYTES_MAX
+        self.bytes + self.pending_bytes + bytes + ENTRY_BYTES <= RETAINED_BYTES_MAX
     }
 
     /// A message to be kept was left for the log; all below `durable` is durable.
     pub(super) fn note(&mut self, message: Arc<Message>, durable: Offset) {
         self.settle(durable);
+        self.pending_bytes += cost(&message);
         let behind = self.pending.partition_point(|other| other.offset < message.offset);
         self.pending.insert(behind, message);
     }
@@ -42,6 +42,7 @@ impl Retained {
     /// Shows what is durable by now.
     pub(super) fn settle(&mut self, durable: Offset) {
         while let Some(message) = self.pending.pop_front_if(|message| message.offset < durable) {
+            self.pending_bytes -= cost(&message);
             self.keep(&message);
         }
     }
@@ -59,23 +60,27 @@ impl Retained {
         }
     }
 
-    /// Those that `filter` selects, behind the topic `after`, in order.
-    pub(super) fn select<'a>(
+    /// Those among which are all that `filter` selects, behind the topic `after`, in order.
+    pub(super) fn around<'a>(
         &'a self,
         filter: &'a str,
         after: Option<&str>,
     ) -> impl Iterator<Item = &'a Arc<Message>> {
-        let wild = filter.find(['+', '#']).unwrap_or(filter.len());
-        // `a/#` selects `a`, too.
-        let prefix = filter[..wild].trim_end_matches('/');
+        let (prefix, is_wild) = match filter.find(['+', '#']) {
+            // `a/#` selects `a`, too.
+            Some(wild) => (filter[..wild].trim_end_matches('/'), true),
+            None => (filter, false),
+        };
         let from = match after {
             Some(after) => Bound::Excluded(after),
             None => Bound::Included(prefix),
         };
         self.topics
             .range::<str, _>((from, Bound::Unbounded))
-            .take_while(move |(name, _)| name.starts_with(prefix))
-            .filter(move |(name, _)| topic::matches(filter, name))
+            .take_while(move |(name, _)| match is_wild {
+                true => name.starts_with(prefix),
+                false => ***name == *prefix,
+            })
             .map(|(_, message)| message)
     }
 
@@ -98,6 +103,7 @@ mod tests {
     use tributary_core::properties::Properties;
     use tributary_core::record::{Event, Origin, Qos};
     use tributary_core::time::{Age, Timestamp};
+    use tributary_core::topic;
 
     fn message(topic: &str, payload: &[u8], offset: u64) -> Arc<Message> {
         let event = Event {
@@ -115,7 +121,9 @@ mod tests {
     }
 
     fn selected(retained: &Retained, filter: &str, after: Option<&str>) -> Vec<u64> {
-        retained.select(filter, after).map(|message| message.offset.0).collect()
+        let around = retained.around(filter, after);
+        let selects = |message: &&Arc<Message>| topic::matches(filter, message.event().topic);
+        around.filter(selects).map(|message| message.offset.0).collect()
     }
 
     #[test]
@@ -123,13 +131,15 @@ mod tests {
         let mut retained = Retained::default();
         retained.note(message("a", b"2", 2), Offset(0));
         retained.note(message("a", b"1", 1), Offset(0));
+        let one = cost(&message("a", b"1", 1));
+        assert_eq!(retained.pending_bytes, 2 * one);
         assert_eq!(selected(&retained, "#", None), [0; 0]);
         retained.settle(Offset(2));
         assert_eq!(selected(&retained, "#", None), [1]);
         retained.note(message("a", b"", 3), Offset(3));
         assert_eq!(selected(&retained, "a", None), [2]);
         retained.settle(Offset(4));
-        assert_eq!((retained.len(), retained.bytes), (0, 0));
+        assert_eq!((retained.len(), retained.bytes, retained.pending_bytes), (0, 0, 0));
     }
 
     #[test]

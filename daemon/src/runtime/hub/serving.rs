@@ -7,25 +7,11 @@ use core::ops::Range;
 use tributary_core::Offset;
 use tributary_core::record::{Event, Origin, Qos};
 use tributary_core::time::Age;
-use tributary_mqtt::session::InFlight;
 use tributary_mqtt::subscriptions::Grant;
 
-use super::client::Client;
-use super::mailbox::{Mailbox, Message, Outgoing};
+use super::lagging::Work;
+use super::mailbox::{Message, Outgoing};
 use super::{Counters, Hub, Key, Members, Target};
-
-/// What has to be read from the log for somebody. Who is served may go, and come back, at any moment
-/// meanwhile: what was found is for the connection that it was looked for.
-#[derive(Clone, Debug)]
-pub struct Work {
-    target: Target,
-    /// Of a client: its connection's.
-    mailbox: Option<Arc<Mailbox>>,
-    /// A message that is under way already, or all that comes.
-    pub again: Option<InFlight>,
-    /// From here on.
-    pub from: Offset,
-}
 
 impl Hub {
     /// Resolves when there may be work beside what becomes durable.
@@ -64,32 +50,19 @@ impl Hub {
         members.hold_groups(position);
     }
 
-    /// What to read next for somebody who lags behind.
-    pub fn next_work(&self) -> Option<Work> {
-        let mut members = self.lock();
-        let from = members.served;
-        let behind = members.lagging.iter().filter(|target| Some(**target) > from);
-        let before = members.lagging.iter().filter(|target| Some(**target) <= from);
-        let targets: Vec<Target> = behind.chain(before).copied().collect();
-        for target in targets {
-            if let Some(work) = members.work_for(target) {
-                members.served = Some(target);
-                return Some(work);
-            }
-        }
-        None
-    }
-
     /// A message that is under way already was found, or is not there any more.
     pub fn send_again(&self, work: &Work, found: Option<(&Event<'_>, Age)>) {
         let Some(entry) = work.again else { return };
         let mut members = self.lock();
-        let kept = members.retained.find(entry.offset).cloned();
-        let Some((client, mailbox)) = members.served_by(work) else { return };
+        if members.served_by(work).is_none() {
+            return;
+        }
         let message = match found {
             Some((event, age)) => Some(Arc::new(Message::of(event, entry.offset, age))),
-            None => kept,
+            // That looks at every retained message.
+            None => members.retained.find(entry.offset).cloned(),
         };
+        let Some((client, mailbox)) = members.served_by(work) else { return };
         let share = message.as_ref().map(|message| client.share_again(&entry, &message.event()));
         if share.is_none() {
             client.figures.dropped += 1;
@@ -170,7 +143,7 @@ impl Hub {
                 }
             }
         }
-        if lag.is_none() {
+        if lag.is_none() && !members.is_searching(work.target) {
             members.lagging.remove(&work.target);
             if let Target::Client(key) = work.target
                 && let Some(client) = members.sessions.get(&key)
@@ -225,79 +198,6 @@ impl Hub {
 }
 
 impl Members {
-    /// The client for whom something was looked for, while it has the connection that it had then, and is due the
-    /// same.
-    fn served_by<'w>(&mut self, work: &'w Work) -> Option<(&mut Client, &'w Mailbox)> {
-        let (Target::Client(key), Some(mailbox)) = (work.target, &work.mailbox) else {
-            return None;
-        };
-        let client = self.sessions.get_mut(&key)?;
-        let has_it = client.connection.as_ref().is_some_and(|c| Arc::ptr_eq(&c.mailbox, mailbox));
-        let is_due = work.again.is_none_or(|entry| client.resend.front() == Some(&entry));
-        (has_it && is_due).then_some((&mut **client, &**mailbox))
-    }
-
-    fn work_for(&mut self, target: Target) -> Option<Work> {
-        match target {
-            Target::Client(key) => {
-                self.serve_scans(key);
-                let client = self.sessions.get_mut(&key);
-                let Some((client, mailbox)) = client.and_then(|client| {
-                    let mailbox = Arc::clone(&client.connection.as_ref()?.mailbox);
-                    Some((client, mailbox))
-                }) else {
-                    self.lagging.remove(&target);
-                    return None;
-                };
-                if !mailbox.is_empty() {
-                    return None;
-                }
-                if let Some(entry) = client.resend.front() {
-                    let (again, from) = (Some(*entry), entry.offset);
-                    return Some(Work { target, mailbox: Some(mailbox), again, from });
-                }
-                if !client.left_over.is_empty() {
-                    client.serve_left_over();
-                    return None;
-                }
-                if let Some(from) = client.lag {
-                    return Some(Work { target, mailbox: Some(mailbox), again: None, from });
-                }
-                if client.scans.is_empty() {
-                    self.lagging.remove(&target);
-                    if let Some(client) = self.sessions.get(&key) {
-                        self.settle_more(client);
-                    }
-                }
-                None
-            }
-            Target::Group(id) => {
-                let Some(group) = self.groups.get(&id) else {
-                    self.lagging.remove(&target);
-                    return None;
-                };
-                let from = group.lag?;
-                let free = |key: &Key| {
-                    self.sessions.get(key).is_some_and(|client| {
-                        client.lag.is_none()
-                            && client.connection.as_ref().is_some_and(|c| c.mailbox.is_empty())
-                    })
-                };
-                let any = group.members.iter().any(|(key, _)| free(key));
-                any.then_some(Work { target, mailbox: None, again: None, from })
-            }
-        }
-    }
-
-    /// A client says when it has room, as long as something waits for it, or for a group of which it is a member.
-    pub(super) fn settle_more(&self, client: &Client) {
-        if let Some(connection) = &client.connection {
-            let mut groups = client.filters.keys().filter_map(|filter| self.group_of(filter));
-            let waits = client.is_behind() || groups.any(|group| group.lag.is_some());
-            connection.mailbox.set_more(waits);
-        }
-    }
-
     fn distribute(&mut self, offset: Offset, event: &Event<'_>, age: Age, counters: &Counters) {
         let mut shared: Option<Arc<Message>> = None;
         let mut groups: Vec<Key> = Vec::new();

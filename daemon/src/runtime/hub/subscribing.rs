@@ -1,17 +1,15 @@
 //! Subscriptions, shared and not, and the retained messages that they bring.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use tributary_core::Offset;
-use tributary_core::record::Origin;
 use tributary_mqtt::codec::subscribe::RetainHandling;
-use tributary_mqtt::subscriptions::{Grant, Subscription};
+use tributary_mqtt::subscriptions::Subscription;
 use tributary_mqtt::{Reason, Subscriptions};
 
-use super::client::{Entry, Scan, is_from};
+use super::client::Entry;
 use super::group::{self, Group};
-use super::mailbox::Outgoing;
+use super::scanning::{LOOKS_MAX, Scan};
 use super::{Hub, Key, Members, Target};
 
 /// Members of one group.
@@ -19,8 +17,25 @@ const GROUP_MEMBERS_MAX: usize = 10_000;
 /// Shared subscriptions of one client.
 const SHARED_MAX: usize = 1_000;
 
+/// What the filters of one SUBSCRIBE have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// All below is durable: the subscriptions are to what is not.
+    durable: Offset,
+    /// Topics with retained messages that may still be looked at for it at once.
+    pub(super) looks: usize,
+}
+
+impl Asking {
+    /// Nothing was looked at yet.
+    #[must_use]
+    pub const fn at(durable: Offset) -> Self {
+        Self { durable, looks: LOOKS_MAX }
+    }
+}
+
 impl Hub {
-    /// Enters a subscription to what is not below `durable`, the durable end. Whether there was the very same one.
+    /// Enters a subscription. Whether there was the very same one.
     ///
     /// # Errors
     /// The reason for the SUBACK.
@@ -29,11 +44,11 @@ impl Hub {
         key: Key,
         filter: &str,
         wanted: Subscription,
-        durable: Offset,
+        asking: &mut Asking,
     ) -> Result<bool, Reason> {
         let mut members = self.lock();
         // The fan-out may have come further since the caller has looked.
-        let durable = durable.max(members.position);
+        let durable = asking.durable.max(members.position);
         let was_silent = members.live == 0;
         let shared = filter.starts_with("$share/");
         if shared {
@@ -42,8 +57,9 @@ impl Hub {
             members.subscriptions.insert(filter, Target::Client(key), wanted)?;
         }
         let known = members.with_client(key, |client| {
-            let since = client.filters.get(filter).map_or(durable, |entry| entry.since);
-            client.filters.insert(filter.into(), Entry { wanted, since })
+            let known = client.filters.get(filter);
+            let (since, search) = known.map_or((durable, 0), |known| (known.since, known.search));
+            client.filters.insert(filter.into(), Entry { wanted, since, search })
         });
         let known = known.flatten();
         if was_silent && members.live > 0 {
@@ -69,9 +85,12 @@ impl Hub {
         // A shared subscription gets none (MQTT 5.0, 4.8.2).
         if wants_retained && !shared {
             members.retained.settle(durable);
-            let scan = Scan { filter: filter.into(), wanted, after: None, below: durable };
-            members.with_client(key, |client| client.scans.push_back(scan));
-            members.serve_scans(key);
+            members.search(key, Scan::new(filter, wanted, durable));
+            members.serve_scans(key, &mut asking.looks);
+            if asking.looks == 0 {
+                // The fan-out looks for the rest.
+                self.work.notify_one();
+            }
         }
         Ok(known.is_some_and(|known| known.wanted == wanted))
     }
@@ -79,7 +98,10 @@ impl Hub {
     /// Whether there was such a subscription.
     pub fn unsubscribe(&self, key: Key, filter: &str) -> bool {
         let mut members = self.lock();
-        let known = members.with_client(key, |client| client.filters.remove(filter).is_some());
+        let known = members.with_client(key, |client| {
+            let known = client.filters.remove(filter);
+            known.inspect(|known| client.scans.end(known.search)).is_some()
+        });
         if known != Some(true) {
             return false;
         }
@@ -182,44 +204,5 @@ impl Members {
             Subscriptions::remove(&mut self.subscriptions, inner, &Target::Group(id));
         }
         true
-    }
-
-    /// Puts retained messages for new subscriptions of a client into its mailbox, as far as there
-    /// is room.
-    pub(super) fn serve_scans(&mut self, key: Key) {
-        let Members { sessions, retained, lagging, .. } = self;
-        let Some(client) = sessions.get_mut(&key).filter(|client| !client.is_resuming()) else {
-            return;
-        };
-        let (name, Some(connection)) = (&client.name, &client.connection) else { return };
-        while let Some(scan) = client.scans.front_mut() {
-            let identifiers: &[_] = scan.wanted.identifier.as_slice();
-            let grant =
-                Grant { qos: scan.wanted.options.qos, retain_as_published: true, identifiers };
-            let mut full = false;
-            let mut after = None;
-            for message in retained.select(&scan.filter, scan.after.as_deref()) {
-                let is_own = is_from(name, &message.event());
-                // What the daemon tells of itself has no place in the log.
-                let comes = message.event().origin != Origin::Rule && message.offset >= scan.below;
-                if comes || scan.wanted.options.no_local && is_own {
-                    continue;
-                }
-                let outgoing = Outgoing::new(Arc::clone(message), grant);
-                if !connection.mailbox.put(Outgoing { retained: true, ..outgoing }) {
-                    full = true;
-                    break;
-                }
-                after = Some(Box::from(message.event().topic));
-                client.figures.delivered += 1;
-            }
-            if full {
-                scan.after = after.or_else(|| scan.after.take());
-                connection.mailbox.set_more(true);
-                lagging.insert(Target::Client(key));
-                return;
-            }
-            client.scans.pop_front();
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! What reaches whom: live, from the log, as a retained message, by a shared subscription.
 
 use super::*;
+use crate::runtime::hub::Next;
 
 /// QoS 1 to `t`, of whom there may be several.
 const SHARE: &[u8] = b"\x82\x10\0\x02\0\0\x0a$share/g/t\x01";
@@ -42,6 +43,14 @@ fn distribute(shared: &Shared, offsets: Range<u64>) {
     shared.hub.listened_from();
     for offset in offsets {
         shared.hub.distribute(Offset(offset), &event(Qos::AtLeastOnce), Age(0));
+    }
+}
+
+/// What has to be read next from the log, if anything.
+fn next_read(hub: &Hub) -> Option<Work> {
+    match hub.next_work() {
+        Next::Read(work) => Some(work),
+        Next::Search | Next::Wait => None,
     }
 }
 
@@ -119,9 +128,9 @@ fn a_group_whose_last_member_goes_waits_in_the_log() {
     publish(&shared, 3);
     let hub = &shared.hub;
     let mut client = come_with(&shared, 'a', b"");
-    let own = hub.next_work().expect("its own");
+    let own = next_read(hub).expect("its own");
     hub.caught_up(&own, Offset(3), Offset(3));
-    let work = hub.next_work().expect("the group's");
+    let work = next_read(hub).expect("the group's");
     assert_eq!(work.from, Offset(0));
     for offset in 0..3 {
         assert!(hub.catch_up(&work, Offset(offset), &event(Qos::AtLeastOnce), Age(0)));
@@ -132,7 +141,7 @@ fn a_group_whose_last_member_goes_waits_in_the_log() {
     client = come_with(&shared, 'a', b"");
     while taken(&mut client) > 0 {}
     let mut read_from = Vec::new();
-    while let Some(work) = hub.next_work() {
+    while let Some(work) = next_read(hub) {
         read_from.push(work.from);
         hub.caught_up(&work, Offset(5), Offset(5));
         taken(&mut client);
@@ -182,7 +191,7 @@ fn who_has_read_further_than_others_gets_nothing_twice() {
     come_with(&shared, 'a', WANT).leave(moment());
     publish(&shared, 3);
     let (_a, hub) = (come_with(&shared, 'a', b""), &shared.hub);
-    let work = hub.next_work().expect("what it missed");
+    let work = next_read(hub).expect("what it missed");
     for offset in 0..6 {
         assert!(hub.catch_up(&work, Offset(offset), &event(Qos::AtLeastOnce), Age(0)));
     }
@@ -212,7 +221,7 @@ fn a_message_reaches_a_new_subscriber_once_retained_or_live() {
     shared.hub.set_position(Offset(1));
     assert_eq!(taken(&mut a), 1);
     taken(&mut b);
-    while let Some(work) = shared.hub.next_work() {
+    while let Some(work) = next_read(&shared.hub) {
         assert_eq!(work.from, Offset(0));
         shared.hub.catch_up(&work, first, &retained, Age(0));
         shared.hub.caught_up(&work, Offset(1), Offset(1));
@@ -229,9 +238,9 @@ fn who_has_room_is_served_the_rest_of_what_its_group_is_due() {
     come_with(&shared, 'a', SHARE).leave(moment());
     publish(&shared, 1_500);
     let (mut client, hub) = (come_with(&shared, 'a', b""), &shared.hub);
-    let own = hub.next_work().expect("its own");
+    let own = next_read(hub).expect("its own");
     hub.caught_up(&own, Offset(1_500), Offset(1_500));
-    let work = hub.next_work().expect("the group's");
+    let work = next_read(hub).expect("the group's");
     let has_room =
         |offset: &u64| hub.catch_up(&work, Offset(*offset), &event(Qos::AtLeastOnce), Age(0));
     let served = (0..1_500).take_while(has_room).count() as u64;
@@ -270,7 +279,7 @@ fn what_is_sent_again_keeps_to_what_the_client_can_take_now() {
     commit(&shared);
     client.handle_wake(moment(), &mut out);
     let mut sent = 0;
-    while let Some(work) = shared.hub.next_work() {
+    while let Some(work) = next_read(&shared.hub) {
         if work.again.is_some() {
             shared.hub.send_again(&work, Some((&event(Qos::AtLeastOnce), Age(0))));
         } else {

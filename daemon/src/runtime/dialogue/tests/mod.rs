@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 use super::*;
 use crate::runtime::commands::Kept;
 use crate::runtime::fanout::Fanout;
-use crate::runtime::hub::Work;
+use crate::runtime::hub::{Next, Work};
 use crate::runtime::ingest::Taken;
 use crate::runtime::keeper::settle_due;
 use crate::runtime::sessions::{State, read_batch};
@@ -322,7 +322,10 @@ fn who_goes_while_the_log_is_read_for_it_misses_nothing() {
         offsets.filter(|offset| hub.catch_up(work, Offset(*offset), &event, Age(0))).count()
     };
     let reads_from = || hub.sessions(1)[0].reads_from;
-    let next = || hub.next_work().expect("something waits for it");
+    let next = || match hub.next_work() {
+        Next::Read(work) => work,
+        other => panic!("something waits for it: {other:?}"),
+    };
     let mut client = come(&shared);
     let before = next();
     assert_eq!((before.from, catch_up(&before, 0..3)), (Offset(0), 3));
@@ -343,7 +346,7 @@ fn who_goes_while_the_log_is_read_for_it_misses_nothing() {
     let now = next();
     assert_eq!((now.again.is_some(), now.from), (true, Offset(0)), "it was not taken for sent");
     hub.send_again(&now, Some((&event, Age(0))));
-    assert!(hub.next_work().is_none(), "it waits in the mailbox");
+    assert!(matches!(hub.next_work(), Next::Wait), "it waits in the mailbox");
 }
 
 /// Of several connections with one client identifier that come at the same moment one stays (MQTT-3.1.4-3).
