@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use core::time::Duration;
 
+use tributary_core::record::Event;
 use tributary_core::time::Age;
 
 use super::clock::Moment;
@@ -76,10 +77,13 @@ pub(super) fn settle_due(shared: &Shared, moment: Moment, desk: &mut Desk<'_>) -
     true
 }
 
-/// Leaves a will for the log. Whether there was room. A log that is closed for good has none.
+/// Leaves a will for the log. Whether there was room. A log that is closed for good has none. A will for which
+/// there is no room among what is retained is not kept: nobody is there to be told.
 fn publish(shared: &Shared, moment: Moment, due: &DueWill, desk: &mut Desk<'_>) -> bool {
+    let Shared { ingest, hub, .. } = shared;
     let event = due.will.event(&due.client, moment.wall);
-    match desk.append(&event) {
+    let is_kept = event.retain && hub.has_room_for(&event, ingest.durable());
+    match desk.append(&Event { retain: is_kept, ..event }) {
         Err(NotTaken::Busy | NotTaken::Closed(Closed::Full)) => false,
         Err(NotTaken::Closed(closed)) => {
             tracing::error!(client = &*due.client, ?closed, "a will is lost");
@@ -87,13 +91,14 @@ fn publish(shared: &Shared, moment: Moment, due: &DueWill, desk: &mut Desk<'_>) 
         }
         Ok(offset) => {
             // Of a client that is back the log knows something newer.
-            if !shared.hub.is_superseded(due) {
+            if !hub.is_superseded(due) {
                 let over = if due.ends { Change::Ended } else { Change::WillPublished };
                 desk.change(&due.client, &over);
             }
-            if event.retain {
-                let age = shared.age(moment);
-                shared.hub.retain(&event, (offset, age), shared.ingest.durable());
+            if is_kept {
+                hub.retain(&event, (offset, shared.age(moment)), ingest.durable());
+            } else if event.retain {
+                hub.note_unretained(&event);
             }
             true
         }

@@ -13,12 +13,12 @@ use tokio::sync::Notify;
 use tributary_core::Offset;
 use tributary_core::time::{Age, Instant};
 use tributary_mqtt::session::Kept;
-use tributary_mqtt::{Effect, Reason, Session, Settings, Version};
+use tributary_mqtt::{Effect, Reason, Session, Settings};
 
 use super::clock::{Clocks, Moment};
 use super::delivering::Delivering;
 use super::hub::{Ending, Hub, Key, Mailbox, Owned};
-use super::ingest::{Closed, Ingest, NotTaken};
+use super::ingest::Ingest;
 use super::sessions::Change;
 use crate::door::{Guest, Visit};
 use crate::sync::lock;
@@ -216,23 +216,6 @@ impl Dialogue {
         progress
     }
 
-    /// Tries again to leave the publish that is held.
-    pub fn retry(&mut self, moment: Moment, out: &mut Vec<u8>) {
-        let Some(held) = self.held.take() else { return };
-        let id = held.id;
-        let (shared, session) = (Arc::clone(&self.shared), Arc::clone(&self.session));
-        let session = &mut *lock(&session);
-        let mut turn = Turn::new(&shared, moment);
-        match turn.append(&held.event.event()) {
-            Ok(offset) => self.note_appended(session, offset, id),
-            Err(not_taken) if waits(session, not_taken) => self.held = Some(held),
-            Err(not_taken) => self.refuse(session, reason(not_taken), id, out),
-        }
-        turn.end_and_commit(&self.wake);
-        // It was our disk that was slow, not the client.
-        session.handle_unread(moment.now);
-    }
-
     /// The connection is to end: it holds more of a packet that has not come to its end than it may.
     pub fn turn_out(&mut self, out: &mut Vec<u8>) {
         lock(&self.session).turn_out(out);
@@ -360,21 +343,6 @@ impl Dialogue {
         {
             self.closed = true;
         }
-    }
-}
-
-/// Whether a publish that is not taken waits for it, and its client is not read. A full log tells
-/// those who can be told.
-pub(super) fn waits(session: &Session, not_taken: NotTaken) -> bool {
-    let told = session.version() == Version::V5;
-    matches!(not_taken, NotTaken::Busy) || not_taken == NotTaken::Closed(Closed::Full) && !told
-}
-
-pub(super) const fn reason(not_taken: NotTaken) -> Reason {
-    match not_taken {
-        NotTaken::Closed(Closed::Failed) => Reason::ImplementationSpecific,
-        NotTaken::Closed(Closed::Stopping) => Reason::ServerShuttingDown,
-        NotTaken::Closed(Closed::Full) | NotTaken::Busy => Reason::QuotaExceeded,
     }
 }
 

@@ -1,14 +1,23 @@
 //! PUBLISH, SUBSCRIBE and UNSUBSCRIBE: from the client to desk and hub.
 
+use std::sync::Arc;
+
+use core::num::NonZeroU16;
+
+use tributary_core::Offset;
+use tributary_core::record::Event;
 use tributary_mqtt::codec::publish::Publish;
 use tributary_mqtt::codec::subscribe::Subscribe;
 use tributary_mqtt::codec::unsubscribe::Unsubscribe;
 use tributary_mqtt::{Reason, Session, Version};
 
 use super::turn::Turn;
-use super::{Dialogue, Held, reason, waits};
+use super::{Dialogue, Held};
+use crate::runtime::clock::Moment;
 use crate::runtime::hub::{Asking, Owned};
+use crate::runtime::ingest::{Closed, NotTaken};
 use crate::runtime::sessions::Change;
+use crate::sync::lock;
 
 /// Topic filters of one SUBSCRIBE; those behind are refused. (Clients that subscribe to much send a few
 /// dozen.) Each may become a change of a thousand bytes, all of them in one step.
@@ -25,7 +34,7 @@ impl Dialogue {
         out: &mut Vec<u8>,
     ) {
         let id = publish.delivery.packet_id();
-        let mut event = session.event(publish, turn.moment.wall);
+        let event = session.event(publish, turn.moment.wall);
         if event.topic.starts_with(OWN_TOPICS) {
             return self.refuse(session, Reason::NotAuthorized, id, out);
         }
@@ -34,21 +43,28 @@ impl Dialogue {
         if !self.guest.may_publish(event.client, event.topic) {
             return self.refuse(session, Reason::NotAuthorized, id, out);
         }
-        let shared = turn.shared;
-        if event.retain && !shared.hub.has_room_for(&event, shared.ingest.durable()) {
-            turn.shared.hub.note_unretained(&event);
-            if session.version() == Version::V5 && id.is_some() {
-                return self.refuse(session, Reason::QuotaExceeded, id, out);
-            }
-            event.retain = false;
+        match leave(session, turn, (&event, id)) {
+            Ok(Some(offset)) => self.note_appended(session, offset, id),
+            Ok(None) => self.held = Some(Box::new(Held { event: Owned::of(&event), id })),
+            Err(reason) => self.refuse(session, reason, id, out),
         }
-        match turn.append(&event) {
-            Ok(offset) => self.note_appended(session, offset, id),
-            Err(not_taken) if waits(session, not_taken) => {
-                self.held = Some(Box::new(Held { event: Owned::of(&event), id }));
-            }
-            Err(not_taken) => self.refuse(session, reason(not_taken), id, out),
+    }
+
+    /// Tries again to leave the publish that is held.
+    pub fn retry(&mut self, moment: Moment, out: &mut Vec<u8>) {
+        let Some(held) = self.held.take() else { return };
+        let id = held.id;
+        let (shared, session) = (Arc::clone(&self.shared), Arc::clone(&self.session));
+        let session = &mut *lock(&session);
+        let mut turn = Turn::new(&shared, moment);
+        match leave(session, &mut turn, (&held.event.event(), id)) {
+            Ok(Some(offset)) => self.note_appended(session, offset, id),
+            Ok(None) => self.held = Some(held),
+            Err(reason) => self.refuse(session, reason, id, out),
         }
+        turn.end_and_commit(&self.wake);
+        // It was our disk that was slow, not the client.
+        session.handle_unread(moment.now);
     }
 
     pub(super) fn subscribe(
@@ -101,6 +117,51 @@ impl Dialogue {
             known
         });
         answer_after(session, &answer, (member.noted, shared.ingest.durable_change()), out);
+    }
+}
+
+/// Leaves a publish at the desk. `None`: it has to wait. Where there is no room to keep it MQTT 5 is told; else
+/// it is not kept.
+///
+/// # Errors
+/// Why it is refused.
+fn leave(
+    session: &Session,
+    turn: &mut Turn<'_>,
+    (event, id): (&Event<'_>, Option<NonZeroU16>),
+) -> Result<Option<Offset>, Reason> {
+    let shared = turn.shared;
+    // Who holds the desk is the only one who fills that room.
+    turn.desk();
+    let is_kept = event.retain && shared.hub.has_room_for(event, shared.ingest.durable());
+    if event.retain && !is_kept && session.version() == Version::V5 && id.is_some() {
+        shared.hub.note_unretained(event);
+        return Err(Reason::QuotaExceeded);
+    }
+    match turn.append(&Event { retain: is_kept, ..*event }) {
+        Ok(offset) => {
+            if event.retain && !is_kept {
+                shared.hub.note_unretained(event);
+            }
+            Ok(Some(offset))
+        }
+        Err(not_taken) if waits(session, not_taken) => Ok(None),
+        Err(not_taken) => Err(reason(not_taken)),
+    }
+}
+
+/// Whether a publish that is not taken waits for it, and its client is not read. A full log tells
+/// those who can be told.
+fn waits(session: &Session, not_taken: NotTaken) -> bool {
+    let told = session.version() == Version::V5;
+    matches!(not_taken, NotTaken::Busy) || not_taken == NotTaken::Closed(Closed::Full) && !told
+}
+
+const fn reason(not_taken: NotTaken) -> Reason {
+    match not_taken {
+        NotTaken::Closed(Closed::Failed) => Reason::ImplementationSpecific,
+        NotTaken::Closed(Closed::Stopping) => Reason::ServerShuttingDown,
+        NotTaken::Closed(Closed::Full) | NotTaken::Busy => Reason::QuotaExceeded,
     }
 }
 

@@ -52,7 +52,8 @@ pub struct SessionStatus {
 impl Hub {
     /// Whether an event can be kept for new subscriptions; all below `durable` is durable.
     pub fn has_room_for(&self, event: &Event<'_>, durable: Offset) -> bool {
-        let bytes = event.topic.len() + event.payload.len() + event.properties.0.len();
+        let properties = event.properties.0.len();
+        let bytes = event.topic.len() + event.payload.len() + properties + event.client.len();
         if event.payload.is_empty() {
             return true;
         }
@@ -182,6 +183,10 @@ impl Hub {
             let mut record = &retained.record[..];
             if let Some(event) = decode(&mut record, Timestamp(0)) {
                 let message = Message::of(&event, Offset(retained.offset), Age(retained.age));
+                if !members.retained.has_room(message.bytes()) {
+                    self.note_unretained(&event);
+                    continue;
+                }
                 members.retained.keep(&Arc::new(message));
             }
         }

@@ -8,8 +8,8 @@ use core::sync::atomic::Ordering;
 use super::*;
 use crate::runtime::commands::Kept;
 use crate::runtime::fanout::Fanout;
-use crate::runtime::hub::{Next, Work};
-use crate::runtime::ingest::Taken;
+use crate::runtime::hub::{Next, RETAINED_BYTES_MAX, Work};
+use crate::runtime::ingest::{Closed, Taken};
 use crate::runtime::keeper::settle_due;
 use crate::runtime::sessions::{State, read_batch};
 use tributary_core::log::{Clock, End, Geometry, ReadMedia};
@@ -486,4 +486,73 @@ fn an_answer_waits_for_what_made_it_true() {
         dialogue.handle_bytes(moment(), packet, &mut out);
         assert_eq!(out[0], answer, "it is durable");
     }
+}
+
+/// To a topic of its own with a payload of so many bytes, to be kept, at QoS 1; MQTT 3.1.1.
+fn publish_kept(number: usize, bytes: usize) -> Vec<u8> {
+    let topic = format!("t/{number:04}");
+    let mut body = vec![0, u8::try_from(topic.len()).expect("it is short")];
+    body.extend(topic.as_bytes());
+    body.extend([0, 7]);
+    body.resize(body.len() + bytes, b'x');
+    packet(0x33, &body)
+}
+
+/// MQTT 3.1.1, with a number for a name, and flags and what follows the name.
+fn old(number: usize, flags: u8, will: &[u8]) -> Vec<u8> {
+    let mut body = b"\0\x04MQTT\x04".to_vec();
+    body.extend([flags, 0, 0x3c, 0, 4]);
+    body.extend(format!("{number:04}").as_bytes());
+    body.extend(will);
+    packet(0x10, &body)
+}
+
+/// What waited for room at the desk does not get round the room for what is kept.
+#[test]
+fn what_was_held_is_kept_only_where_there_is_room() {
+    const BYTES: usize = 200_000;
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
+    shared.ingest.hold(true);
+    let mut all: Vec<Dialogue> = (0..100)
+        .map(|number| {
+            let (mut dialogue, mut out) = enter(&shared, &old(number, 2, &[]), moment());
+            dialogue.handle_bytes(moment(), &publish_kept(number, BYTES), &mut out);
+            assert!(dialogue.is_held());
+            dialogue
+        })
+        .collect();
+    shared.ingest.hold(false);
+    for _ in 0..100 {
+        all.iter_mut().for_each(|dialogue| dialogue.retry(moment(), &mut Vec::new()));
+        commit(&shared);
+    }
+    assert!(all.iter().all(|dialogue| !dialogue.is_held()));
+    shared.hub.has_room_for(&event(Qos::AtMostOnce), shared.ingest.durable());
+    assert_eq!(shared.hub.retained(), RETAINED_BYTES_MAX / BYTES);
+    let unretained = shared.hub.counters.unretained.load(Ordering::Relaxed);
+    assert_eq!(unretained, 100 - shared.hub.retained() as u64);
+}
+
+#[test]
+fn wills_are_kept_only_where_there_is_room() {
+    const BYTES: usize = 60_000;
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
+    for number in 0..300 {
+        let mut will = vec![0, 4];
+        will.extend(format!("{number:04}").as_bytes());
+        will.extend(u16::try_from(BYTES).expect("it is small").to_be_bytes());
+        will.resize(will.len() + BYTES, b'x');
+        // Will, to be kept, of a session that is clean.
+        let (mut dialogue, _) = enter(&shared, &old(number, 0b10_0110, &will), moment());
+        commit(&shared);
+        dialogue.handle_wake(moment(), &mut Vec::new());
+        dialogue.leave(moment());
+        assert!(settle_due(&shared, moment(), &mut shared.ingest.desk()));
+        commit(&shared);
+    }
+    shared.hub.has_room_for(&event(Qos::AtMostOnce), shared.ingest.durable());
+    let kept = shared.hub.retained();
+    assert!((270..=RETAINED_BYTES_MAX / BYTES).contains(&kept), "{kept}");
+    assert_eq!(shared.hub.counters.unretained.load(Ordering::Relaxed), 300 - kept as u64);
+    assert_eq!(shared.ingest.durable(), Offset(300), "they were published");
 }
