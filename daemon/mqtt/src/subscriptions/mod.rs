@@ -166,6 +166,7 @@ impl<K: Clone + Ord> Default for Subscriptions<K> {
 }
 
 /// About what a filter takes in memory, in bytes.
-fn cost(filter: &str) -> usize {
+#[must_use]
+pub fn cost(filter: &str) -> usize {
     filter.len() + limits::SUBSCRIPTION_LEVEL_BYTES * filter.split('/').count()
 }

@@ -18,6 +18,7 @@ use super::Key;
 use super::group::split;
 use super::mailbox::{Mailbox, Outgoing};
 use super::rare::Rare;
+use super::room::Place;
 use super::scanning::Scans;
 use crate::runtime::clock::Anchor;
 use crate::runtime::sessions::{ClientState, StoredWill};
@@ -36,7 +37,13 @@ pub(super) struct Client {
     pub(super) left: Option<Age>,
     pub(super) will: Option<Box<StoredWill<'static>>>,
     pub(super) will_due: Option<Age>,
+    /// When it is looked at for what is due.
+    pub(super) due_noted: Option<Age>,
+    /// Its place among the sessions that make room.
+    pub(super) away: Option<Place>,
     pub(super) filters: BTreeMap<Box<str>, Entry>,
+    /// What they take.
+    pub(super) filter_bytes: usize,
     pub(super) kept: Kept,
     /// Retained messages that did not leave.
     pub(super) left_over: Rare<Outgoing>,
@@ -101,7 +108,10 @@ impl Client {
             left: None,
             will: None,
             will_due: None,
+            due_noted: None,
+            away: None,
             filters: BTreeMap::new(),
+            filter_bytes: 0,
             kept: Kept::default(),
             left_over: Rare::new(),
             resend: Rare::new(),
@@ -140,9 +150,7 @@ impl Client {
             let identifier = NonZeroU32::new(known.identifier);
             let Some(options) = Options::from_byte(known.options) else { continue };
             let wanted = Subscription { options, identifier };
-            client
-                .filters
-                .insert(filter.into(), Entry { wanted, since: Offset(known.since), search: 0 });
+            client.put_filter(&filter, Entry { wanted, since: Offset(known.since), search: 0 });
         }
         client.kept = Kept {
             unreleased: state.unreleased.keys().filter_map(|&id| NonZeroU16::new(id)).collect(),

@@ -39,7 +39,7 @@ pub struct Ask<'a> {
 pub enum NotEntered {
     /// A connection has its client id: it came in since the one before was [taken over](Hub::take_over).
     Taken,
-    /// There are too many sessions.
+    /// There are too many sessions, or what they take is too much for one more will.
     Full,
 }
 
@@ -88,10 +88,13 @@ impl Hub {
         if client.is_some_and(|client| client.is_connected()) {
             return Err(NotEntered::Taken);
         }
-        if known.is_none() && members.sessions.len() >= SESSIONS_MAX {
+        let resumed = known.filter(|_| !ask.clean_start);
+        let is_full = known.is_none() && members.sessions.len() >= SESSIONS_MAX;
+        if !members.has_room_for_will(ask.will.as_ref(), resumed)
+            || is_full && !members.make_room(desk, &self.counters)
+        {
             return Err(NotEntered::Full);
         }
-        let resumed = known.filter(|_| !ask.clean_start);
         let mut was_noted = false;
         if let Some(key) = known
             && resumed.is_none()
@@ -102,9 +105,6 @@ impl Hub {
             self.timers.notify_one();
         }
         let key = resumed.unwrap_or_else(|| members.begin(ask.name, desk.next()));
-        if let Some(due) = members.sessions.get(&key).and_then(|client| client.due()) {
-            members.due.remove(&(due, key));
-        }
         let lasting = ask.expiry_s > 0;
         let mailbox = Arc::new(Mailbox::new(Arc::clone(ask.wake), Arc::clone(&self.work)));
         members.connections += 1;
@@ -124,6 +124,8 @@ impl Hub {
             client.serve_left_over();
             (resumed.is_some()).then(|| client.kept.clone())
         });
+        members.note_place(key);
+        members.note_due(key, None);
         let lags = |client: &Client| client.lag.is_some() || !client.resend.is_empty();
         let (lags, noted) = members
             .sessions
@@ -223,10 +225,7 @@ impl Members {
         let Some(client) = self.sessions.get(&key) else { return };
         if !client.lasting {
             let Some(client) = self.remove(key) else { return };
-            if client.noted && client.will.is_none() {
-                desk.change(&client.name, &Change::Ended);
-            }
-            self.publish_will(client);
+            self.end(client, desk);
             return;
         }
         let exactly_once = |entry: &&InFlight| !entry.exactly_once && !entry.retained;
@@ -243,14 +242,16 @@ impl Members {
             will_due: client.will_due.map(|due| due.0),
         };
         desk.change(&client.name, &left);
-        self.due.extend(client.due().map(|due| (due, key)));
+        let due = client.due();
+        self.note_due(key, due);
+        self.note_place(key);
     }
 
     /// The session has ended: its will is due.
     pub(super) fn publish_will(&mut self, client: Client) {
         let Client { name, will, noted, .. } = client;
         if let Some(will) = will {
-            self.wills.push_back(DueWill { client: name, will: *will, ends: noted });
+            self.push_will(DueWill { client: name, will: *will, ends: noted });
         }
     }
 }

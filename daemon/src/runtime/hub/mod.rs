@@ -16,6 +16,7 @@ mod mailbox;
 mod publishing;
 mod rare;
 mod retained;
+mod room;
 mod scanning;
 mod serving;
 mod subscribing;
@@ -28,6 +29,7 @@ pub use mailbox::{
 };
 pub use publishing::{DueWill, SessionStatus};
 pub use retained::RETAINED_BYTES_MAX;
+pub use room::SESSION_BYTES_MAX;
 pub use subscribing::Asking;
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +46,7 @@ use client::Client;
 use group::Group;
 use retained::Retained;
 
-/// Sessions that wait for their clients; more are refused.
+/// Sessions. Who comes when there are as many ends one whose client is away; where all are there it is refused.
 pub const SESSIONS_MAX: usize = 50_000;
 
 /// Names one session; never used twice.
@@ -70,6 +72,8 @@ pub struct Counters {
     pub missed: AtomicU64,
     /// Messages that were to be retained and are not: there was no room.
     pub unretained: AtomicU64,
+    /// Sessions that were ended to make room for new ones.
+    pub displaced: AtomicU64,
 }
 
 /// All clients.
@@ -98,8 +102,14 @@ struct Members {
     retained: Retained,
     /// Wills and ends of sessions, by the age clock.
     due: BTreeSet<(Age, Key)>,
+    /// Those whose clients are away, in the order in which they make room.
+    away: BTreeSet<(bool, Age, Key)>,
+    /// What subscriptions and wills take.
+    bytes: usize,
     /// Their connections ended with the run before, and the log does not know when.
     untold: Vec<Key>,
+    /// There was no room for their sessions at the start, and the log does not know.
+    ended: Vec<Box<str>>,
     /// The time off of before this run was counted.
     off_counted: bool,
     /// Wills to be published now.
@@ -162,9 +172,10 @@ impl Members {
     /// Changes a client in a way that may make it live, or end that.
     fn with_client<T>(&mut self, key: Key, change: impl FnOnce(&mut Client) -> T) -> Option<T> {
         let client = self.sessions.get_mut(&key)?;
-        let was_live = client.is_live();
+        let (was_live, bytes) = (client.is_live(), client.bytes());
         let changed = change(client);
         let is_live = client.is_live();
+        self.bytes = self.bytes - bytes + client.bytes();
         match (was_live, is_live) {
             (false, true) => self.live += 1,
             (true, false) => self.no_more_live(),
@@ -196,13 +207,6 @@ impl Members {
         }
     }
 
-    /// Nothing of a client is due at some time any more.
-    fn forget_due(&mut self, client: &Client, key: Key) {
-        if let Some(due) = client.due() {
-            self.due.remove(&(due, key));
-        }
-    }
-
     /// Removes a session and all that belongs to it.
     fn remove(&mut self, key: Key) -> Option<Client> {
         let filters: Vec<Box<str>> = self.sessions.get(&key)?.filters.keys().cloned().collect();
@@ -210,7 +214,7 @@ impl Members {
             self.part(filter, key);
         }
         let client = self.sessions.remove(&key)?;
-        self.forget_due(&client, key);
+        self.free_room(key, &client);
         if client.is_live() {
             self.no_more_live();
         }

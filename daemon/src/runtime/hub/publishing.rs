@@ -12,6 +12,7 @@ use tributary_core::time::{Age, Timestamp};
 use super::client::Client;
 use super::group::held_for;
 use super::mailbox::Message;
+use super::room::without_room;
 use super::{Hub, Key, Members, Target};
 use crate::runtime::clock::Anchor;
 use crate::runtime::ingest::Desk;
@@ -106,7 +107,7 @@ impl Hub {
         while let Some((due, key)) = members.due.first().copied()
             && due <= age
         {
-            members.due.pop_first();
+            members.note_due(key, None);
             members.handle_due(key, age, desk);
         }
     }
@@ -115,14 +116,8 @@ impl Hub {
     pub fn hasten_will(&self, name: &str) {
         let mut members = self.lock();
         let Some(key) = members.key_of(name) else { return };
-        let Some(client) = members.sessions.get_mut(&key).filter(|client| !client.is_connected())
-        else {
-            return;
-        };
-        client.will_due = None;
-        if let Some(will) = client.will.take() {
-            let (client, will) = (name.into(), *will);
-            members.wills.push_back(DueWill { client, will, ends: false });
+        if members.sessions.get(&key).is_some_and(|client| !client.is_connected()) {
+            members.publish_will_alone(key);
         }
     }
 
@@ -135,12 +130,17 @@ impl Hub {
 
     /// Takes a will that is to be published now.
     pub fn take_will(&self) -> Option<DueWill> {
-        self.lock().wills.pop_front()
+        let mut members = self.lock();
+        let due = members.wills.pop_front()?;
+        members.bytes -= due.will.bytes();
+        Some(due)
     }
 
     /// Puts back a will that could not be left for the log.
-    pub fn put_will_back(&self, will: DueWill) {
-        self.lock().wills.push_front(will);
+    pub fn put_will_back(&self, due: DueWill) {
+        let mut members = self.lock();
+        members.bytes += due.will.bytes();
+        members.wills.push_front(due);
     }
 
     /// Wills that are to be published now.
@@ -191,10 +191,18 @@ impl Hub {
             }
         }
         let mut present = BTreeSet::new();
-        for (name, client) in state.clients {
-            let was_here = client.left.is_none();
-            members.restore_client(Client::restored(&name, client, (now, anchor)));
-            present.extend(members.key_of(&name).filter(|_| was_here));
+        let were_here: Vec<bool> =
+            state.clients.values().map(|client| client.left.is_none()).collect();
+        let restored = |(name, client): (String, _)| Client::restored(&name, client, (now, anchor));
+        let clients: Vec<Client> = state.clients.into_iter().map(restored).collect();
+        let without_room = without_room(&clients);
+        for (index, client) in clients.into_iter().enumerate() {
+            if without_room.contains(&index) {
+                members.end_at_start(client);
+                continue;
+            }
+            let key = members.restore_client(client);
+            present.extend(key.filter(|_| were_here[index]));
         }
         members.untold = present.iter().copied().collect();
         let Members { sessions, groups, lagging, .. } = &mut *members;
@@ -250,13 +258,13 @@ impl Hub {
 }
 
 impl Members {
-    fn restore_client(&mut self, client: Client) {
+    fn restore_client(&mut self, client: Client) -> Option<Key> {
         if !client.lasting {
             self.publish_will(client);
-            return;
+            return None;
         }
-        let key = self.new_key();
-        self.due.extend(client.due().map(|due| (due, key)));
+        let (key, due) = (self.new_key(), client.due());
+        self.bytes += client.bytes();
         let filters: Vec<_> =
             client.filters.iter().map(|(filter, entry)| (filter.clone(), entry.wanted)).collect();
         self.names.insert(client.name.clone(), key);
@@ -264,12 +272,30 @@ impl Members {
         for (filter, wanted) in filters {
             self.restore_filter(&filter, key, wanted);
         }
+        self.note_due(key, due);
+        self.note_place(key);
+        Some(key)
+    }
+
+    /// There is no room for a session: the log is told with the first of what is due.
+    fn end_at_start(&mut self, client: Client) {
+        tracing::warn!(
+            client = &*client.name,
+            "what sessions take is too much: this one, away for longest, has ended"
+        );
+        if client.will.is_none() {
+            self.ended.push(client.name.clone());
+        }
+        self.publish_will(client);
     }
 
     /// Tells the log that those who were connected have left by now: else each start would have their time
     /// begin anew, and a gateway that starts often would never end their sessions. But not of those who share
     /// subscriptions: what they were dealt may not have come to them as long as it is not known that they left.
     fn tell_left(&mut self, desk: &mut Desk<'_>) {
+        for name in core::mem::take(&mut self.ended) {
+            desk.change(&name, &Change::Ended);
+        }
         for key in core::mem::take(&mut self.untold) {
             let Some(client) = self.sessions.get(&key) else { continue };
             let shares = client.filters.keys().any(|filter| filter.starts_with("$share/"));
@@ -280,27 +306,31 @@ impl Members {
     }
 
     fn handle_due(&mut self, key: Key, age: Age, desk: &mut Desk<'_>) {
-        let Some(client) = self.sessions.get_mut(&key).filter(|client| !client.is_connected())
-        else {
+        let Some(client) = self.sessions.get(&key).filter(|client| !client.is_connected()) else {
             return;
         };
-        let Some(left) = client.left else { return };
+        let (Some(left), will_due) = (client.left, client.will_due) else { return };
         let ends = Age(left.0.saturating_add(u64::from(client.expiry_s) * 1_000));
         if client.expiry_s != u32::MAX && ends <= age {
             let Some(client) = self.remove(key) else { return };
-            if client.will.is_none() {
-                desk.change(&client.name, &Change::Ended);
-            }
-            self.publish_will(client);
+            self.end(client, desk);
             return;
         }
-        if client.will_due.is_some_and(|due| due <= age) {
-            client.will_due = None;
-            if let Some(will) = client.will.take() {
-                let (client, will) = (client.name.clone(), *will);
-                self.wills.push_back(DueWill { client, will, ends: false });
-            }
+        if will_due.is_some_and(|due| due <= age) {
+            self.publish_will_alone(key);
         }
-        self.due.insert((ends.max(Age(age.0 + 1)), key));
+        self.note_due(key, Some(ends.max(Age(age.0 + 1))));
+    }
+
+    /// The will of a client that is away is due, and its session goes on.
+    fn publish_will_alone(&mut self, key: Key) {
+        let taken = self.with_client(key, |client| {
+            client.will_due = None;
+            client.will.take().map(|will| (client.name.clone(), *will))
+        });
+        if let Some((client, will)) = taken.flatten() {
+            self.push_will(DueWill { client, will, ends: false });
+            self.note_place(key);
+        }
     }
 }

@@ -51,6 +51,7 @@ impl Hub {
         let durable = asking.durable.max(members.position);
         let was_silent = members.live == 0;
         let shared = filter.starts_with("$share/");
+        members.check_room(key, filter)?;
         if shared {
             members.join(filter, key, wanted)?;
         } else {
@@ -59,7 +60,7 @@ impl Hub {
         let known = members.with_client(key, |client| {
             let known = client.filters.get(filter);
             let (since, search) = known.map_or((durable, 0), |known| (known.since, known.search));
-            client.filters.insert(filter.into(), Entry { wanted, since, search })
+            client.put_filter(filter, Entry { wanted, since, search })
         });
         let known = known.flatten();
         if was_silent && members.live > 0 {
@@ -99,7 +100,7 @@ impl Hub {
     pub fn unsubscribe(&self, key: Key, filter: &str) -> bool {
         let mut members = self.lock();
         let known = members.with_client(key, |client| {
-            let known = client.filters.remove(filter);
+            let known = client.take_filter(filter);
             known.inspect(|known| client.scans.end(known.search)).is_some()
         });
         if known != Some(true) {

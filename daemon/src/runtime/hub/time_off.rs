@@ -25,14 +25,14 @@ impl Hub {
             .filter(|(_, client)| left(client.left).is_some())
             .map(|(key, _)| *key)
             .collect();
-        members.due.retain(|(_, key)| !moved.contains(key));
         for key in moved {
             let Some(client) = members.sessions.get_mut(&key) else { continue };
             let Some(left) = client.left.map(later) else { continue };
             client.left = Some(left);
             client.will_due = client.will_due.map(later);
             let due = client.due();
-            members.due.extend(due.map(|due| (due, key)));
+            members.note_due(key, due);
+            members.note_place(key);
         }
         drop(members);
         self.timers.notify_one();

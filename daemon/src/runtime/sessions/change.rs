@@ -109,6 +109,12 @@ impl<'a> StoredWill<'a> {
         }
     }
 
+    /// About what it takes in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.topic.len() + self.payload.len() + self.properties.len()
+    }
+
     /// A copy that outlives the buffer.
     #[must_use]
     pub fn into_owned(self) -> StoredWill<'static> {
