@@ -10,6 +10,7 @@ use tributary::runtime::sessions::{Batch, Change, resume};
 use tributary_core::Offset;
 use tributary_core::crc::crc32c;
 use tributary_core::log::{Clock, ControlKind, Entropy, Geometry, Recovery, buffer_bytes};
+use tributary_core::properties::Properties;
 use tributary_core::record::Qos;
 use tributary_mqtt::codec::Packet;
 use tributary_mqtt::codec::ack::Ack;
@@ -344,5 +345,35 @@ fn the_room_for_retained_messages_ends() -> Result<()> {
     let mut late = Wire::open(daemon.port(), &connect("late"))?.0;
     late.subscribe("state/more", Qos::AtLeastOnce)?;
     ensure!(late.take()?.retain);
+    wills_find_no_room(&daemon)
+}
+
+/// Six of them would fit into what is left.
+fn wills_find_no_room(daemon: &Daemon) -> Result<()> {
+    const WILLS: usize = 100;
+    let payload = "x".repeat(60_000);
+    let mut witness = Wire::open(daemon.port(), &connect("witness"))?.0;
+    witness.subscribe("gone/+", Qos::AtLeastOnce)?;
+    for number in 0..WILLS {
+        let topic = format!("gone/{number}");
+        let will = LastWill {
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            properties: Properties::NONE,
+            topic: &topic,
+            payload: payload.as_bytes(),
+        };
+        let clean = Connect { clean_start: true, will: Some(will), ..connect("mortal") };
+        drop(Wire::open(daemon.port(), &clean)?);
+        ensure!(witness.take()?.topic == topic, "it is published");
+    }
+    // It is for new subscriptions that they would be kept.
+    let mut late = Wire::open(daemon.port(), &connect("later"))?.0;
+    late.subscribe("gone/+", Qos::AtLeastOnce)?;
+    let mut kept = 0;
+    while late.take().is_ok() {
+        kept += 1;
+    }
+    ensure!(kept <= 6, "{kept} are kept");
     Ok(())
 }

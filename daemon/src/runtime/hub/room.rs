@@ -260,6 +260,7 @@ mod tests {
         let mut came = Vec::new();
         let mut filters = 0;
         loop {
+            assert!(came.len() < 100, "it has no bound");
             let name = format!("{:03}", came.len());
             came.push(gateway.enter(&name, None).expect("there is room for a name"));
             let count = gateway.fill(came[came.len() - 1].0.key);

@@ -11,7 +11,7 @@ use crate::runtime::fanout::Fanout;
 use crate::runtime::hub::{Next, RETAINED_BYTES_MAX, Work};
 use crate::runtime::ingest::{Closed, Taken};
 use crate::runtime::keeper::settle_due;
-use crate::runtime::sessions::{State, read_batch};
+use crate::runtime::sessions::{RetainedState, State, read_batch};
 use tributary_core::log::{Clock, End, Geometry, ReadMedia};
 use tributary_core::properties::Properties;
 use tributary_core::record::{Event, Origin, Qos};
@@ -555,4 +555,19 @@ fn wills_are_kept_only_where_there_is_room() {
     assert!((270..=RETAINED_BYTES_MAX / BYTES).contains(&kept), "{kept}");
     assert_eq!(shared.hub.counters.unretained.load(Ordering::Relaxed), 300 - kept as u64);
     assert_eq!(shared.ingest.durable(), Offset(300), "they were published");
+}
+
+/// A version before may have kept more.
+#[test]
+fn a_start_keeps_what_there_is_room_for() {
+    const BYTES: usize = 200_000;
+    let mut state = State::default();
+    for number in 0..100 {
+        let topic = format!("t/{number}");
+        let event = Event { topic: &topic, payload: &[0; BYTES], ..event(Qos::AtLeastOnce) };
+        state.retained.insert(topic.clone(), RetainedState::of(&event, number, Age(0)));
+    }
+    let hub = Hub::default();
+    hub.restore(state, Age(0), &Clocks::resume(None, None, moment()).anchor());
+    assert_eq!(hub.retained(), RETAINED_BYTES_MAX / BYTES);
 }
