@@ -196,7 +196,7 @@ mod tests {
             Ok((entered, session))
         }
 
-        fn leave(&self, name: &str, (entered, session): &Came, age: u64) {
+        fn leave(&self, (entered, session): &Came, age: u64) {
             let (session, desk) = (&mut lock(session), &mut self.ingest.desk());
             self.hub.leave(entered.key, &entered.mailbox, session, (Age(age), desk));
             self.check();
@@ -280,11 +280,10 @@ mod tests {
         assert_eq!(gateway.subscribe(last, &large(1_001)), Err(Reason::QuotaExceeded));
         // Wills come from the same room, also those that wait for the log.
         assert_eq!(gateway.enter("will", Some(will(LARGE))).err(), Some(NotEntered::Full));
-        let name = "000";
-        gateway.leave(name, &came[0], 0);
+        gateway.leave(&came[0], 0);
         gateway.hub.handle_due(Age(60_000), &mut gateway.ingest.desk());
         let came = gateway.enter("will", Some(will(LARGE))).expect("there is room now");
-        gateway.leave("will", &came, 60_000);
+        gateway.leave(&came, 60_000);
         gateway.hub.handle_due(Age(200_000), &mut gateway.ingest.desk());
         gateway.check();
         assert_eq!((gateway.hub.wills(), gateway.hub.take_will().is_some()), (1, true));
@@ -383,7 +382,7 @@ mod tests {
         for age in 0..100 {
             let came = gateway.enter("ann", Some(will(10))).expect("there is room");
             gateway.subscribe(came.0.key, "a/b").expect("there is room");
-            gateway.leave("ann", &came, age * 1_000);
+            gateway.leave(&came, age * 1_000);
         }
         assert_eq!(gateway.hub.next_due(), Some(Age(99_000)), "its will");
     }
