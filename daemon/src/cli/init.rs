@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::FAILED;
 use super::output::print;
+use crate::config::FILE_DEFAULT;
 use crate::import::{Copy, Import, Source, from_mosquitto};
 use crate::io::files::{conf_files, read_text, whole_path, write_new, write_new_secret};
 
@@ -36,7 +37,13 @@ pub(super) fn import(dir: &Path, path: &Path) -> Result<(), ExitCode> {
 }
 
 fn written(path: &Path) -> String {
-    format!("wrote {}; next: `tributary check`, `tributary run`", path.display())
+    let shown = path.display();
+    // Only the default is found without being named.
+    let named = match path.to_str() {
+        Some(FILE_DEFAULT) => String::new(),
+        _ => format!(" --config {shown}"),
+    };
+    format!("wrote {shown}; next: `tributary check{named}`, `tributary run{named}`")
 }
 
 fn carried_over(path: &Path, import: &Import) -> String {
@@ -141,6 +148,9 @@ mod tests {
         let config = Config::load(&path).expect("what it names is there");
         assert_eq!(config.listeners[0].acl, Some(out.join("acl")));
         assert!(read_text(&path).expect("a text").contains("acl = \"acl\"\n"));
+        let next = format!("next: `tributary check --config {}`", path.display());
+        assert!(written(&path).contains(&next), "{}", written(&path));
+        assert!(written(Path::new(FILE_DEFAULT)).ends_with("`tributary check`, `tributary run`"));
     }
 
     #[test]
