@@ -46,8 +46,8 @@ Exit codes:
   2  the command line or the configuration is wrong
   3  the data directory cannot be used: locked, unwritable, in RAM, or of a newer version
 
-Signals: SIGHUP reloads routes, downlinks, sources, upstream and who is let in; SIGTERM and SIGINT end
-in order."
+Signals: SIGHUP reloads routes, downlinks, sources, upstream, who is let in, and what goes from the log
+when; SIGTERM and SIGINT end in order."
 )]
 struct Cli {
     #[command(subcommand)]

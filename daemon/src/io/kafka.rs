@@ -33,8 +33,11 @@ pub enum LinkEvent {
 }
 
 /// All connections of one lane. Dropping it closes them.
+///
+/// Invariant: what is kept of a connection is given up with its `Closed`, whoever ended it.
 pub struct Links {
     open: HashMap<ConnId, Link>,
+    happened: mpsc::Receiver<LinkEvent>,
     events: mpsc::Sender<LinkEvent>,
     dialer: Arc<Dialer>,
     login: Arc<Login>,
@@ -46,12 +49,24 @@ struct Link {
 }
 
 impl Links {
-    /// No connection yet, and where their events arrive.
+    /// No connection yet.
     #[must_use]
-    pub fn new(access: &Access) -> (Self, mpsc::Receiver<LinkEvent>) {
-        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+    pub fn new(access: &Access) -> Self {
+        let (events, happened) = mpsc::channel(EVENTS_MAX);
         let (dialer, login) = (Arc::new(Dialer::new(access)), Arc::new(Login::new(access)));
-        (Self { open: HashMap::new(), events, dialer, login }, receiver)
+        Self { open: HashMap::new(), happened, events, dialer, login }
+    }
+
+    /// What happens next on any of them; may be given up at any time. A connection that is closed is
+    /// forgotten here: nobody asks for that of one that is gone.
+    pub async fn next(&mut self) -> LinkEvent {
+        let Some(event) = self.happened.recv().await else {
+            unreachable!("a sender is kept beside it");
+        };
+        if let LinkEvent::Closed(conn, _) = &event {
+            self.open.remove(conn);
+        }
+        event
     }
 
     /// Opens a connection.
@@ -103,16 +118,15 @@ pub fn connect(talk: &mut dyn Talk, links: &mut Links) {
 }
 
 /// Tells what has happened on a connection.
-pub fn hand_over(event: Option<LinkEvent>, talk: &mut dyn Talk) {
+pub fn hand_over(event: LinkEvent, talk: &mut dyn Talk) {
     let now = now();
     match event {
-        Some(LinkEvent::Connected(conn)) => talk.handle_connected(now, conn),
-        Some(LinkEvent::Credentials(conn, credentials)) => {
+        LinkEvent::Connected(conn) => talk.handle_connected(now, conn),
+        LinkEvent::Credentials(conn, credentials) => {
             talk.handle_credentials(now, conn, credentials);
         }
-        Some(LinkEvent::Bytes(conn, bytes)) => talk.handle_bytes(now, conn, &bytes),
-        Some(LinkEvent::Closed(conn, why)) => talk.handle_closed(now, conn, &why),
-        None => unreachable!("the links keep a sender"),
+        LinkEvent::Bytes(conn, bytes) => talk.handle_bytes(now, conn, &bytes),
+        LinkEvent::Closed(conn, why) => talk.handle_closed(now, conn, &why),
     }
 }
 
@@ -208,5 +222,28 @@ mod tests {
         let why = |why| without_name(why, "127.0.0.1", 28_899);
         assert_eq!(why("127.0.0.1:28899: Connection refused"), "Connection refused");
         assert_eq!(why("proxy p:1080: refuses"), "proxy p:1080: refuses");
+    }
+
+    #[test]
+    fn nothing_is_kept_of_connections_that_are_gone() {
+        const TRIES: u64 = 1_000;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let port = listener.local_addr().expect("an address").port();
+            let mut links = Links::new(&Access::default());
+            // One that the other side ends.
+            links.connect(ConnId(0), "127.0.0.1".to_owned(), port);
+            drop(listener.accept().await.expect("a connection"));
+            drop(listener);
+            for conn in 1..=TRIES {
+                links.connect(ConnId(conn), "127.0.0.1".to_owned(), port);
+            }
+            let mut closed = 0;
+            while closed <= TRIES {
+                closed += u64::from(matches!(links.next().await, LinkEvent::Closed(..)));
+            }
+            assert!(links.open.is_empty(), "{} are kept", links.open.len());
+        });
     }
 }

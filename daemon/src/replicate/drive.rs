@@ -77,7 +77,7 @@ pub async fn run(context: Context) {
     let name = beginning.lane;
     lock(&traffic).reset(name);
     let mut lane = Lane::new(now(), beginning, log.clone());
-    let (mut links, mut events) = Links::new(&access);
+    let mut links = Links::new(&access);
     let network = Watch::new();
     let mut awaited = Awaited { claim: None, detour: None };
     let mut durable = ingest.follow();
@@ -117,7 +117,7 @@ pub async fn run(context: Context) {
         }
         let pause = Duration::from_millis(lane.poll_timeout(now()).ms_since(now()));
         tokio::select! {
-            event = events.recv() => kafka::hand_over(event, lane.talk()),
+            event = links.next() => kafka::hand_over(event, lane.talk()),
             written = claimed(&mut awaited.claim) => {
                 awaited.claim = None;
                 lane.handle_claimed(now(), written);

@@ -58,7 +58,7 @@ pub async fn run(wanted: Wanted<'_>, mut tell: impl FnMut(&Finding)) {
         ..Settings::new(gateway, 0, upstream.brokers.clone())
     };
     let mut checkup = Checkup::new(now(), settings, (topics, reads), create, principal);
-    let (mut links, mut events) = Links::new(&upstream.access);
+    let mut links = Links::new(&upstream.access);
     loop {
         kafka::connect(&mut checkup, &mut links);
         while let Some(finding) = checkup.poll_finding() {
@@ -71,7 +71,7 @@ pub async fn run(wanted: Wanted<'_>, mut tell: impl FnMut(&Finding)) {
         let pause =
             deadline.map_or(Duration::from_secs(1), |at| Duration::from_millis(at.ms_since(now())));
         tokio::select! {
-            event = events.recv() => kafka::hand_over(event, &mut checkup),
+            event = links.next() => kafka::hand_over(event, &mut checkup),
             () = tokio::time::sleep(pause) => checkup.handle_timeout(now()),
         }
     }

@@ -60,7 +60,7 @@ impl Search<'_> {
         let starts = ground.topics.iter().map(|topic| (topic.clone(), start.clone())).collect();
         let mut reader = Reader::new(now(), settings, starts, WAIT_MS, self.log_id);
         let mut evidence = Evidence::new(self.log_id, self.start, ground);
-        let (mut links, mut events) = Links::new(&self.upstream.access);
+        let mut links = Links::new(&self.upstream.access);
         let mut heard = now();
         let mut missing_since = None;
         while !evidence.is_complete() {
@@ -102,7 +102,7 @@ impl Search<'_> {
             }
             let until = reader.poll_timeout().map(|at| Duration::from_millis(at.ms_since(now())));
             tokio::select! {
-                event = events.recv() => kafka::hand_over(event, &mut reader),
+                event = links.next() => kafka::hand_over(event, &mut reader),
                 () = tokio::time::sleep(until.unwrap_or(SILENCE)) => reader.handle_timeout(now()),
             }
         }

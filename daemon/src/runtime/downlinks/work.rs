@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use core::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tributary_bridge::{Began, Found, ReadRecord, Reader, Settings, Talk as _};
 use tributary_core::Offset;
 use tributary_core::log::ControlKind;
@@ -21,7 +21,7 @@ use crate::downlink::command::{Command, Passed};
 use crate::downlink::place::{Place, Places, TopicPlaces};
 use crate::io::clock::{moment, now};
 use crate::io::files::entropy;
-use crate::io::kafka::{self, LinkEvent, Links};
+use crate::io::kafka::{self, Links};
 use crate::io::network::Watch;
 use crate::runtime::commands::Fresh;
 use crate::runtime::dialogue::Shared;
@@ -59,7 +59,6 @@ pub(super) struct Work {
     report: Reports,
     reader: Reader,
     links: Links,
-    events: mpsc::Receiver<LinkEvent>,
     /// What was found and is not kept.
     found: Vec<Found>,
     /// Topics whose places in the log are behind, as of when, by how many records.
@@ -87,13 +86,12 @@ impl Work {
         let topics = downlinks.iter().map(start).collect();
         // It only spreads waits.
         let seed = entropy().map_or(log_id, |entropy| entropy.salt);
-        let (links, events) = Links::new(&upstream.access);
+        let links = Links::new(&upstream.access);
         Self {
             rules: downlinks.to_vec(),
             gateway: gateway.to_owned(),
             reader: Reader::new(now(), settings, topics, POLL_MS, seed),
             links,
-            events,
             shared,
             places,
             report,
@@ -140,7 +138,7 @@ impl Work {
             let pause = until.unwrap_or(CLOCK_LOOKED_AT);
             let pause = if waits { pause.min(CLOCK_LOOKED_AT) } else { pause };
             tokio::select! {
-                event = self.events.recv() => kafka::hand_over(event, &mut self.reader),
+                event = self.links.next() => kafka::hand_over(event, &mut self.reader),
                 () = network.returned() => self.reader.handle_link_returned(now()),
                 _ = stop.changed() => return Ended::Stopped,
                 () = tokio::time::sleep(pause) => self.reader.handle_timeout(now()),
