@@ -11,7 +11,7 @@ use crate::position::Position;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
-/// A record that Kafka will never take.
+/// A record that Kafka will never take, or that no batch may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undeliverable {
     /// Offset of the event in the local log.
@@ -22,7 +22,7 @@ pub struct Undeliverable {
     pub topic: Arc<str>,
     /// The topic's partition.
     pub partition: i32,
-    /// Kafka's name for the error, its number, and the broker's words.
+    /// Kafka's name for the error, its number, and the broker's words, or ours.
     pub error: String,
 }
 

@@ -7,14 +7,15 @@
 mod compress;
 mod decompress;
 mod encode;
+mod left_out;
 mod murmur2;
 mod parts;
+mod push_error;
 mod varint;
 
 #[cfg(test)]
 mod tests;
 
-use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -24,8 +25,10 @@ use tributary_core::time::Timestamp;
 pub(crate) use compress::Chooser;
 pub use compress::{Codec, Compression, Costs};
 pub(crate) use encode::{Producer, SealedBatch, sequence_after, sequence_before};
+pub use push_error::PushError;
 
-use crate::settings::BatchLimits;
+use crate::output::Undeliverable;
+use crate::settings::{BatchLimits, Settings};
 use encode::OpenBatch;
 
 /// One finished record. Everything is borrowed; [`BatchBuilder::push`] copies it into its batch.
@@ -85,18 +88,6 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Why a record was not taken. The batch is as it was before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PushError {
-    /// The batch is full: hand it in, and push the record into the next.
-    Full,
-    /// The topic is not known yet, or does not exist. Hand the batch in, even an empty one: the
-    /// topic is looked up, or made, and then a batch is wanted again.
-    UnknownTopic,
-    /// The record is larger than a batch may be. It will never fit.
-    TooLarge,
-}
-
 /// More than a batch's own header and the evidence in its first record take.
 const BATCH_OVERHEAD_BYTES: usize = 256;
 
@@ -113,6 +104,7 @@ pub struct BatchBuilder {
     bytes: usize,
     raw_bytes: usize,
     missing: Option<String>,
+    left_out: Vec<Undeliverable>,
     /// Records that have a place whatever the limits say.
     reserved: usize,
     /// What records are stamped with whose own time Kafka does not take.
@@ -172,10 +164,20 @@ impl BatchBuilder {
             bytes: 0,
             raw_bytes: 0,
             missing: None,
+            left_out: Vec::new(),
             reserved: 0,
             send_time: None,
             spares: Vec::new(),
         }
+    }
+
+    /// A batch of no session, which knows topics of one partition each: for tests of who fills it.
+    #[must_use]
+    pub fn of_topics(settings: &Settings, names: &[&str]) -> Self {
+        let mut topics: Vec<_> = names.iter().map(|name| (Arc::from(*name), 1)).collect();
+        topics.sort();
+        let origin = Origin { topics, ..Origin::default() };
+        Self::new(Arc::new(origin), settings.batch, Codec::None)
     }
 
     /// With buffers to use again.
@@ -184,11 +186,12 @@ impl BatchBuilder {
     }
 
     /// Keeps places for one record to each of `topics`, of at most `record_bytes` each: the
-    /// records of one event, which go into one transaction or none. Then push them.
+    /// records of one event, which go into one transaction or none. Then push them: none is answered
+    /// anything but [`PushError::TooLarge`].
     ///
     /// # Errors
     ///
-    /// Nothing was kept; see [`PushError`].
+    /// Nothing was kept: [`PushError::Full`], or [`PushError::UnknownTopic`].
     pub fn reserve<'t>(
         &mut self,
         topics: impl Iterator<Item = &'t str>,
@@ -202,10 +205,9 @@ impl BatchBuilder {
             }
             records += 1;
         }
-        if record_bytes + BATCH_OVERHEAD_BYTES > self.limits.batch_bytes {
-            return Err(PushError::TooLarge);
-        }
-        let bytes = records * (record_bytes + BATCH_OVERHEAD_BYTES);
+        // What is larger is not taken.
+        let most = (record_bytes + BATCH_OVERHEAD_BYTES).min(self.limits.batch_bytes);
+        let bytes = records * most;
         let full = self.records + records > self.limits.records
             || self.bytes + bytes > self.limits.transaction_bytes;
         if full && self.records > 0 {
@@ -257,7 +259,7 @@ impl BatchBuilder {
         self.send_time = Some(now);
     }
 
-    /// Records taken.
+    /// Records taken, or left out.
     #[must_use]
     pub fn len(&self) -> usize {
         self.records
@@ -269,7 +271,7 @@ impl BatchBuilder {
         self.bytes
     }
 
-    /// Whether no record was taken.
+    /// Whether no record was taken, or left out.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records == 0
@@ -377,15 +379,3 @@ impl BatchBuilder {
         self.raw_bytes += bytes;
     }
 }
-
-impl fmt::Display for PushError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "the batch is full",
-            Self::UnknownTopic => "the topic is not known",
-            Self::TooLarge => "the record is larger than a batch may be",
-        })
-    }
-}
-
-impl core::error::Error for PushError {}

@@ -273,12 +273,13 @@ impl Session {
         next.check(position);
         self.parts.topics.refresh_if_old(cx.now);
         let (claim, size) = (next.claim_after(position), Size::of(&batch));
+        let unsent = batch.left_out().to_vec();
         let sequences = &mut self.parts.sequences;
         let chains = batch.seal(producer, |topic, partition, count| {
             let next = sequences.entry((topic.to_owned(), partition)).or_default();
             core::mem::replace(next, sequence_after(*next, count))
         });
-        let order = Order { next, claim, chains, size };
+        let order = Order { next, claim, chains, unsent, size };
         let transaction = self.transaction.insert(Transaction::new(cx, order, self.parts.claimed));
         transaction.be_wary(&self.parts.topics.lessons.disordered);
     }

@@ -39,8 +39,9 @@ impl Transaction {
     /// Whether every record is in Kafka or kept elsewhere; asks for the keeping.
     pub(super) fn is_nothing_unburied(&mut self, cx: &mut Context<'_>) -> bool {
         if self.burial == Burial::None && self.left_out() > 0 {
-            let left_out = self.chains.iter().flat_map(|chain| chain.left_out.iter().cloned());
-            cx.links.outputs.push_back(Output::Bury(left_out.collect()));
+            let refused = self.chains.iter().flat_map(|chain| &chain.left_out);
+            let left_out = self.unsent.iter().chain(refused).cloned().collect();
+            cx.links.outputs.push_back(Output::Bury(left_out));
             self.burial = Burial::Asked;
         }
         self.burial != Burial::Asked
@@ -53,6 +54,6 @@ impl Transaction {
 
     /// How many records were left out.
     pub(super) fn left_out(&self) -> usize {
-        self.chains.iter().map(|chain| chain.left_out.len()).sum()
+        self.unsent.len() + self.chains.iter().map(|chain| chain.left_out.len()).sum::<usize>()
     }
 }

@@ -20,7 +20,7 @@ use tributary_core::time::Instant;
 use crate::batch::{BatchBuilder, Producer, SealedBatch, SealedChain};
 use crate::failure::Failure;
 use crate::links::Ask;
-use crate::output::Output;
+use crate::output::{Output, Undeliverable};
 use crate::position::Position;
 use crate::session::{Context, Parts};
 use crate::task::Task;
@@ -43,6 +43,8 @@ pub(crate) struct Order {
     /// What has to be claimed before.
     pub(crate) claim: Offset,
     pub(crate) chains: Vec<SealedChain>,
+    /// Records that no batch may hold.
+    pub(crate) unsent: Vec<Undeliverable>,
     pub(crate) size: Size,
 }
 
@@ -65,6 +67,7 @@ pub(crate) struct Transaction {
     begun: Instant,
     deadline: Instant,
     chains: Vec<Chain>,
+    unsent: Vec<Undeliverable>,
     add_partitions: Task,
     add_offsets: Task,
     commit: Task,
@@ -95,12 +98,9 @@ impl Size {
 impl Transaction {
     /// Commits a position and no records: it can be repeated, and needs no claim.
     pub(crate) fn of_position(cx: &mut Context<'_>, position: Position) -> Self {
-        let claim = position.offset;
-        let order = Order { next: position, claim, chains: Vec::new(), size: Size::default() };
-        let mut transaction = Self::new(cx, order, None);
-        // Kafka refuses to add no partition.
-        transaction.add_partitions.done();
-        transaction
+        let (claim, size) = (position.offset, Size::default());
+        let (chains, unsent) = (Vec::new(), Vec::new());
+        Self::new(cx, Order { next: position, claim, chains, unsent, size }, None)
     }
 
     /// Sends the batches of these topics one at a time.
@@ -110,7 +110,9 @@ impl Transaction {
     }
 
     pub(crate) fn new(cx: &mut Context<'_>, order: Order, claimed: Option<Offset>) -> Self {
-        let Order { next, claim, chains, size } = order;
+        let Order { next, claim, chains, unsent, size } = order;
+        // Kafka refuses to add no partition.
+        let add_partitions = if chains.is_empty() { Task::DONE } else { Task::default() };
         let transaction = Self {
             next,
             claim,
@@ -118,7 +120,8 @@ impl Transaction {
             begun: cx.now,
             deadline: cx.now.plus_ms(u64::from(cx.settings.transaction_timeout_ms)),
             chains: chains.into_iter().map(Chain::new).collect(),
-            add_partitions: Task::default(),
+            unsent,
+            add_partitions,
             add_offsets: Task::default(),
             commit: Task::default(),
             end: Task::default(),
@@ -266,7 +269,8 @@ impl Transaction {
     }
 
     fn is_claimed(&self, claimed: Option<Offset>) -> bool {
-        self.chains.is_empty() || claimed.is_some_and(|claimed| claimed >= self.claim)
+        let is_of_position = self.chains.is_empty() && self.unsent.is_empty();
+        is_of_position || claimed.is_some_and(|claimed| claimed >= self.claim)
     }
 
     /// The buffers of its batches, once it is over.

@@ -1,10 +1,10 @@
 //! Records that Kafka will never take: found inside of the transaction, kept, and left out of it.
 
-use tributary_bridge::{Output, Undeliverable};
+use tributary_bridge::{Output, Partitioner, PushError, Record, Undeliverable};
 use tributary_core::Offset;
 use tributary_core::time::Timestamp;
 
-use crate::broker::{Fault, World};
+use crate::broker::{Fault, World, push};
 use crate::key::{PRODUCE, TXN_OFFSET_COMMIT};
 
 const OF_ALL: [i16; 4] = [2, 10, 18, 87];
@@ -80,6 +80,55 @@ fn records_that_the_broker_names_need_not_be_looked_for() {
     assert_eq!(world.committed(), Some(5));
     let sent = sent(&mut world);
     assert_eq!(sent, ["0 x4", "TxnOffsetCommit", "0 x2", "TxnOffsetCommit", "EndTxn"]);
+}
+
+/// A transaction passes it, alone or with others, under a claim as any record.
+#[test]
+fn a_record_that_no_batch_may_hold_is_kept_and_never_sent() {
+    for version in [0, 2] {
+        for alone in [false, true] {
+            let mut world = World::live(version);
+            let mut batch = world.replicator.begin_batch();
+            let large = Record {
+                topic: "hot",
+                partition: Partitioner::Gateway,
+                offset: Offset(2),
+                route: 7,
+                timestamp: Timestamp(1_700_000_000_000),
+                key: None,
+                value: &[b'x'; 900_000],
+                headers: &[],
+            };
+            if !alone {
+                push(&mut batch, "hot", 1).expect("it has room");
+            }
+            assert_eq!(batch.push(&large), Err(PushError::TooLarge));
+            batch.leave_out(&large);
+            assert_eq!((batch.is_empty(), batch.len()), (false, 2 - usize::from(alone)));
+            world.wanted = false;
+            world.hand_in(batch, 3);
+            let Some(Output::Bury(refused)) =
+                world.told.iter().find(|output| matches!(output, Output::Bury(_)))
+            else {
+                panic!("{:?}", world.told)
+            };
+            let [Undeliverable { offset: Offset(2), route: 7, partition: 0, error, .. }] =
+                refused.as_slice()
+            else {
+                panic!("{refused:?}")
+            };
+            assert!(error.starts_with("MESSAGE_TOO_LARGE (10): not sent"), "{error}");
+            assert!(world.told.contains(&Output::Claim(Offset(3))), "{:?}", world.told);
+            assert_eq!(world.committed(), Some(3));
+            let counters = world.replicator.status().counters;
+            assert_eq!((counters.records, counters.undeliverable), (1 - u64::from(alone), 1));
+            let expected: &[&str] = if alone { &[] } else { &["0 x1"] };
+            let end = ["TxnOffsetCommit", "TxnOffsetCommit", "EndTxn"];
+            assert_eq!(sent(&mut world), [expected, &end].concat());
+            world.ship("hot", 3..5);
+            assert_eq!(world.committed(), Some(5));
+        }
+    }
 }
 
 #[test]

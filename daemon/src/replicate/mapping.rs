@@ -26,6 +26,8 @@ const EVENT_TIME_AHEAD_MAX_MS: i64 = 1_800_000;
 const CLOUD_EVENT_TYPE: &str = "mqtt.publish";
 /// More than the names of our headers, the route's name, offset and time and all lengths take in a record.
 const RECORD_OVERHEAD_BYTES: usize = 1_100;
+/// A user property as a header has its name behind `mqtt.user.`: the smallest, of five bytes, takes twelve.
+const HEADER_GROWTH: usize = 3;
 
 /// When an event happened, as well as it can be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,8 +138,9 @@ impl Texts {
     #[must_use]
     pub(super) fn record_bytes_max(&self, origin: &Origin, event: &Event<'_>) -> usize {
         let value = event.payload.len().max(self.envelope.len());
-        let texts = origin.gateway.len() + origin.source.len() + event.topic.len();
-        RECORD_OVERHEAD_BYTES + texts + value + 2 * event.properties.0.len()
+        // The topic is told by two headers.
+        let texts = origin.gateway.len() + origin.source.len() + 2 * event.topic.len();
+        RECORD_OVERHEAD_BYTES + texts + value + HEADER_GROWTH * event.properties.0.len()
     }
 
     /// The value of the record that a route makes of the event.

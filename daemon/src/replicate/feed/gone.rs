@@ -205,7 +205,7 @@ fn lost(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tributary_bridge::{Replicator, Settings};
     use tributary_core::log::{Clock, End};
     use tributary_core::time::Instant;
@@ -240,7 +240,7 @@ mod tests {
         Wanted::compile(&routes.iter().map(route).collect::<Vec<_>>(), true).expect("they compile")
     }
 
-    fn present() -> Present {
+    pub(in crate::replicate::feed) fn present() -> Present {
         let end = End { offset: Offset(0), sequence: 0, segment: 0, at: 0, oldest: Offset(0) };
         let (clock, anchor) = (Clock::default(), Anchor::default());
         Present { end, oldest: Offset(0), clock, anchor, traffic: View::default() }
@@ -251,7 +251,7 @@ mod tests {
         Replicator::new(Instant(0), settings, 1).begin_batch()
     }
 
-    fn fold(lane: Lane, account: &str, at: u64) -> Fold {
+    pub(in crate::replicate::feed) fn fold(lane: Lane, account: &str, at: u64) -> Fold {
         Fold {
             lane,
             asides: Vec::new(),

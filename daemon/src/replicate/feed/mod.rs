@@ -12,13 +12,14 @@ mod addressed;
 mod gone;
 mod letters;
 mod present;
+mod putting;
 
 pub(super) use gone::GAP_ROUTE;
 pub use present::{Filled, Present};
 
 use core::ops::Range;
 
-use tributary_bridge::{BatchBuilder, Position, PushError, Record};
+use tributary_bridge::{BatchBuilder, Position};
 use tributary_core::Offset;
 use tributary_core::log::{Chunk, Control, ControlKind, End, Item, ReadMedia, Reader};
 use tributary_core::record::Event;
@@ -26,10 +27,10 @@ use tributary_core::time::Timestamp;
 
 use super::account::Account;
 use super::aside::{self, Aside};
-use super::judge::{Judge, Selected};
-use super::mapping::{EventTime, Origin, Texts, tells};
+use super::judge::Judge;
+use super::mapping::{EventTime, Origin, Texts};
 use super::table::{Entry, Moved, Table};
-use crate::config::{Format, Lane};
+use crate::config::Lane;
 use crate::io::crc::crc32c;
 use addressed::Addressed;
 
@@ -37,8 +38,6 @@ use addressed::Addressed;
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks that are read in one turn, so that answers of brokers do not wait for a long scan.
 pub(super) const CHUNKS_PER_TURN: usize = 8;
-/// A record has so many headers, or more.
-const HEADERS_USUAL: usize = 8;
 
 /// The fold of one lane.
 pub struct Feed<M> {
@@ -352,47 +351,6 @@ impl Fold {
         };
         let account = &self.account;
         judge.judge(event, route, is_candidate, |entry, topic| account.admits(entry, topic));
-        let topics = judge.selected().map(|selected| selected.topic);
-        if judge.selected().any(|selected| tells(selected.entry.rule.shape)) {
-            self.texts.write();
-        }
-        if judge.selected().any(|selected| selected.entry.rule.shape.format == Format::Json) {
-            self.texts.envelop(origin, event);
-        }
-        let bytes = self.texts.record_bytes_max(origin, event);
-        if let Err(error) = batch.reserve(topics, bytes) {
-            return Step::Stop(match error {
-                PushError::TooLarge => Filled::Stopped(format!(
-                    "the event at offset {offset} is too large for a Kafka batch"
-                )),
-                PushError::Full | PushError::UnknownTopic => Filled::HandIn,
-            });
-        }
-        for Selected { entry, key, topic, .. } in judge.selected() {
-            let most = if tells(entry.rule.shape) { HEADERS_USUAL } else { 0 };
-            let mut headers = Vec::with_capacity(most);
-            self.texts.headers(origin, &entry.rule, event, &mut headers);
-            let record = Record {
-                topic,
-                partition: entry.partitioner(),
-                offset,
-                route: entry.id,
-                timestamp: stamp,
-                key,
-                value: self.texts.value(&entry.rule, event),
-                headers: &headers,
-            };
-            batch.push(&record).expect("a place was reserved");
-        }
-        for Selected { entry, topic, is_made, .. } in judge.selected() {
-            self.account.of(entry.id).delivered += 1;
-            if is_made {
-                self.account.note_topic(entry, topic);
-            }
-        }
-        for entry in judge.undecided() {
-            self.account.of(entry.id).undecided += 1;
-        }
-        self.pass(offset.plus(1))
+        self.put(origin, (offset, stamp, event), batch)
     }
 }
