@@ -4,6 +4,7 @@
 //! codec stay; so batches that follow fit behind as long as no record is left out.
 
 use core::ops::Range;
+use std::collections::BTreeSet;
 
 use tributary_core::Offset;
 use tributary_core::time::Timestamp;
@@ -46,7 +47,7 @@ impl SealedBatch {
     }
 
     /// The batch without the records at these places; `None` if none is left.
-    pub(crate) fn without(&self, places: &[usize]) -> Option<Self> {
+    pub(crate) fn without(&self, places: &BTreeSet<usize>) -> Option<Self> {
         let mut kept = (0..self.len()).filter(|place| !places.contains(place)).peekable();
         kept.peek()?;
         Some(self.remake(&self.loosen(), &Stamp::read(&self.bytes), (&mut kept, None)))
@@ -195,7 +196,7 @@ mod tests {
     #[test]
     fn what_is_left_out_leaves_no_gap() {
         let whole = batch(Codec::Lz4, &[100; 5]);
-        let rest = whole.without(&[0, 3]).expect("three are left");
+        let rest = whole.without(&[0, 3].into()).expect("three are left");
         let kept = content(&read(&whole));
         let kept = [&kept[1..3], &kept[4..]].concat();
         assert_eq!(content(&read(&rest)), kept);
@@ -205,7 +206,7 @@ mod tests {
         assert_eq!(read(&behind)[0].sequence, 5);
         let wrapped = behind.moved_up(6);
         assert_eq!(read(&wrapped)[0].sequence, i32::MAX);
-        assert!(whole.without(&[0, 1, 2, 3, 4]).is_none());
+        assert!(whole.without(&[0, 1, 2, 3, 4].into()).is_none());
     }
 
     #[test]

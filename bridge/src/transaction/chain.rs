@@ -8,6 +8,7 @@
 //! blame are alone: they are left out, and what follows moves up. All of it happens inside of the
 //! transaction: none of these answers ends it, and what was taken is not sent again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tributary_core::time::{Instant, Timestamp};
@@ -245,7 +246,8 @@ impl Chain {
     fn divide(&mut self, refusal: &read::Produced) {
         let batch = &self.batches[self.good];
         let blamed = refusal.blamed.iter().copied().filter(|place| *place < batch.len());
-        let blamed: Vec<usize> = blamed.collect();
+        // One that is named twice is one record, by which what follows moves up.
+        let blamed: BTreeSet<usize> = blamed.collect();
         if !blamed.is_empty() {
             return self.leave_out(&blamed, refusal);
         }
@@ -260,7 +262,7 @@ impl Chain {
         } else if refusal.code == Code::CORRUPT && !self.doubted {
             (self.wary, self.doubted) = (self.wary.max(1), true);
         } else {
-            self.leave_out(&[0], refusal);
+            self.leave_out(&BTreeSet::from([0]), refusal);
         }
     }
 
@@ -270,7 +272,7 @@ impl Chain {
         Lesson { topic, restamped, fits, too_large, disordered }
     }
 
-    fn leave_out(&mut self, places: &[usize], refusal: &read::Produced) {
+    fn leave_out(&mut self, places: &BTreeSet<usize>, refusal: &read::Produced) {
         let batch = self.batches.remove(self.good);
         let words = refusal.message.as_ref().map(|words| format!(": {words}"));
         let error = format!("{}{}", refusal.code, words.unwrap_or_default());

@@ -82,6 +82,22 @@ fn records_that_the_broker_names_need_not_be_looked_for() {
     assert_eq!(sent, ["0 x4", "TxnOffsetCommit", "0 x2", "TxnOffsetCommit", "EndTxn"]);
 }
 
+/// What follows moves up by the records that were left out, not by the times that they were named.
+#[test]
+fn a_record_that_the_broker_names_twice_is_one() {
+    let mut world = World::with(2, |settings| settings.batch.batch_bytes = 200);
+    world.settle();
+    world.ship("hot", 0..1);
+    world.forget();
+    world.fault(PRODUCE, [Fault::Blames(&[0, 2, 2]), Fault::Code(45)]);
+    world.ship("hot", 1..9);
+    assert_eq!((buried(&world), world.committed()), (vec![1, 3], Some(9)));
+    let sent = sent(&mut world);
+    let (first, again) = (["0 x5", "5 x3", "TxnOffsetCommit"], ["0 x3", "3 x3"]);
+    let end = ["TxnOffsetCommit", "EndTxn"];
+    assert_eq!(sent, [&first[..], &again, &end].concat());
+}
+
 /// A transaction passes it, alone or with others, under a claim as any record.
 #[test]
 fn a_record_that_no_batch_may_hold_is_kept_and_never_sent() {
