@@ -2,7 +2,8 @@
 
 /// The largest answer that we take from a broker, length field excluded.
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// The most array elements that one answer may hold: bounds what decoding it may allocate.
+/// The most array elements that one answer may hold, those of integers aside: bounds what decoding it may
+/// allocate.
 pub const ELEMENTS_MAX: usize = 65_536;
 /// Topics that one replicator ships to; more are forgotten and looked up again.
 pub const TOPICS_MAX: usize = 1024;

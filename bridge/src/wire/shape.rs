@@ -3,7 +3,7 @@
 //! The codec allocates what a count on the wire says, before it looks at the elements: eight bytes
 //! can ask for gigabytes. So every answer is first walked along its schema, without allocation: it
 //! must fill its frame exactly, and its elements and tagged fields together stay below
-//! [`ELEMENTS_MAX`]. What the walk accepts, the codec may decode.
+//! [`ELEMENTS_MAX`], integers aside. What the walk accepts, the codec may decode.
 
 use super::schemas::schema;
 use super::{Api, Malformed};
@@ -101,7 +101,8 @@ impl Walk<'_> {
                 Ok(())
             }
             Kind::Integers => {
-                let count = self.count()?;
+                // They are as large in memory as here: their bytes bound them.
+                let count = self.length()?;
                 self.skip(count.checked_mul(4).ok_or(Malformed)?)
             }
             Kind::Array(fields) => (0..self.count()?).try_for_each(|_| self.fields(fields)),

@@ -175,3 +175,24 @@ fn what_is_known_of_topics_is_renewed_now_and_then() {
     world.ship("hot", 1..2);
     assert!(world.seen().iter().any(|text| text.starts_with("Metadata")));
 }
+
+/// Ten thousand partitions, of three replicas each, are told in one answer.
+#[test]
+fn many_topics_of_many_partitions_are_looked_up_at_once() {
+    const TOPICS: u64 = 200;
+    let mut world = World::live(2);
+    for at in 0..TOPICS {
+        let name = format!("t{at}");
+        world.broker.topics.insert(name.clone(), vec![1; 50]);
+        world.ship_new(&name, at..at + 1);
+    }
+    world.pass_ms(300_000);
+    world.forget();
+    world.ship("t0", TOPICS..TOPICS + 1);
+    world.ship("t1", TOPICS + 1..TOPICS + 2);
+    let asked = world.seen().into_iter().find(|text| text.starts_with("Metadata"));
+    assert!(asked.is_some_and(|text| text.split(' ').count() as u64 > TOPICS));
+    assert_eq!(world.committed(), Some(TOPICS + 2));
+    let status = world.replicator.status();
+    assert_eq!((status.counters.sessions, status.last_error.as_deref()), (1, None));
+}

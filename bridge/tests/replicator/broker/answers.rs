@@ -269,6 +269,7 @@ impl Broker {
                 .with_host(StrBytes::from_static_str("kafka"))
                 .with_port(port)
         });
+        let replicas = || [1, 2, 3].map(BrokerId).to_vec();
         let topics = names.iter().map(|name| {
             let topic = MetadataResponseTopic::default()
                 .with_name(Some(TopicName(StrBytes::from_string(name.clone()))));
@@ -279,6 +280,8 @@ impl Broker {
                 MetadataResponsePartition::default()
                     .with_partition_index(i32::try_from(index).expect("few"))
                     .with_leader_id(BrokerId(if *leader == 0 { -1 } else { i32::from(*leader) }))
+                    .with_replica_nodes(replicas())
+                    .with_isr_nodes(replicas())
             });
             topic.with_partitions(partitions.collect())
         });
