@@ -14,9 +14,11 @@ pub const PARTITIONS_MAX: usize = 16_384;
 /// The longest account in a position: with the rest it stays below Kafka's
 /// `offset.metadata.max.bytes` (4096).
 pub const ACCOUNT_BYTES_MAX: usize = 4000;
-/// The most bytes of records that one answer brings a reader, when they are decompressed; a batch that
-/// is larger by itself is passed over.
+/// The most bytes of records that one batch brings a reader, when they are decompressed; a batch that is
+/// larger is passed over.
 pub const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The most memory that the records of one answer take; a batch that takes more by itself is passed over.
+pub const READ_MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Partitions of one topic that a reader reads: where it is in each of them is kept.
 pub const READ_PARTITIONS_MAX: usize = 128;
 /// The most records of one transaction.

@@ -7,7 +7,7 @@ use tributary_core::time::Instant;
 use super::batches::{Decoded, decode};
 use super::{Began, Edge, Found, METADATA_MS, Partition, Place, Reader};
 use crate::failure::Failure;
-use crate::limits::{READ_BYTES_MAX, READ_PARTITIONS_MAX};
+use crate::limits::{READ_MEMORY_BYTES_MAX, READ_PARTITIONS_MAX};
 use crate::links::{Ask, Links, Use};
 use crate::output::ConnId;
 use crate::talk::Talker;
@@ -59,7 +59,7 @@ impl Talker for Reader {
                 let found = found.map_err(|code| Failure::answered(api, code))?;
                 self.go_on(leader);
                 self.backoff.reset();
-                let mut budget = READ_BYTES_MAX;
+                let mut budget = READ_MEMORY_BYTES_MAX;
                 let mut found = found.into_iter();
                 found.try_for_each(|found| self.handle_fetched(now, found, &mut budget))
             }

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use tributary_core::time::Timestamp;
 
 use crate::batch::Codec;
-use crate::limits::READ_BYTES_MAX;
+use crate::limits::{READ_BYTES_MAX, READ_MEMORY_BYTES_MAX, RECORDS_MAX};
 use crate::wire::Malformed;
 
 /// From the base offset to the end of the length.
@@ -22,6 +22,14 @@ const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
 /// The timestamps are those of the broker.
 const APPEND_TIME: i16 = 0x08;
+
+/// A header, its name aside.
+const HEADER_BYTES: usize = size_of::<(String, Option<Bytes>)>();
+
+const _: () = assert!(
+    RECORDS_MAX * size_of::<ReadRecord>() + READ_BYTES_MAX / 8 < READ_MEMORY_BYTES_MAX,
+    "batches of a replicator are read, however small their records are"
+);
 
 /// A record of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +68,8 @@ pub(super) struct Decoded {
     pub(super) next: Option<u64>,
 }
 
-/// Reads batches, from this offset on, as far as `budget` allows: of the bytes that one answer may come to,
-/// [`READ_BYTES_MAX`], what other partitions have left.
+/// Reads batches, from this offset on, as far as `budget` allows: of the memory that one answer may take,
+/// [`READ_MEMORY_BYTES_MAX`], what other partitions have left.
 pub(super) fn decode(
     mut bytes: Bytes,
     mut aborted: Vec<(i64, i64)>,
@@ -81,15 +89,14 @@ pub(super) fn decode(
         if batch.attributes & CONTROL != 0 {
             open.remove(&batch.producer);
         } else if batch.attributes & TRANSACTIONAL == 0 || !open.contains(&batch.producer) {
-            let mut records = Vec::new();
-            match batch.codec.decompress(&batch.records, *budget, &mut records) {
-                Ok(()) => {
-                    *budget -= records.len();
-                    batch.records(records, from, &mut decoded.records)?;
+            match batch.read(from, *budget)? {
+                Some((mut records, left)) => {
+                    *budget = left;
+                    decoded.records.append(&mut records);
                 }
                 // The rest is asked for again.
-                Err(_) if *budget < READ_BYTES_MAX => break,
-                Err(_) => decoded.unreadable.push((batch.base, batch.last)),
+                None if *budget < READ_MEMORY_BYTES_MAX => break,
+                None => decoded.unreadable.push((batch.base, batch.last)),
             }
         }
         decoded.next = Some(batch.last + 1);
@@ -160,25 +167,35 @@ impl Batch {
         })
     }
 
-    /// Appends the records that lie at `from` or behind.
-    fn records(
+    /// The records that lie at `from` or behind, and what is left of the budget when all are in memory; `None`:
+    /// they take more, or are damaged.
+    fn read(
         &self,
-        plain: Vec<u8>,
         from: u64,
-        into: &mut Vec<ReadRecord>,
-    ) -> Result<(), Malformed> {
-        let mut rest = Bytes::from(plain);
+        budget: usize,
+    ) -> Result<Option<(Vec<ReadRecord>, usize)>, Malformed> {
+        let mut plain = Vec::new();
+        let most = budget.min(READ_BYTES_MAX);
+        if self.codec.decompress(&self.records, most, &mut plain).is_err() {
+            return Ok(None);
+        }
+        let structs = self.count.saturating_mul(size_of::<ReadRecord>());
+        let Some(mut left) = budget.checked_sub(plain.len().saturating_add(structs)) else {
+            return Ok(None);
+        };
+        let (mut rest, mut records) = (Bytes::from(plain), Vec::with_capacity(self.count));
         for _ in 0..self.count {
             let mut body = take_bytes(&mut rest)?.ok_or(Malformed)?;
-            let record = self.record(&mut body)?;
+            let Some(record) = self.record(&mut body, &mut left)? else { return Ok(None) };
             if record.offset >= from {
-                into.push(record);
+                records.push(record);
             }
         }
-        if rest.is_empty() { Ok(()) } else { Err(Malformed) }
+        if rest.is_empty() { Ok(Some((records, left))) } else { Err(Malformed) }
     }
 
-    fn record(&self, body: &mut Bytes) -> Result<ReadRecord, Malformed> {
+    /// A record, whose headers are taken off what is `left` of a budget; `None`: that is too little.
+    fn record(&self, body: &mut Bytes, left: &mut usize) -> Result<Option<ReadRecord>, Malformed> {
         let _attributes = body.try_get_u8().map_err(|_| Malformed)?;
         let (time, place) = (varint(body)?, varint(body)?);
         let place = u64::try_from(place).map_err(|_| Malformed)?;
@@ -187,19 +204,26 @@ impl Batch {
         let made = self.base_timestamp.wrapping_add(time);
         let (key, value) = (take_bytes(body)?, take_bytes(body)?);
         let count = usize::try_from(varint(body)?).map_err(|_| Malformed)?;
-        let mut headers = Vec::new();
+        let Some(mut rest) = left.checked_sub(count.saturating_mul(HEADER_BYTES)) else {
+            return Ok(None);
+        };
+        let mut headers = Vec::with_capacity(count);
         for _ in 0..count {
             let name = take_bytes(body)?.ok_or(Malformed)?;
-            headers.push((String::from_utf8_lossy(&name).into_owned(), take_bytes(body)?));
+            let name = String::from_utf8_lossy(&name).into_owned();
+            let Some(less) = rest.checked_sub(name.len()) else { return Ok(None) };
+            rest = less;
+            headers.push((name, take_bytes(body)?));
         }
-        Ok(ReadRecord {
+        *left = rest;
+        Ok(Some(ReadRecord {
             offset: offset.ok_or(Malformed)?,
             batch: self.base,
             timestamp: Timestamp(if appended { self.max_timestamp } else { made }),
             key,
             value,
             headers,
-        })
+        }))
     }
 }
 
@@ -242,7 +266,7 @@ mod tests {
     use super::*;
 
     fn read(bytes: Bytes, aborted: Vec<(i64, i64)>, from: u64) -> Result<Decoded, Malformed> {
-        decode(bytes, aborted, from, &mut { READ_BYTES_MAX })
+        decode(bytes, aborted, from, &mut { READ_MEMORY_BYTES_MAX })
     }
 
     /// A batch of these values at this place of a partition, by the codec crate.
@@ -333,9 +357,50 @@ mod tests {
         let mut left = 1;
         let waits = decode(whole.clone(), Vec::new(), 0, &mut left);
         assert_eq!(waits, Ok(Decoded::default()), "asked for again");
-        let mut left = READ_BYTES_MAX;
+        let mut left = READ_MEMORY_BYTES_MAX;
         decode(whole, Vec::new(), 0, &mut left).expect("it is sound");
-        assert!(left < READ_BYTES_MAX);
+        assert!(left < READ_MEMORY_BYTES_MAX - size_of::<ReadRecord>() - HEADER_BYTES);
+    }
+
+    /// A number as records have it.
+    fn number(value: usize) -> Vec<u8> {
+        let (mut left, mut bytes) = (value << 1, Vec::new());
+        while left > 0x7f {
+            bytes.push(left.to_le_bytes()[0] | 0x80);
+            left >>= 7;
+        }
+        bytes.push(left.to_le_bytes()[0]);
+        bytes
+    }
+
+    /// A batch of `count` records, each of these bytes but for its length.
+    fn batch_of(count: u32, body: &[u8]) -> Vec<u8> {
+        let mut bytes = batch(1, 0, &["one"])[..61].to_vec();
+        let length = number(body.len());
+        for _ in 0..count {
+            bytes.extend_from_slice(&length);
+            bytes.extend_from_slice(body);
+        }
+        let length = u32::try_from(bytes.len() - FRONT_BYTES).expect("small");
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        bytes[57..61].copy_from_slice(&count.to_be_bytes());
+        changed(bytes, |_| {})
+    }
+
+    /// A few bytes of a record, or of a header, are many in memory.
+    #[test]
+    fn what_takes_more_memory_than_one_answer_may_is_passed_over() {
+        let behind = |bytes: Vec<u8>| [bytes, batch(1, 1, &["behind"])].concat();
+        // Nothing but their lengths.
+        let records = batch_of(1_000_000, &[0, 0, 0, 1, 1, 0]);
+        let headers = [vec![0, 0, 0, 1, 1], number(2_000_000), vec![0; 4_000_000]].concat();
+        for large in [records, batch_of(1, &headers)] {
+            let decoded = read(behind(large).into(), Vec::new(), 0).expect("it is sound");
+            assert_eq!(decoded.unreadable, [(0, 0)]);
+            assert_eq!(values(&decoded), [(1, "behind".to_owned())]);
+        }
+        let decoded = read(batch_of(100_000, &[0, 0, 0, 1, 1, 0]).into(), Vec::new(), 0);
+        assert_eq!(decoded.map(|it| it.records.len()), Ok(100_000));
     }
 
     #[test]
