@@ -16,7 +16,7 @@ use crate::session::{Context, Memory, Session};
 use crate::settings::Settings;
 use crate::status::{State, Status};
 use crate::talk::Talker;
-use crate::transaction::{Pace, Transaction};
+use crate::transaction::{Pace, Patience, Transaction};
 use crate::wire::{Address, Reply};
 
 /// One lane's sessions with a Kafka cluster.
@@ -33,6 +33,7 @@ pub struct Replicator {
     /// What the last session has left to the next.
     memory: Memory,
     pace: Pace,
+    patience: Patience,
     chooser: Chooser,
     backoff: Backoff,
     /// Whether the last session ended because the cluster could not be reached.
@@ -56,6 +57,7 @@ impl Replicator {
             rest: now,
             memory: Memory::default(),
             pace: Pace::new(&settings),
+            patience: Patience::new(&settings),
             chooser: Chooser::new(settings.compression),
             backoff: Backoff::new(seed),
             is_cut_off: false,
@@ -197,6 +199,7 @@ impl Replicator {
             (self.status.refused, self.status.refusals) = (None, 0);
             if let Some(measure) = measure {
                 self.pace.committed(now, measure);
+                self.patience.committed(now, measure.begun);
             }
         }
         Some(result)
@@ -218,6 +221,8 @@ impl Replicator {
         let turn = usize::try_from((serial - 1) % brokers.len() as u64);
         let address = brokers.swap_remove(turn.expect("below the list's length"));
         let memory = core::mem::take(&mut self.memory);
+        self.settings.transaction_timeout_ms = self.patience.transaction_ms();
+        self.links.wait_for(self.patience.request_ms());
         let session = self.session.insert(Session::new(
             now,
             (serial, self.settings.delivery),
@@ -241,7 +246,15 @@ impl Replicator {
             && matches!(failure, Failure::Ended(_))
         {
             self.pace.lost(transaction.is_divided());
+            self.patience.lost(now, transaction);
         }
+        let failure = match failure {
+            // The next session asks for less.
+            Failure::Refused(refusal) if session.is_too_patient() && self.patience.refused() => {
+                Failure::Ended(refusal.to_string())
+            }
+            failure => failure,
+        };
         self.status.said = session.said();
         self.memory = session.into_memory(&self.settings);
         self.links.close_all();

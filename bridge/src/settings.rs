@@ -23,9 +23,10 @@ pub struct Settings {
     /// Brokers to ask first, tried in turn. Not empty.
     pub bootstrap: Vec<(String, u16)>,
     /// How long Kafka lets a transaction stay open. It holds up the readers of its partitions, so
-    /// it is short; transactions are sized to need a third of it.
+    /// it is short; transactions are sized to need a third of it. One that cannot be made smaller gets more time.
     pub transaction_timeout_ms: u32,
-    /// How long a broker may take to answer, or a connection to open, before the session ends.
+    /// How long a broker may take to answer, or a connection to open, before the session ends. Behind such a
+    /// transaction answers get more time, too.
     pub request_timeout_ms: u32,
     /// How much one transaction may carry.
     pub batch: BatchLimits,

@@ -37,7 +37,7 @@ impl Links {
         conn: ConnId,
         versions: Versions,
     ) -> Result<(), Failure> {
-        let deadline = now.plus_ms(self.timeout_ms);
+        let deadline = now.plus_ms(self.opening_ms);
         let Some(link) = self.all.get_mut(&conn) else {
             return Ok(());
         };

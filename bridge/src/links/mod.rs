@@ -39,6 +39,9 @@ pub(crate) struct Links {
     all: BTreeMap<ConnId, Link>,
     conns: u64,
     correlation: i32,
+    /// How long a connection may take to open.
+    opening_ms: u64,
+    /// How long an answer may take.
     timeout_ms: u64,
     /// Whether brokers want a login.
     authenticate: bool,
@@ -94,11 +97,17 @@ impl Links {
             all: BTreeMap::new(),
             conns: 0,
             correlation: 0,
+            opening_ms: u64::from(settings.request_timeout_ms),
             timeout_ms: u64::from(settings.request_timeout_ms),
             authenticate: settings.authenticate,
             encrypted: settings.encrypted,
             was_refused: false,
         }
+    }
+
+    /// Answers may take so long from now on; only while there is no connection.
+    pub(crate) fn wait_for(&mut self, timeout_ms: u32) {
+        self.timeout_ms = u64::from(timeout_ms);
     }
 
     /// The connection to `address`, if it is ready; else it is being opened, a login is under way,
@@ -137,7 +146,7 @@ impl Links {
         }
         self.conns += 1;
         let conn = ConnId(self.conns);
-        let deadline = now.plus_ms(self.timeout_ms);
+        let deadline = now.plus_ms(self.opening_ms);
         let link = Link {
             address: address.clone(),
             used_for,

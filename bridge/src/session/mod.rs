@@ -64,6 +64,8 @@ pub(crate) struct Session {
     fetch: Task,
     /// The one before has waited for as long as a transaction may be open.
     has_waited: bool,
+    /// The cluster permits only shorter transactions.
+    is_too_patient: bool,
     parts: Parts,
     transaction: Option<Transaction>,
     /// A topic that the last batch stopped at. It waits for the transaction: the records before it
@@ -141,6 +143,7 @@ impl Session {
             init: Task::default(),
             fetch: Task::default(),
             has_waited: false,
+            is_too_patient: false,
             parts: Parts {
                 transactions,
                 group: Coordinator::new(Role::Group),
@@ -159,6 +162,11 @@ impl Session {
     /// That the position is unstable is known: an operator has decided what becomes of it.
     pub(crate) fn expect_unstable(&mut self) {
         self.has_waited = true;
+    }
+
+    /// Whether the cluster permits only shorter transactions than were asked for.
+    pub(crate) fn is_too_patient(&self) -> bool {
+        self.is_too_patient
     }
 
     /// The cluster's, as soon as a broker has said it.

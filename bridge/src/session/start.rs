@@ -85,6 +85,7 @@ impl Session {
             Err(code) => code,
         };
         cx.counters.retries += 1;
+        self.is_too_patient = code == Code::TRANSACTION_TIMEOUT;
         let (waited, patience) = match code.class() {
             // The predecessor's transaction is being aborted.
             Class::Busy => (self.init.again(cx.now, BUSY), markers_ms(cx)),

@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tributary_core::Offset;
 use tributary_core::time::{Instant, Timestamp};
 
 use crate::batch::{SealedBatch, SealedChain};
@@ -140,6 +141,11 @@ impl Chain {
     /// Bytes of its batches as they are sent.
     pub(super) fn bytes(&self) -> usize {
         self.batches.iter().map(|batch| batch.bytes.len()).sum()
+    }
+
+    /// First and last offsets of its batches.
+    pub(super) fn offsets(&self) -> impl Iterator<Item = Offset> {
+        self.batches.iter().map(SealedBatch::offsets).flat_map(|(first, last)| [first, last])
     }
 
     pub(super) fn batch(&self, index: usize) -> &SealedBatch {

@@ -10,6 +10,7 @@ mod asking;
 mod burial;
 mod chain;
 mod pace;
+mod patience;
 mod produce;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ use burial::Burial;
 use chain::Chain;
 pub(crate) use chain::Lesson;
 pub(crate) use pace::{Measure, Pace};
+pub(crate) use patience::Patience;
 
 /// More than a full transaction of one topic needs.
 const BUFFERS_KEPT_MAX: usize = 8;
@@ -135,6 +137,13 @@ impl Transaction {
     pub(crate) fn measure(&self) -> Measure {
         let wire = self.chains.iter().map(Chain::bytes).sum();
         Measure { begun: self.begun, bytes: self.size.bytes, wire }
+    }
+
+    /// Whether all its records were made of the same event.
+    fn is_of_one_event(&self) -> bool {
+        let mut all = self.chains.iter().flat_map(Chain::offsets);
+        let first = all.next();
+        all.all(|offset| Some(offset) == first)
     }
 
     /// Asks for a claim that covers this transaction, unless there is one.

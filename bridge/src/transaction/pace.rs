@@ -8,7 +8,7 @@ use tributary_core::time::Instant;
 use crate::settings::{BatchLimits, Settings};
 
 /// The smallest budget; and a first record may always exceed it.
-const LEAST_BYTES: usize = 16 * 1024;
+pub(super) const LEAST_BYTES: usize = 16 * 1024;
 /// The budget before anything was measured: 8 s at 64 kbit/s, so that the first transaction ends in its time there, too.
 const FIRST_BYTES: usize = 64 * 1024;
 

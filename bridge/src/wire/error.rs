@@ -49,6 +49,9 @@ impl Code {
     /// Of a batch: it is larger than its topic takes.
     pub(crate) const TOO_LARGE: Self = Self(10);
 
+    /// The cluster does not permit transactions of the time-out that was asked for.
+    pub(crate) const TRANSACTION_TIMEOUT: Self = Self(50);
+
     /// Whether a topic is refused, rather than what we are or all that we send: its name, the right
     /// to it, its policy.
     pub(crate) const fn is_of_topic(self) -> bool {

@@ -5,6 +5,7 @@ mod broker;
 mod failures;
 mod hostile;
 mod login;
+mod patience;
 mod session;
 mod topics;
 mod undeliverable;
