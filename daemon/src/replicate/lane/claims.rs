@@ -12,7 +12,62 @@ use crate::runtime::hint::{LaneHint, Reached};
 /// A lane that found nothing to ship notes how far it is after so many events.
 const REACHED_STRIDE: u64 = 65_536;
 
+/// Why a lane ships nothing more.
+const LOG_FAILED: &str = "the log cannot be written: nothing can be claimed";
+
+/// A hint that is being written.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// None is.
+    None,
+    /// This one.
+    Awaited(LaneHint),
+    /// None ever will be: the log has failed, or is closed.
+    Impossible,
+}
+
+impl Claim {
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(self, Self::Awaited(_))
+    }
+}
+
 impl<M: ReadMedia + Clone> Lane<M> {
+    /// The hint under way is durable, or can never be: then nothing more can be claimed, and the
+    /// lane stands still.
+    pub fn handle_claimed(&mut self, now: Instant, is_durable: bool) {
+        match core::mem::replace(&mut self.claim, Claim::None) {
+            Claim::Awaited(hint) if is_durable => {
+                self.claimed = hint.hint.high;
+                self.replicator.handle_claimed(now, hint.hint.high);
+                self.beginning.hint = Some(hint);
+            }
+            Claim::Awaited(_) => {
+                self.claim = Claim::Impossible;
+                // It stands as it is in the log, even if it was to be lowered.
+                self.replicator.handle_claimed(now, self.claimed);
+            }
+            claim => self.claim = claim,
+        }
+    }
+
+    /// Claims all that is durable, so that shipping a backlog claims once.
+    pub(super) fn claim(&mut self, offset: Offset, present: &Present) {
+        if !matches!(self.claim, Claim::Impossible) {
+            self.write_hint((present.end.offset.max(offset), None), present);
+        }
+    }
+
+    /// Whether what is handed in now is claimed, or can be. Else it would be sent, never committed, and sent again.
+    pub(super) fn may_claim(&mut self, present: &Present) -> bool {
+        let is_covered = present.end.offset <= self.claimed;
+        let may_be = is_covered || !matches!(self.claim, Claim::Impossible);
+        if !may_be {
+            self.stuck = Some(LOG_FAILED.to_owned());
+        }
+        may_be
+    }
+
     /// What the log knows, as of now.
     pub(super) fn local(&self, present: &Present) -> Local {
         Local {
@@ -42,7 +97,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
     /// It also notes how far it has judged, when it has come far without finding anything.
     pub(super) fn release_claim(&mut self, now: Instant, present: &Present) {
         let rested = self.stopping.is_some() || now.ms_since(self.idle_since) >= IDLE_MS;
-        let idle = self.is_live() && self.replicator.is_idle() && self.claim.is_none();
+        let idle = self.is_live() && self.replicator.is_idle() && matches!(self.claim, Claim::None);
         if !(rested && idle) {
             return;
         }
@@ -72,7 +127,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
         let spent = present.traffic.spent;
         let hint = LaneHint { lane, hint, reached, spent, overruled: None };
         let body = hint.encode(present.end.offset);
-        self.claim = Some(hint);
+        self.claim = Claim::Awaited(hint);
         self.effects.push_back(Effect::WriteHint(body));
     }
 }

@@ -5,7 +5,7 @@ use tributary_core::Offset;
 use tributary_core::log::ReadMedia;
 use tributary_core::time::Instant;
 
-use super::Lane;
+use super::{Claim, Lane};
 use crate::runtime::hint::{LaneHint, Overruled};
 
 impl<M: ReadMedia + Clone> Lane<M> {
@@ -13,7 +13,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
     pub fn handle_decided(&mut self, now: Instant, hint: Option<LaneHint>) {
         let is_halted = matches!(self.replicator.status().state, State::Halted(_));
         let Some(hint) = hint.filter(|_| is_halted) else { return };
-        self.claim = None;
+        self.claim = Claim::None;
         self.claimed = hint.hint.high;
         self.committed = hint.hint.low.clone();
         self.beginning.hint = Some(hint);

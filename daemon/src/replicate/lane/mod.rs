@@ -27,6 +27,7 @@ use ahead::Ahead;
 use aside::Detours;
 pub use burial::Burial;
 use burial::Mourning;
+use claims::Claim;
 pub use effect::Effect;
 
 /// How long the first event waits for company before a transaction begins.
@@ -80,8 +81,7 @@ pub struct Lane<M> {
     outstanding: bool,
     committed: Position,
     claimed: Offset,
-    /// A hint that is being written.
-    claim: Option<LaneHint>,
+    claim: Claim,
     /// Dead letters that are being written.
     mourning: Option<Mourning>,
     detours: Detours,
@@ -119,7 +119,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
             waiting_since: None,
             filling_since: now,
             outstanding: false,
-            claim: None,
+            claim: Claim::None,
             mourning: None,
             detours: Detours::default(),
             idle_since: now,
@@ -141,18 +141,6 @@ impl<M: ReadMedia + Clone> Lane<M> {
     /// An interface or a route of this machine has come back.
     pub fn handle_link_returned(&mut self, now: Instant) {
         self.replicator.handle_link_returned(now);
-    }
-
-    /// The hint under way is durable, or can never be: then nothing more can be claimed, and the
-    /// lane stands still.
-    pub fn handle_claimed(&mut self, now: Instant, is_durable: bool) {
-        if let Some(hint) = self.claim.take()
-            && is_durable
-        {
-            self.claimed = hint.hint.high;
-            self.replicator.handle_claimed(now, hint.hint.high);
-            self.beginning.hint = Some(hint);
-        }
     }
 
     /// The lane is to come to an end; see [`Lane::is_done`].
@@ -222,7 +210,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
     pub fn is_spent(&self, table: &Table) -> bool {
         let noted = self.beginning.hint.as_ref().map(|lane| lane.hint.low.offset);
         let released = self.claimed <= self.committed.offset
-            && self.claim.is_none()
+            && !self.claim.is_awaited()
             && noted == Some(self.committed.offset);
         self.feed.is_some() && released && !table.needs(self.beginning.lane, self.news().settled)
     }
@@ -240,7 +228,11 @@ impl<M: ReadMedia + Clone> Lane<M> {
     /// Whether the lane was told to stop, and has ended what it had begun.
     #[must_use]
     pub fn is_done(&self, now: Instant) -> bool {
-        let released = self.claimed <= self.committed.offset && self.claim.is_none();
+        let released = match self.claim {
+            Claim::None => self.claimed <= self.committed.offset,
+            Claim::Awaited(_) => false,
+            Claim::Impossible => true,
+        };
         self.stopping.is_some_and(|since| {
             let drained = self.replicator.is_idle() && (released || !self.is_live());
             drained || now.ms_since(since) > DRAIN_MS
@@ -260,10 +252,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
             Output::NeedLocal => self.replicator.handle_local(now, &self.local(present)),
             Output::Resumed(position) => self.resume(position, present),
             Output::WantBatch => self.want_batch(),
-            // All that is durable, so that shipping a backlog claims once.
-            Output::Claim(offset) => {
-                self.write_hint((present.end.offset.max(offset), None), present);
-            }
+            Output::Claim(offset) => self.claim(offset, present),
             Output::Bury(refused) => self.bury(&refused, present),
             Output::Committed(position) => {
                 self.committed = position;
@@ -334,7 +323,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
         if is_new && behind < EVENTS_ENOUGH && now.ms_since(since) < LINGER_MS {
             return false;
         }
-        if !self.may_begin(now, present) {
+        if !self.may_begin(now, present) || !self.may_claim(present) {
             return false;
         }
         let (Some(feed), Some(batch)) = (&mut self.feed, &mut self.batch) else { return false };
