@@ -1,5 +1,6 @@
 //! Dead letters that are put back on their way: each once, over kills and power cuts at any moment.
 
+use core::ops::Range;
 use core::time::Duration;
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -214,6 +215,10 @@ fn letters(disk: &Disk, generation: u32) -> Letters {
 }
 
 fn bury(letters: &mut Letters) -> Result<(), String> {
+    bury_for(letters, Lane::Normal, 0..LETTERS)
+}
+
+fn bury_for(letters: &mut Letters, lane: Lane, numbers: Range<u64>) -> Result<(), String> {
     let letter = |number: u64| {
         let payload = number.to_string();
         let event = Event {
@@ -231,8 +236,19 @@ fn bury(letters: &mut Letters) -> Result<(), String> {
         let why = Undeliverable { offset: Offset(number), route: 1, topic, partition: 0, error };
         Letter::new(7, (&event, true), ("hot", &why))
     };
-    let burial = Burial { letters: (0..LETTERS).map(letter).collect() };
-    letters.bury(MOMENT, Lane::Normal, &burial)
+    letters.bury(MOMENT, lane, &Burial { letters: numbers.map(letter).collect() })
+}
+
+/// What one lane had kept for a transaction that was lost, another one keeps that takes the route.
+#[test]
+fn a_letter_of_another_lane_is_recognised() -> Result<(), String> {
+    let disk = Disk::new(GEOMETRY, 7);
+    let mut letters = letters(&disk, 1);
+    bury_for(&mut letters, Lane::Aside1, 0..1)?;
+    bury_for(&mut letters, Lane::Normal, 1..LETTERS)?;
+    bury_for(&mut letters, Lane::Aside1, 1..LETTERS)?;
+    assert_eq!(disk.reader().end().0.offset, Offset(LETTERS));
+    Ok(())
 }
 
 /// Appends letters to the input as the daemon does, one a frame: each may be the last that is there.

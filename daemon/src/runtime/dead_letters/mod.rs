@@ -33,10 +33,22 @@ pub struct DeadLetters<M: Media, R, O> {
 /// The stream in files.
 pub type FileLetters = DeadLetters<SegmentFiles, SegmentReader, Opener>;
 
+/// More letters than one lane leaves of others before it has some of its own again.
+const KEYS_MAX: usize = 16_384;
+
 /// The letters from an offset of the input on.
 struct Known {
     since: Offset,
     keys: BTreeSet<LetterKey>,
+}
+
+impl Known {
+    /// Takes note of letters of another lane, whose routes may be this one's by the time that they are written again.
+    /// Whether that is still worth the memory: what is not known is read.
+    fn note(&mut self, keys: &[LetterKey]) -> bool {
+        self.keys.extend(keys.iter().filter(|key| key.0 >= self.since).cloned());
+        self.keys.len() <= KEYS_MAX
+    }
 }
 
 impl FileLetters {
@@ -143,14 +155,17 @@ where
         known.since = since;
         let now = stream.now(moment);
         let told = |error: CommitError| error.to_string();
+        let mut written = Vec::new();
         for letter in &burial.letters {
             if known.keys.insert(letter.key.clone()) {
+                written.push(letter.key.clone());
                 let clock = Clock { wall: letter.time, trusted: letter.trusted, ..now };
                 let frame = Frame { count: 1, clock, body: &letter.record };
                 stream.append(&frame).map_err(told)?;
             }
         }
         stream.commit(now).map_err(told)?;
+        self.known.retain(|_, other| other.note(&written));
         self.known.insert(lane, known);
         Ok(())
     }
