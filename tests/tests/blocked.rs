@@ -6,7 +6,9 @@ use core::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use tributary_cluster::{Cluster, Permission, Served, Settings, TopicSettings};
+use tributary_cluster::{
+    ApiKey, Cluster, Fault, FaultKind, Permission, Served, Settings, TopicSettings,
+};
 use tributary_tests::daemon::{Daemon, check_account};
 use tributary_tests::device::Device;
 use tributary_tests::wait;
@@ -112,6 +114,69 @@ fn waits_alone(topics: &[&str], refused: &[Permission], words: &str) -> Result<(
     ensure!(status["routes"][1]["delivered"] == count && lanes <= 2, "{status:#}");
     arrive(&served, "free", count, LEFT_MAX)?;
     arrive(&served, "barred", count, LEFT_MAX)
+}
+
+/// The second route's topic is refused, and another lane's from the 50th reading on; the first one's has 100. And the
+/// identity of a lane.
+fn parted(lane: &str) -> Result<(Served, Daemon, String)> {
+    let (served, sections) = served(&["free", "barred"])?;
+    let daemon = Daemon::start(TRIBUTARY, &sections)?;
+    publish(&daemon, 0, 50)?;
+    let status = daemon.drain()?;
+    let identity = status["upstream"]["identity"].as_str().context("an identity")?;
+    let identity = identity.replace("normal", lane);
+    served.with(|cluster| cluster.deny(Permission::WriteTopic("barred".to_owned())));
+    publish(&daemon, 50, 50)?;
+    second_route(&daemon, ("aside-1", true))?;
+    arrive(&served, "free", 100, LEFT_MAX)?;
+    Ok((served, daemon, identity))
+}
+
+/// A lane's transaction is lost, and Kafka forgets its position. Meanwhile the other one has sent its topic's share of
+/// the same readings: they say nothing of this lane's.
+#[test]
+fn a_lane_in_doubt_is_not_taken_for_the_one_that_took_its_topic() -> Result<()> {
+    let (served, mut daemon, identity) = parted("normal")?;
+    let lost = Fault::next(ApiKey::EndTxn, FaultKind::DropRequest);
+    served.with(|cluster| cluster.inject(lost));
+    publish(&daemon, 100, 50)?;
+    wait::until("the end of the transaction", LEFT_MAX, || {
+        Ok((served.with(|cluster| cluster.faults_ordered()) == 0).then_some(()))
+    })?;
+    daemon.kill()?;
+    ensure!(delivered(&served, "free")?.len() == 100, "the transaction was to be lost");
+    let unread = Permission::ReadTopic("free".to_owned());
+    served.with(|cluster| {
+        cluster.forget_group(&identity);
+        cluster.deny(unread.clone());
+        cluster.allow(&Permission::WriteTopic("barred".to_owned()));
+    });
+    daemon.restart()?;
+    arrive(&served, "barred", 150, PERMITTED_MAX)?;
+    ensure!(delivered(&served, "free")?.len() == 100, "it was to be in doubt");
+    served.with(|cluster| cluster.allow(&unread));
+    daemon.command(&["upstream", "repair"])?;
+    publish(&daemon, 150, 50)?;
+    daemon.drain()?;
+    arrive(&served, "free", 200, LEFT_MAX)?;
+    arrive(&served, "barred", 200, LEFT_MAX)
+}
+
+/// Killed before it has taken its claim back, and forgotten: what it took is looked for where it took it.
+#[test]
+fn a_lane_in_doubt_that_took_a_topic_sends_nothing_again() -> Result<()> {
+    let (served, mut daemon, identity) = parted("aside-1")?;
+    served.with(|cluster| cluster.allow(&Permission::WriteTopic("barred".to_owned())));
+    arrive(&served, "barred", 100, PERMITTED_MAX)?;
+    daemon.kill()?;
+    served.with(|cluster| cluster.forget_group(&identity));
+    daemon.restart()?;
+    publish(&daemon, 100, 50)?;
+    daemon.drain()?;
+    let log = daemon.log_lines()?;
+    ensure!(log.contains("of what was in doubt"), "it was never in doubt: {log}");
+    arrive(&served, "free", 150, LEFT_MAX)?;
+    arrive(&served, "barred", 150, LEFT_MAX)
 }
 
 #[test]

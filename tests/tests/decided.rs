@@ -18,6 +18,13 @@ const HALT_MAX: Duration = Duration::from_secs(20);
 /// What a transaction may take, and half a minute for Kafka to end it.
 const HANGING_MAX: Duration = Duration::from_mins(2);
 
+/// A configuration with one route, more settings of the way to Kafka, and more routes.
+fn sections(served: &Served, upstream: &str, routes: &str) -> String {
+    let broker = &served.addresses()[0];
+    let first = "[[route]]\nfrom = \"#\"\ntopic = \"all\"\n";
+    format!("[upstream]\nbrokers = [\"{broker}\"]\n{upstream}{first}{routes}")
+}
+
 struct Scene {
     served: Served,
     daemon: Daemon,
@@ -27,13 +34,11 @@ struct Scene {
 impl Scene {
     fn new() -> Result<Self> {
         let mut cluster = Cluster::new(Settings::default());
-        cluster.create_topic("all", TopicSettings::default()).ok().context("a new topic")?;
+        for topic in ["all", "old"] {
+            cluster.create_topic(topic, TopicSettings::default()).ok().context("a new topic")?;
+        }
         let served = Served::start(cluster)?;
-        let sections = format!(
-            "[upstream]\nbrokers = [\"{}\"]\n[[route]]\nfrom = \"#\"\ntopic = \"all\"\n",
-            served.addresses()[0]
-        );
-        let daemon = Daemon::start(TRIBUTARY, &sections)?;
+        let daemon = Daemon::start(TRIBUTARY, &sections(&served, "", ""))?;
         Ok(Self { served, daemon, count: 0 })
     }
 
@@ -50,7 +55,11 @@ impl Scene {
     }
 
     fn delivered(&self) -> Result<Vec<usize>> {
-        let records = self.served.with(|cluster| cluster.read_committed("all", 0));
+        self.delivered_to("all")
+    }
+
+    fn delivered_to(&self, topic: &str) -> Result<Vec<usize>> {
+        let records = self.served.with(|cluster| cluster.read_committed(topic, 0));
         let value = |value: Option<bytes::Bytes>| -> Result<usize> {
             Ok(core::str::from_utf8(&value.context("a value")?)?.parse()?)
         };
@@ -175,6 +184,42 @@ fn what_stands_in_kafka_is_not_sent_again() -> Result<()> {
 #[test]
 fn what_does_not_stand_in_kafka_is_sent() -> Result<()> {
     ensure!(doubt_settles_itself(FaultKind::DropRequest)? == 50, "the transaction was to be lost");
+    Ok(())
+}
+
+/// A route that begins with what is oldest reads back for long, under one claim. Killed in the middle of that, and
+/// Kafka forgets: it goes on where its topic shows that it has come to.
+#[test]
+fn what_was_read_back_stands_in_kafka_once() -> Result<()> {
+    const READINGS: usize = 5_000;
+    let mut scene = Scene::new()?;
+    scene.publish(READINGS)?;
+    scene.daemon.drain()?;
+    scene.daemon.stop()?;
+    let back = "[[route]]\nfrom = \"#\"\ntopic = \"old\"\nstart = \"oldest\"\n";
+    let slow = "bandwidth = \"64 kbit/s\"\n";
+    scene.daemon.configure(&sections(&scene.served, slow, back))?;
+    scene.daemon.restart()?;
+    let mut there = 0;
+    wait::until("a part of what is read back", HALT_MAX, || {
+        there = scene.delivered_to("old")?.len();
+        Ok((there > 0).then_some(()))
+    })?;
+    let status = scene.daemon.status()?;
+    let identity = status["upstream"]["identity"].as_str().context("an identity")?.to_owned();
+    scene.daemon.kill()?;
+    there = scene.delivered_to("old")?.len();
+    ensure!(there < READINGS, "it was to be killed before it had read back all");
+    scene.daemon.configure(&sections(&scene.served, "", back))?;
+    scene.served.with(|cluster| cluster.forget_group(&identity));
+    scene.daemon.restart()?;
+    ensure!(scene.goes_on()? == 0, "something was passed over");
+    let log = scene.daemon.log_lines()?;
+    ensure!(log.contains(&format!("and reads back from {there} first")), "{there}: {log}");
+    for topic in ["all", "old"] {
+        let found = scene.delivered_to(topic)?;
+        ensure!(found.iter().copied().eq(0..scene.count), "{topic}: {found:?}");
+    }
     Ok(())
 }
 

@@ -4,40 +4,22 @@
 //! follow each other. So the highest offset of this log that stands in any topic of the lane tells how far
 //! it has come: all that it had selected up to there is in Kafka, and nothing behind. It takes that every topic was
 //! read, from before the doubt began to the end, and that nothing was deleted there meanwhile. A topic that is not
-//! there at all has nothing of the lane.
+//! there at all has nothing of the lane. Where the lane reads back, "highest" is what comes last on its way.
 
-use core::ops::Range;
+mod ground;
+mod survey;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use tributary_bridge::{Began, Found, ReadRecord};
 use tributary_core::Offset;
-use tributary_core::log::{ControlKind, End, Item, ReadMedia, Reader};
-use tributary_core::time::Timestamp;
 
-use super::table::Table;
-use crate::config::{Header, Lane, Template};
-use crate::io::crc::crc32c;
+pub use ground::{Ground, LookBack, Place, Share, Step};
 
 /// Which log, opening and offset a batch begins with.
 const BATCH: &str = "tributary.batch";
 const OFFSET: &str = "tributary.offset";
 const ROUTE: &str = "tributary.route";
-
-/// What is read at once of the log.
-const CHUNK_BYTES: usize = 256 << 10;
-/// Clocks of gateways and brokers differ, and records bear the time of either: so much earlier is read.
-const MARGIN_MS: i64 = 3_600_000;
-
-/// What has to be read, as the log tells.
-#[derive(Clone, Debug, Default)]
-pub struct Ground {
-    /// The topics of the lane.
-    pub topics: BTreeSet<String>,
-    /// By route the offsets in doubt that the lane would have shipped.
-    pub routes: BTreeMap<String, Vec<Range<u64>>>,
-    /// No record in doubt is older; `None`: nobody knows.
-    pub since: Option<Timestamp>,
-}
 
 /// What was read so far.
 #[derive(Clone, Debug)]
@@ -54,10 +36,10 @@ pub struct Evidence {
     partitions: BTreeMap<(String, i32), bool>,
     /// Behind what was read of each partition.
     nexts: BTreeMap<(String, i32), u64>,
-    /// By route, the offsets in doubt that stand in Kafka.
-    found: BTreeMap<String, BTreeSet<u64>>,
-    /// The highest of them by partition.
-    shown: BTreeMap<(String, i32), u64>,
+    /// By the number of the route, what is in doubt and stands in Kafka.
+    found: BTreeMap<u32, BTreeSet<Place>>,
+    /// The last of it by partition.
+    shown: BTreeMap<(String, i32), Place>,
     /// Bytes of records that were read.
     pub bytes: u64,
     /// Why nothing can be concluded.
@@ -78,80 +60,10 @@ pub struct HeldBack {
 pub struct Verdict {
     /// The offset behind the last event that stands in Kafka; where the doubt begins if none does.
     pub at: u64,
-    /// By route how many of the offsets in doubt stand there.
-    pub delivered: BTreeMap<String, u64>,
-}
-
-impl Ground {
-    /// Reads the log where offsets are in doubt: under which tables they were judged.
-    ///
-    /// # Errors
-    /// Why Kafka's records could prove nothing.
-    pub fn read<M: ReadMedia>(
-        (log, end): (&M, End),
-        lane: Lane,
-        doubt: &Range<u64>,
-    ) -> Result<Self, String> {
-        let mut ground = Self::default();
-        let mut reader = Reader::new(Offset(doubt.start), crc32c);
-        let mut buffer = vec![0; CHUNK_BYTES];
-        let mut table = (doubt.start, Table::none());
-        let (mut earliest, mut is_trusted) = (i64::MAX, true);
-        let unreadable = |error| format!("the log cannot be read: {error}");
-        while reader.next_offset().0 < doubt.end
-            && let Some(chunk) = reader.read(log, end, &mut buffer).map_err(unreadable)?
-        {
-            for item in chunk {
-                match item {
-                    Item::Control(control) if control.kind == ControlKind::Routes => {
-                        let next = Table::decode(control.body)
-                            .map_err(|_| "a routing table is of another version")?;
-                        let at = control.at.0.max(doubt.start);
-                        ground.add(&table.1, lane, table.0..at.min(doubt.end))?;
-                        table = (at, next);
-                    }
-                    // What was put back has the time at which it first came.
-                    Item::Events(frame) => {
-                        is_trusted &= frame.clock().trusted;
-                        let times = frame.map(|(_, event)| event.time.0);
-                        earliest = times.fold(earliest, i64::min);
-                    }
-                    Item::Control(_) | Item::Gap { .. } => {}
-                }
-            }
-        }
-        ground.add(&table.1, lane, table.0..doubt.end)?;
-        let since = Timestamp(earliest.saturating_sub(MARGIN_MS));
-        ground.since = (is_trusted && earliest < i64::MAX).then_some(since);
-        Ok(ground)
-    }
-
-    /// Offsets that were judged under a table.
-    fn add(&mut self, table: &Table, lane: Lane, offsets: Range<u64>) -> Result<(), String> {
-        if offsets.is_empty() {
-            return Ok(());
-        }
-        for rule in table.routes.iter().map(|entry| &entry.rule).filter(|it| it.lane == lane) {
-            if Template::of(&rule.topic).is_some() {
-                return Err(format!("route {} makes topics of its own", rule.name));
-            }
-            let headers = &rule.shape.headers;
-            if !headers.has(Header::Offset) || !headers.has(Header::Route) {
-                return Err(format!(
-                    "records of route {} do not name offset and route: `headers` leaves them out",
-                    rule.name
-                ));
-            }
-            self.topics.insert(rule.topic.clone());
-            self.routes.entry(rule.name.clone()).or_default().push(offsets.clone());
-        }
-        Ok(())
-    }
-
-    fn has(&self, route: &str, offset: u64) -> bool {
-        let mut ranges = self.routes.get(route).into_iter().flatten();
-        ranges.any(|range| range.contains(&offset))
-    }
+    /// How far it has read back there.
+    pub backfill: Option<Offset>,
+    /// By the number of each route that the lane has met how many of its records in doubt stand there.
+    pub delivered: BTreeMap<u32, u64>,
 }
 
 impl Evidence {
@@ -221,7 +133,9 @@ impl Evidence {
 
     /// The first record of its batch is gone: it may be one of this log's, or another's.
     fn note_orphan(&mut self, topic: &str, record: &ReadRecord) {
-        if place_of(record).is_some_and(|(offset, route)| self.ground.has(route, offset)) {
+        if place_of(record)
+            .is_some_and(|(offset, route)| self.ground.place(route, offset).is_some())
+        {
             let place = record.offset;
             let words =
                 format!("whose the record {place} of {topic} is does not show: it was compacted");
@@ -238,10 +152,10 @@ impl Evidence {
             self.fail(words);
             return;
         };
-        if self.ground.has(route, offset) {
-            self.found.entry(route.to_owned()).or_default().insert(offset);
-            let highest = self.shown.entry((topic.to_owned(), partition)).or_default();
-            *highest = offset.max(*highest);
+        if let Some((id, place)) = self.ground.place(route, offset) {
+            self.found.entry(id).or_default().insert(place);
+            let last = self.shown.entry((topic.to_owned(), partition)).or_insert(place);
+            *last = place.max(*last);
         }
     }
 
@@ -281,13 +195,22 @@ impl Evidence {
         if let Some(flaw) = &self.flaw {
             return Err(flaw.clone());
         }
-        let highest = self.found.values().filter_map(|offsets| offsets.last()).max();
-        let delivered =
-            self.found.iter().map(|(route, offsets)| (route.clone(), offsets.len() as u64));
-        Ok(Verdict {
-            at: highest.map_or(self.start, |offset| offset + 1),
-            delivered: delivered.collect(),
-        })
+        let mut delivered: BTreeMap<u32, u64> =
+            self.found.iter().map(|(route, places)| (*route, places.len() as u64)).collect();
+        let last = self.found.values().filter_map(|places| places.last()).max();
+        let (at, backfill) = match last {
+            None => (self.start, self.ground.backfill),
+            Some(Place { at, step: Step::On }) => (at + 1, None),
+            Some(Place { at, step: Step::Back(offset) }) => {
+                (*at, Some(Offset(offset + 1)).filter(|next| next.0 < *at))
+            }
+        };
+        // Nothing is read back twice: who has begun with it has met the routes.
+        let has_begun = |back: &&LookBack| last.is_some_and(|last| back.at <= last.at);
+        for id in self.ground.looks_back.iter().filter(has_begun).flat_map(|back| &back.ids) {
+            delivered.entry(*id).or_insert(0);
+        }
+        Ok(Verdict { at, backfill, delivered })
     }
 }
 
@@ -314,5 +237,7 @@ fn bytes_of(record: &ReadRecord) -> u64 {
     (len(&record.key) + len(&record.value) + headers.sum::<usize>()) as u64
 }
 
+#[cfg(test)]
+mod logs;
 #[cfg(test)]
 mod tests;

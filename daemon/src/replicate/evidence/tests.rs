@@ -2,6 +2,7 @@
 
 use super::*;
 use tributary_bridge::Bytes;
+use tributary_core::time::Timestamp;
 
 fn record(batch: u64, offset: u64, headers: &[(&str, String)]) -> ReadRecord {
     let header = |(name, value): &(&str, String)| {
@@ -18,7 +19,7 @@ fn record(batch: u64, offset: u64, headers: &[(&str, String)]) -> ReadRecord {
 }
 
 /// A batch of a log with events of these offsets for a route.
-fn batch(log: u64, base: u64, route: &str, offsets: &[u64]) -> Vec<ReadRecord> {
+pub(super) fn batch(log: u64, base: u64, route: &str, offsets: &[u64]) -> Vec<ReadRecord> {
     let one = |(at, offset): (u64, &u64)| {
         let mut headers = vec![(OFFSET, offset.to_string()), (ROUTE, route.to_owned())];
         if at == 0 {
@@ -29,12 +30,12 @@ fn batch(log: u64, base: u64, route: &str, offsets: &[u64]) -> Vec<ReadRecord> {
     (0..).zip(offsets).map(one).collect()
 }
 
-fn records(topic: &str, records: Vec<ReadRecord>) -> Found {
+pub(super) fn records(topic: &str, records: Vec<ReadRecord>) -> Found {
     let topic = topic.to_owned();
     Found::Records { topic, partition: 0, records, unreadable: Vec::new(), next: 0 }
 }
 
-fn began(topic: &str, why: Began) -> Found {
+pub(super) fn began(topic: &str, why: Began) -> Found {
     let topic = topic.to_owned();
     Found::Began { topic, id: None, partition: 0, partitions: 1, next: 0, why }
 }
@@ -43,11 +44,22 @@ fn at_end(topic: &str) -> Found {
     Found::AtEnd { topic: topic.to_owned(), partition: 0 }
 }
 
+/// Two routes, with their numbers.
+const ROUTES: [(&str, u32); 2] = [("hot", 1), ("all", 2)];
+
+fn ground() -> Ground {
+    let share = |id, offsets| Share { id, offsets, back_at: None };
+    let shares = |id| vec![share(id, 100..150), share(id, 150..200)];
+    Ground {
+        topics: ROUTES.map(|(name, _)| name.to_owned()).into(),
+        routes: ROUTES.map(|(name, id)| (name.to_owned(), shares(id))).into(),
+        since: Some(Timestamp(0)),
+        ..Ground::default()
+    }
+}
+
 fn evidence() -> Evidence {
-    let topics = ["hot", "all"].map(str::to_owned);
-    let routes = topics.clone().map(|route| (route, vec![100..150, 150..200]));
-    let ground = Ground { topics: topics.into(), routes: routes.into(), since: Some(Timestamp(0)) };
-    let mut evidence = Evidence::new(7, 100, ground);
+    let mut evidence = Evidence::new(7, 100, ground());
     for topic in ["hot", "all"] {
         evidence.handle_found(&began(topic, Began::First));
     }
@@ -65,8 +77,7 @@ fn the_highest_offset_in_any_topic_counts_and_others_records_do_not() {
     assert!(!evidence.is_complete());
     evidence.handle_found(&at_end("all"));
     assert!(evidence.is_complete());
-    let delivered = [("hot", 2), ("all", 3)].map(|(route, count)| (route.to_owned(), count));
-    let verdict = Verdict { at: 122, delivered: delivered.into() };
+    let verdict = Verdict { at: 122, backfill: None, delivered: [(1, 2), (2, 3)].into() };
     assert_eq!(evidence.verdict(), Ok(verdict));
 }
 
@@ -112,21 +123,15 @@ fn what_is_deleted_or_names_nothing_proves_nothing() {
 
 #[test]
 fn a_topic_that_is_not_there_has_nothing() {
-    let topics = ["hot", "all"].map(str::to_owned);
-    let ground = Ground {
-        topics: topics.clone().into(),
-        routes: topics.map(|route| (route, vec![100..150, 150..200])).into(),
-        since: Some(Timestamp(0)),
-    };
-    let mut evidence = Evidence::new(7, 100, ground);
+    let mut evidence = Evidence::new(7, 100, ground());
     evidence.handle_missing("hot");
     assert!(!evidence.is_complete());
     evidence.handle_found(&began("all", Began::First));
     evidence.handle_found(&records("all", batch(7, 0, "all", &[99, 120])));
     evidence.handle_found(&at_end("all"));
     assert!(evidence.is_complete());
-    let delivered = [("all".to_owned(), 1)].into();
-    assert_eq!(evidence.verdict(), Ok(Verdict { at: 121, delivered }));
+    let delivered = [(2, 1)].into();
+    assert_eq!(evidence.verdict(), Ok(Verdict { at: 121, backfill: None, delivered }));
 }
 
 #[test]

@@ -18,7 +18,6 @@ use super::search::{Search, Untold};
 use crate::io::control::Decide;
 use crate::replicate::account::Account;
 use crate::replicate::evidence::{Ground, HeldBack, Verdict};
-use crate::replicate::table::Table;
 use crate::sync::lock;
 
 /// What is read to settle a doubt before an operator is asked: a link may be slow, and paid for by the byte.
@@ -107,13 +106,10 @@ impl Daemon {
         let (base, between) = doubt(&halt, &said, &known);
         let doubt = in_doubt(&halt, &base, &between)?;
         let account = Account::parse(&base.account).unwrap_or_default();
-        if account.backfill.is_some() {
-            return Err("a route was reading back when the doubt began".to_owned());
-        }
         let log = self.log.clone();
         let read = {
             let (lane, doubt) = (lane.lane, doubt.clone());
-            move || Ground::read((&log, log.end()), lane, &doubt)
+            move || Ground::read((&log, log.end()), lane, (&doubt, &account))
         };
         let ground =
             tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
@@ -132,8 +128,7 @@ impl Daemon {
         if why(lane)? != (halt.clone(), said.clone()) {
             return Err("the lane has gone on meanwhile".to_owned());
         }
-        let table = lock(&self.table).clone();
-        let mut plan = proven(lane.lane.name(), (&halt, said), (&known, base), (&table, &verdict));
+        let mut plan = proven(lane.lane.name(), (&halt, said), (&known, base), &verdict);
         (plan.from, plan.to) = (doubt.start, doubt.end);
         Ok(plan)
     }
@@ -210,18 +205,19 @@ fn proven(
     lane: &str,
     (halt, said): (&Halt, Said),
     (known, base): (&Known, Position),
-    (table, verdict): (&Table, &Verdict),
+    verdict: &Verdict,
 ) -> Plan {
     let mut account = Account::parse(&base.account).unwrap_or_default();
-    for entry in &table.routes {
-        if let Some(count) = verdict.delivered.get(&entry.rule.name) {
-            account.deliver(entry.id, *count);
-        }
+    for (route, count) in &verdict.delivered {
+        account.deliver(*route, *count);
     }
+    account.backfill = verdict.backfill;
     let records: u64 = verdict.delivered.values().sum();
     let at = verdict.at;
+    let back = verdict.backfill.map(|from| format!(", and reads back from {from} first"));
+    let back = back.unwrap_or_default();
     let words = format!(
-        "lane {lane} goes on at offset {at}: of what was in doubt {records} records are in Kafka, none \
+        "lane {lane} goes on at offset {at}{back}: of what was in doubt {records} records are in Kafka, none \
          behind. Nothing is lost, nothing comes twice."
     );
     Plan {
@@ -270,6 +266,8 @@ fn plan(
     }
     let mut account = Account::parse(&base.account).unwrap_or_default();
     account.skip(at.saturating_sub(base.offset.0));
+    // What it was reading back it does not go on with from elsewhere.
+    account.backfill = account.backfill.filter(|_| at == base.offset.0);
     let hint = hint_at(lane, (known, said), (at, &account));
     let words = words(lane, at, from..=to);
     let (lane, halt) = (lane.to_owned(), halt.to_string());

@@ -50,6 +50,33 @@ fn of_what_is_in_doubt_nothing_is_lost_or_nothing_is_doubled() {
 }
 
 #[test]
+fn who_passes_on_does_not_go_on_reading_back_there() {
+    let mut known = known();
+    let hint = known.hint.as_mut().expect("there is one");
+    hint.hint.low.account = format!("b=7;{ACCOUNT}");
+    let halt = Halt::InDoubt { kafka: None, hint: Some((Offset(40), Offset(60))) };
+    let account = |skip| {
+        let plan = plan("normal", (&halt, Said::Nothing), &known, &decide(skip, None));
+        plan.map(|plan| plan.hint.expect("one is made").hint.low.account)
+    };
+    assert_eq!(account(false), Ok(format!("b=7;{ACCOUNT}")));
+    assert_eq!(account(true), Ok("1.5.0.0.0.14;".to_owned()));
+}
+
+#[test]
+fn where_topics_show_how_far_was_read_back_that_goes_on() {
+    let known = known();
+    let low = known.hint.as_ref().expect("there is one").hint.low.clone();
+    let halt = Halt::InDoubt { kafka: None, hint: Some((Offset(40), Offset(60))) };
+    let verdict =
+        Verdict { at: 40, backfill: Some(Offset(9)), delivered: [(1, 2), (2, 4), (3, 0)].into() };
+    let plan = proven("normal", (&halt, Said::Nothing), (&known, low), &verdict);
+    let low = plan.hint.expect("one is made").hint.low;
+    assert_eq!((low.offset, low.account.as_str()), (Offset(40), "b=9;1.7.0.0;2.4.0.0;3.0.0.0;"));
+    assert!(plan.words.contains("at offset 40, and reads back from 9 first: of what"));
+}
+
+#[test]
 fn another_identity_is_overruled_within_what_the_log_has() {
     let said = Said::Position(Offset(500), "v1,0000000f,".to_owned());
     let halt = Halt::Identity { offset: Offset(500), metadata: "v1,0000000f,".to_owned() };
