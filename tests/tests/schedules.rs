@@ -3,8 +3,9 @@
 //!
 //! Each request may be lost, applied without an answer, arrive only when a later session is at
 //! work; the process may die before or after any of it, or before a claim is durable; coordinators
-//! move. Whatever happens, a `read_committed` reader finds each record once, in order, and the
-//! position is the log's end. Some records are larger than their topic takes: whatever happens, each
+//! move; Kafka may forget the position while the process is down. Whatever happens, a `read_committed` reader finds
+//! each record once, in order, and the position is the log's end; but where a claim is durable whose transaction
+//! nobody knows the end of, and Kafka forgets, the lane halts. Some records are larger than their topic takes: whatever happens, each
 //! of them is kept elsewhere before the position passes it, and the others do not suffer.
 //!
 //! `TRIBUTARY_SCHEDULES=N` draws so many at random; `TRIBUTARY_FAULTS=N` walks every placement of
@@ -14,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::env;
 
 use tributary_bridge::{
-    BatchLimits, Bytes, ConnId, Hint, Local, Output, Partitioner, Position, Record, Replicator,
-    Settings, Talk as _,
+    BatchLimits, Bytes, ConnId, Halt, Hint, Local, Output, Partitioner, Position, Record,
+    Replicator, Settings, State, Talk as _,
 };
 use tributary_cluster as kafka;
 use tributary_cluster::{BrokerId, Cluster, Kafka, TopicSettings, TransactionVersion};
@@ -33,13 +34,17 @@ const BATCH_BYTES_MAX: usize = 125;
 const TOPIC: &str = "events";
 /// More turns than any schedule needs: one that has more goes round in circles.
 const TURNS_MAX: u32 = 5_000;
+/// Kafka has forgotten by then.
+const OUTAGE_MS: u64 = 8 * 24 * 3_600_000;
+/// The cluster does what is due so often meanwhile.
+const OUTAGE_STEPS: u64 = 32;
 /// Schedules drawn in an ordinary run.
 const SCHEDULES: u64 = 3_000;
 /// Faults of each walked schedule in an ordinary run.
 const FAULTS: u32 = 1;
 
 /// What can happen to a request; the first is that nothing does.
-const FATES: [Fate; 7] = [
+const FATES: [Fate; 8] = [
     Fate::Arrives,
     Fate::Lost,
     Fate::Unanswered,
@@ -47,6 +52,7 @@ const FATES: [Fate; 7] = [
     Fate::DiesBefore,
     Fate::DiesAfter,
     Fate::CoordinatorMoves,
+    Fate::DiesAndIsForgotten,
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +69,8 @@ enum Fate {
     /// The process dies when it has been applied.
     DiesAfter,
     CoordinatorMoves,
+    /// The process dies when it has been applied, and does not come back before Kafka has forgotten the position.
+    DiesAndIsForgotten,
 }
 
 /// Decides what happens: follows a path first, then nothing more, or dice.
@@ -157,6 +165,16 @@ impl Scene {
             if self.position.offset.0 == EVENTS && self.replicator.is_idle() && self.wants {
                 return self.judge();
             }
+            if let State::Halted(halt) = &self.replicator.status().state {
+                let Hint { low, high } = &self.disk.hint;
+                let is_open =
+                    matches!(halt, Halt::InDoubt { kafka: None, .. }) && low.offset < *high;
+                return if is_open {
+                    Ok(())
+                } else {
+                    Err(format!("halted: {halt}, {:?}", self.disk.hint))
+                };
+            }
             self.wait();
         }
         Err(format!("goes round in circles: {:?}", self.replicator.status()))
@@ -193,7 +211,18 @@ impl Scene {
                 };
                 self.replicator.handle_local(now, &local);
             }
-            Output::Resumed(position) => (self.position, self.wants) = (position, false),
+            Output::Resumed(position) => {
+                (self.position, self.wants) = (position.clone(), false);
+                // Its predecessor is fenced: what that had claimed is not in doubt any more.
+                if self.disk.hint.high > position.offset {
+                    if self.chooser.choose(2) == 1 {
+                        return self.die();
+                    }
+                    let high = position.offset;
+                    self.replicator.handle_claimed(now, high);
+                    self.disk.hint = Hint { low: position, high };
+                }
+            }
             Output::WantBatch => self.wants = true,
             Output::Claim(high) => {
                 if self.chooser.choose(2) == 1 {
@@ -236,6 +265,11 @@ impl Scene {
                 self.cluster.handle_bytes(now, target, &bytes);
                 self.die();
             }
+            Fate::DiesAndIsForgotten => {
+                self.cluster.handle_bytes(now, target, &bytes);
+                self.die();
+                self.be_forgotten();
+            }
             Fate::CoordinatorMoves => {
                 let to = if self.now.is_multiple_of(2) { BrokerId(2) } else { BrokerId(1) };
                 self.cluster.move_coordinator(&settings_of().identity(), to);
@@ -262,6 +296,20 @@ impl Scene {
         self.replicator = Replicator::new(self.instant(), settings_of(), self.serial);
         self.late.iter_mut().for_each(|(session, ..)| *session = 0);
         (self.position, self.wants) = (self.disk.hint.low.clone(), false);
+    }
+
+    /// A week goes by: no transaction is open any more, and nothing is under way.
+    fn be_forgotten(&mut self) {
+        for (_, target, _) in core::mem::take(&mut self.late) {
+            self.cluster.disconnect(target);
+        }
+        for _ in 0..OUTAGE_STEPS {
+            self.now += OUTAGE_MS / OUTAGE_STEPS;
+            self.cluster.handle_timeout(self.instant());
+        }
+        while self.cluster.poll_output().is_some() {}
+        self.cluster.forget_group(&settings_of().identity());
+        self.replicator = Replicator::new(self.instant(), settings_of(), self.serial);
     }
 
     fn generation(&self) -> u32 {

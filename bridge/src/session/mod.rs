@@ -66,6 +66,8 @@ pub(crate) struct Session {
     has_waited: bool,
     /// The cluster permits only shorter transactions.
     is_too_patient: bool,
+    /// The last transaction, perhaps of an earlier session, came to no end.
+    is_wary: bool,
     parts: Parts,
     transaction: Option<Transaction>,
     /// A topic that the last batch stopped at. It waits for the transaction: the records before it
@@ -85,6 +87,8 @@ pub(crate) struct Memory {
     pub(crate) brokers: Vec<Address>,
     /// What topics have taught.
     pub(crate) lessons: Lessons,
+    /// Whether the last transaction came to no end.
+    pub(crate) is_wary: bool,
 }
 
 /// What transactions need of a session.
@@ -144,6 +148,7 @@ impl Session {
             fetch: Task::default(),
             has_waited: false,
             is_too_patient: false,
+            is_wary: memory.is_wary,
             parts: Parts {
                 transactions,
                 group: Coordinator::new(Role::Group),
@@ -192,9 +197,10 @@ impl Session {
 
     pub(crate) fn into_memory(mut self, settings: &Settings) -> Memory {
         // Of one that was lost, too: the next one is made the better for it.
+        let is_wary = self.is_wary || self.transaction.is_some();
         let lessons = self.transaction.take().map(Transaction::into_lessons).unwrap_or_default();
         self.parts.topics.learn(&lessons, settings.batch.batch_bytes);
-        self.parts.topics.into_memory()
+        Memory { is_wary, ..self.parts.topics.into_memory() }
     }
 
     pub(crate) fn begin_batch(&mut self, limits: BatchLimits, codec: Codec) -> BatchBuilder {
@@ -287,7 +293,8 @@ impl Session {
             let next = sequences.entry((topic.to_owned(), partition)).or_default();
             core::mem::replace(next, sequence_after(*next, count))
         });
-        let order = Order { next, claim, chains, unsent, size };
+        let claims_late = self.is_wary;
+        let order = Order { next, claim, claims_late, chains, unsent, size };
         let transaction = self.transaction.insert(Transaction::new(cx, order, self.parts.claimed));
         transaction.be_wary(&self.parts.topics.lessons.disordered);
     }

@@ -108,6 +108,8 @@ impl Session {
         if self.parts.topics.learn(&lessons, cx.settings.batch.batch_bytes) {
             self.renew_origin(cx.settings);
         }
+        // That a position alone was taken tells nothing of records.
+        self.is_wary &= ended.records + ended.undeliverable == 0;
         cx.counters.transactions += 1;
         cx.counters.records += ended.records;
         cx.counters.undeliverable += ended.undeliverable;

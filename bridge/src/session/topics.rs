@@ -64,7 +64,7 @@ impl Topics {
         let brokers: Vec<Address> =
             self.cluster.brokers.into_values().take(BROKERS_REMEMBERED).collect();
         let brokers = if brokers.is_empty() { self.remembered } else { brokers };
-        Memory { names: self.names, brokers, lessons: self.lessons }
+        Memory { names: self.names, brokers, lessons: self.lessons, is_wary: false }
     }
 
     /// Whether every topic that was wanted is known.

@@ -4,6 +4,9 @@
 //! Before transaction version 2 the partitions and the group are added to it first. Answers that
 //! ask for it are followed by the same bytes again; anything else ends the session.
 //!
+//! The claim is asked for at once, so that it costs no time; but behind a transaction that came to no end only before
+//! `EndTxn`: what Kafka refuses for weeks leaves no claim behind, and so nothing in doubt when it forgets the position.
+//!
 //! Where only at least once is promised it is none to Kafka: `Produce`, and then `OffsetCommit`.
 
 mod asking;
@@ -44,6 +47,8 @@ pub(crate) struct Order {
     pub(crate) next: Position,
     /// What has to be claimed before.
     pub(crate) claim: Offset,
+    /// It is asked for only when nothing else is missing.
+    pub(crate) claims_late: bool,
     pub(crate) chains: Vec<SealedChain>,
     /// Records that no batch may hold.
     pub(crate) unsent: Vec<Undeliverable>,
@@ -65,6 +70,7 @@ pub(crate) struct Size {
 pub(crate) struct Transaction {
     next: Position,
     claim: Offset,
+    claims_late: bool,
     size: Size,
     begun: Instant,
     deadline: Instant,
@@ -102,7 +108,8 @@ impl Transaction {
     pub(crate) fn of_position(cx: &mut Context<'_>, position: Position) -> Self {
         let (claim, size) = (position.offset, Size::default());
         let (chains, unsent) = (Vec::new(), Vec::new());
-        Self::new(cx, Order { next: position, claim, chains, unsent, size }, None)
+        let order = Order { next: position, claim, claims_late: false, chains, unsent, size };
+        Self::new(cx, order, None)
     }
 
     /// Sends the batches of these topics one at a time.
@@ -112,12 +119,13 @@ impl Transaction {
     }
 
     pub(crate) fn new(cx: &mut Context<'_>, order: Order, claimed: Option<Offset>) -> Self {
-        let Order { next, claim, chains, unsent, size } = order;
+        let Order { next, claim, claims_late, chains, unsent, size } = order;
         // Kafka refuses to add no partition.
         let add_partitions = if chains.is_empty() { Task::DONE } else { Task::default() };
         let transaction = Self {
             next,
             claim,
+            claims_late,
             size,
             begun: cx.now,
             deadline: cx.now.plus_ms(u64::from(cx.settings.transaction_timeout_ms)),
@@ -146,9 +154,9 @@ impl Transaction {
         all.all(|offset| Some(offset) == first)
     }
 
-    /// Asks for a claim that covers this transaction, unless there is one.
+    /// Asks for a claim that covers this transaction, unless there is one, or it is to be asked for later.
     pub(crate) fn claim(&self, cx: &mut Context<'_>, claimed: Option<Offset>) {
-        if !self.is_claimed(claimed) {
+        if !self.claims_late && !self.is_claimed(claimed) {
             cx.links.outputs.push_back(Output::Claim(self.claim));
         }
     }
@@ -185,7 +193,10 @@ impl Transaction {
         if dialect == Dialect::Plain {
             // What is not taken must not be passed.
             if self.chains.iter().all(Chain::is_done) && self.is_nothing_unburied(cx) {
-                self.send_offset(cx, parts)?;
+                self.claim_at_last(cx, parts.claimed);
+                if self.is_claimed(parts.claimed) {
+                    self.send_offset(cx, parts)?;
+                }
             }
             return Ok(());
         }
@@ -194,8 +205,11 @@ impl Transaction {
         if all_good && !self.is_nothing_unburied(cx) {
             return Ok(());
         }
-        if all_good && self.is_claimed(parts.claimed) {
-            self.send_end(cx, parts, (dialect, producer))?;
+        if all_good {
+            self.claim_at_last(cx, parts.claimed);
+            if self.is_claimed(parts.claimed) {
+                self.send_end(cx, parts, (dialect, producer))?;
+            }
         }
         Ok(())
     }
@@ -280,6 +294,13 @@ impl Transaction {
     fn is_claimed(&self, claimed: Option<Offset>) -> bool {
         let is_of_position = self.chains.is_empty() && self.unsent.is_empty();
         is_of_position || claimed.is_some_and(|claimed| claimed >= self.claim)
+    }
+
+    /// Nothing else is missing any more.
+    fn claim_at_last(&mut self, cx: &mut Context<'_>, claimed: Option<Offset>) {
+        if core::mem::take(&mut self.claims_late) {
+            self.claim(cx, claimed);
+        }
     }
 
     /// The buffers of its batches, once it is over.

@@ -397,3 +397,60 @@ fn brokers_of_two_transaction_versions_are_not_mixed() {
     assert_eq!(error, "brokers disagree about transaction.version");
     assert!(!world.broker.seen.iter().any(|s| s.port == 2 && s.text.starts_with("Produce")));
 }
+
+/// A lane that is refused for longer than Kafka remembers its position has ended no transaction: when somebody puts it
+/// right it goes on, and nobody has to decide anything.
+#[test]
+fn what_is_refused_for_longer_than_kafka_remembers_leaves_nothing_in_doubt() {
+    for (version, refuses) in [(0, ADD_PARTITIONS), (2, PRODUCE)] {
+        let mut world = World::live(version);
+        for _ in 0..3 {
+            world.fault(refuses, [Fault::Code(29)]);
+            world.keep_hint();
+            world.ship("hot", 1..3);
+            world.keep_hint();
+            assert!(world.replicator.status().refused.is_some());
+            world.pass_ms(600_000);
+        }
+        world.keep_hint();
+        world.fault(refuses, [Fault::Code(29)]);
+        world.ship("hot", 1..3);
+        world.keep_hint();
+        world.broker.committed = None;
+        world.pass_ms(600_000);
+        assert_eq!(world.replicator.status().state, State::Live);
+        world.ship("hot", 1..3);
+        assert_eq!(world.committed(), Some(3));
+    }
+}
+
+#[test]
+fn behind_a_transaction_without_an_end_nothing_is_claimed_before_all_else_is_there() {
+    for version in [0, 2] {
+        let mut world = World::live(version);
+        world.fault(PRODUCE, [Fault::Silence]);
+        world.ship("hot", 1..3);
+        assert_eq!(world.told, [Output::Claim(Offset(3))], "at once, as long as all is well");
+        world.keep_hint();
+        world.cut();
+        world.pass_ms(1_000);
+        world.keep_hint();
+        world.fault(PRODUCE, [Fault::Late]);
+        world.claims = false;
+        world.ship("hot", 1..3);
+        world.replicator.handle_claimed(world.now, Offset(1));
+        world.settle();
+        assert!(!world.told.contains(&Output::Claim(Offset(3))), "{:?}", world.told);
+        world.release();
+        assert!(world.told.contains(&Output::Claim(Offset(3))), "{:?}", world.told);
+        assert!(!world.seen().iter().any(|text| text.starts_with("EndTxn")));
+        world.replicator.handle_claimed(world.now, Offset(3));
+        world.settle();
+        assert_eq!(world.committed(), Some(3));
+        world.claims = true;
+        world.forget();
+        world.fault(PRODUCE, [Fault::Late]);
+        world.ship("hot", 3..4);
+        assert_eq!(world.told, [Output::Claim(Offset(4))], "all is well again");
+    }
+}

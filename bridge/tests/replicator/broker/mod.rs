@@ -336,6 +336,22 @@ impl World {
     }
 
     /// Milliseconds until the next session, while there is none.
+    /// What a driver leaves in the log: what was claimed since the last call, and what a session gives back that begins.
+    pub(crate) fn keep_hint(&mut self) {
+        for output in core::mem::take(&mut self.told) {
+            let hint = self.local.hint.as_mut().expect("a lane has one");
+            match output {
+                Output::Claim(high) => hint.high = high,
+                Output::Resumed(low) if hint.high > low.offset => {
+                    let high = low.offset;
+                    *hint = Hint { low, high };
+                    self.replicator.handle_claimed(self.now, high);
+                }
+                _ => {}
+            }
+        }
+    }
+
     pub(crate) fn back_off_ms(&self) -> u64 {
         match &self.replicator.status().state {
             State::BackingOff { until, .. } => until.ms_since(self.now),

@@ -1,6 +1,6 @@
 //! What a lane leaves in the log about its position, and what it makes of it when it begins.
 
-use tributary_bridge::{Hint, Local, Position};
+use tributary_bridge::{Delivery, Hint, Local, Position};
 use tributary_core::Offset;
 use tributary_core::log::ReadMedia;
 use tributary_core::time::Instant;
@@ -54,7 +54,8 @@ impl<M: ReadMedia + Clone> Lane<M> {
     /// Claims all that is durable, so that shipping a backlog claims once.
     pub(super) fn claim(&mut self, offset: Offset, present: &Present) {
         if !matches!(self.claim, Claim::Impossible) {
-            self.write_hint((present.end.offset.max(offset), None), present);
+            let reached = self.reached_noted(present);
+            self.write_hint((present.end.offset.max(offset), reached), present);
         }
     }
 
@@ -88,6 +89,32 @@ impl<M: ReadMedia + Clone> Lane<M> {
         let Reached { offset, account } = reached.clone().filter(|_| same)?;
         let valid = (position.offset..=present.end.offset).contains(&Offset(offset));
         valid.then_some(Position { offset: Offset(offset), account, ..position.clone() })
+    }
+
+    /// The same, as a hint notes it: it holds for as long as Kafka has this position.
+    pub(super) fn reached_noted(&self, present: &Present) -> Option<Reached> {
+        let reached = self.reached(&self.committed, present)?;
+        Some(Reached { offset: reached.offset.0, account: reached.account })
+    }
+
+    /// A session that begins takes back what was claimed: its predecessor is fenced and the position does not move any
+    /// more, so nothing behind that is in doubt. Whatever comes of the session, a long outage behind it leaves only
+    /// what it has claimed itself.
+    ///
+    /// Where only at least once is promised nobody is fenced.
+    pub(super) fn give_back(&mut self, now: Instant, present: &Present) {
+        let low = self.committed.offset;
+        let under_way = match &self.claim {
+            Claim::Awaited(claim) => claim.hint.high,
+            Claim::None => low,
+            Claim::Impossible => return,
+        };
+        let is_fenced = self.beginning.settings.delivery == Delivery::ExactlyOnce;
+        if is_fenced && self.claimed.max(under_way) > low {
+            self.replicator.handle_claimed(now, low);
+            let reached = self.reached_noted(present);
+            self.write_hint((low, reached), present);
+        }
     }
 
     /// An idle lane takes its claim back: after an outage of weeks, in which Kafka may forget the

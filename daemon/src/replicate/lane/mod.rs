@@ -250,7 +250,7 @@ impl<M: ReadMedia + Clone> Lane<M> {
             }
             Output::Disconnect { conn } => self.effects.push_back(Effect::Disconnect { conn }),
             Output::NeedLocal => self.replicator.handle_local(now, &self.local(present)),
-            Output::Resumed(position) => self.resume(position, present),
+            Output::Resumed(position) => self.resume(now, position, present),
             Output::WantBatch => self.want_batch(),
             Output::Claim(offset) => self.claim(offset, present),
             Output::Bury(refused) => self.bury(&refused, present),
@@ -265,11 +265,12 @@ impl<M: ReadMedia + Clone> Lane<M> {
         }
     }
 
-    fn resume(&mut self, position: Position, present: &Present) {
+    fn resume(&mut self, now: Instant, position: Position, present: &Present) {
         let name = self.beginning.lane.name();
         tracing::info!(lane = name, offset = position.offset.0, "replication goes on");
         let from = self.reached(&position, present).unwrap_or_else(|| position.clone());
         self.committed = position;
+        self.give_back(now, present);
         (self.ahead.handed, self.ahead.is_wanted) = (None, false);
         self.begin_at(&from);
         self.mourning = None;
