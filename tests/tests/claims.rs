@@ -1,5 +1,5 @@
-//! One lane, its log and a cluster, over a link that takes its time: what it claims and gives back.
-//! Nothing here waits: time is an argument.
+//! One lane, its log and a cluster, over a link that takes its time: what it claims and gives back, and what it fills
+//! ahead. Nothing here waits: time is an argument.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -45,6 +45,7 @@ struct Scene {
     answers: VecDeque<kafka::Output>,
     /// Nobody can be reached.
     is_away: bool,
+    traffic: View,
 }
 
 impl Scene {
@@ -72,6 +73,7 @@ impl Scene {
             conns: BTreeMap::new(),
             answers: VecDeque::new(),
             is_away: false,
+            traffic: View::default(),
         }
     }
 
@@ -124,7 +126,7 @@ impl Scene {
             let now = Instant(self.now);
             let (end, oldest) = self.reader.end();
             let (clock, anchor) = (clock(self.now), Anchor::default());
-            let present = Present { end, oldest, clock, anchor, traffic: View::default() };
+            let present = Present { end, oldest, clock, anchor, traffic: self.traffic };
             self.lane.follow(&self.table);
             self.lane.work(now, &present);
             let mut is_quiet = true;
@@ -270,6 +272,42 @@ fn payload(number: u64) -> String {
 
 fn identity() -> String {
     format!("tributary.gw.{LOG_ID:016x}.normal")
+}
+
+/// What every step but those that change nothing has added to the topic.
+fn growth(scene: &mut Scene, ms: u64) -> Vec<usize> {
+    let (mut before, end) = (scene.delivered(), scene.now + ms);
+    let mut grown = Vec::new();
+    while scene.now < end {
+        scene.step();
+        let there = scene.delivered();
+        grown.extend(Some(there - before).filter(|more| *more > 0));
+        before = there;
+    }
+    grown
+}
+
+#[test]
+fn what_was_filled_ahead_gives_way_to_another_lanes_backlog() {
+    let mut scene = Scene::new();
+    scene.publish(4_000);
+    let full = growth(&mut scene, 10 * ANSWER_MS);
+    let most = full.into_iter().max().expect("some transactions");
+    assert!((100..1_000).contains(&most), "{most}");
+    // Another one has just begun, and the next is filled meanwhile.
+    let before = scene.delivered();
+    while scene.delivered() == before {
+        scene.step();
+    }
+    scene.turn();
+    scene.traffic.yields = true;
+    let yielding = growth(&mut scene, MINUTE_MS);
+    let (under_way, trickle) = yielding.split_first().expect("it trickles");
+    assert!(*under_way > most / 2, "one was to be under way: {yielding:?}");
+    assert!(trickle.len() > 5 && trickle.iter().all(|more| *more < most / 2), "{yielding:?}");
+    scene.traffic.yields = false;
+    scene.steps(MINUTE_MS);
+    assert_eq!(scene.delivered(), 4_000);
 }
 
 /// Only who is fenced cannot end its transaction any more: before that nobody knows what became of it.
