@@ -84,6 +84,63 @@ fn what_was_said_before_the_end_of_tls_is_heard() -> Result<()> {
     Ok(())
 }
 
+/// Of what a subscriber gets TLS takes 64 KiB at once: one message may be longer, and so may a backlog.
+#[test]
+fn long_messages_and_backlogs_come_through_tls() -> Result<()> {
+    let authority = Authority::new()?;
+    let section = authority.server("gateway", "localhost")?.section("");
+    let [port, wss] = [ports::free()?, ports::free()?];
+    let daemon = Daemon::start(
+        TRIBUTARY,
+        &format!(
+            "[[listener]]\naddress = \"127.0.0.1:{port}\"\n{section}\
+             [[listener]]\naddress = \"127.0.0.1:{wss}\"\nwebsocket = true\n{section}"
+        ),
+    )?;
+    let lasting = |mut options: MqttOptions| {
+        options.set_max_packet_size(300_000, 300_000).set_clean_session(false);
+        options
+    };
+    let over_tls = || anyhow::Ok(lasting(over_tls(options("tls", port), tls(&authority, None)?)));
+    let over_wss = || {
+        let mut options = MqttOptions::new("wss", format!("wss://localhost:{wss}/mqtt"), wss);
+        options.set_transport(Transport::Wss(tls(&authority, None)?));
+        anyhow::Ok(lasting(options))
+    };
+    let payload = |number: usize| number.to_string().repeat(200_000);
+    let mut device = options("device", daemon.port());
+    device.set_max_packet_size(300_000, 300_000);
+    let mut device = Peer::enter(device)?;
+
+    let mut hearers = [Peer::enter(over_tls()?)?, Peer::enter(over_wss()?)?];
+    for hearer in &mut hearers {
+        ensure!(hearer.subscribe("plant/#")?);
+    }
+    device.publish("plant/large", &payload(0))?;
+    for hearer in &mut hearers {
+        ensure!(hearer.message()?.1 == payload(0), "one message comes whole");
+        // And it is acknowledged.
+        hearer.publish("elsewhere", "x")?;
+    }
+    drop(hearers);
+    for number in 1..4 {
+        device.publish("plant/large", &payload(number))?;
+    }
+    for (number, part) in (0..300).map(|number| (number, "x".repeat(1_000))) {
+        device.publish(&format!("plant/{number}"), &part)?;
+    }
+    for options in [over_tls()?, over_wss()?] {
+        let mut hearer = Peer::enter(options)?;
+        for number in 1..4 {
+            ensure!(hearer.message()?.1 == payload(number), "message {number} of a backlog");
+        }
+        for number in 0..300 {
+            ensure!(hearer.message()?.0 == format!("plant/{number}"), "message {number}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn clients_do_not_take_another_gateway_for_this_one() -> Result<()> {
     let (authority, stranger) = (Authority::new()?, Authority::new()?);

@@ -16,6 +16,10 @@ use super::websocket::{End, WebSocket};
 use crate::config::CertificateName;
 use crate::io::tls::explain;
 
+/// What TLS is given at once, in bytes: one record's worth (RFC 8446, 5.1). rustls takes no more
+/// than 64 KiB before all of that was fetched, so what is longer goes through in parts.
+const PART_BYTES: usize = 16 << 10;
+
 /// What a listener has between socket and MQTT.
 #[derive(Clone, Default)]
 pub struct Wrapping {
@@ -176,8 +180,11 @@ impl Layers {
             out.extend_from_slice(bytes);
             return Ok(());
         };
-        tls.writer().write_all(bytes).map_err(|error| Fault::Broken(error.to_string()))?;
-        send_tls(tls, out)
+        for part in bytes.chunks(PART_BYTES) {
+            tls.writer().write_all(part).map_err(|error| Fault::Broken(error.to_string()))?;
+            send_tls(tls, out)?;
+        }
+        Ok(())
     }
 
     /// Says good-bye in each layer.

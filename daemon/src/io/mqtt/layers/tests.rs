@@ -127,6 +127,30 @@ fn all_layers_at_once_however_bytes_are_cut() {
     }
 }
 
+/// rustls keeps 64 KiB at most; a message, and what waits behind it, may be longer.
+#[test]
+fn what_is_longer_than_tls_takes_at_once_arrives_whole() {
+    let long: Vec<u8> = (0..200_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+    for websocket in [false, true] {
+        let (server, mut client) = pair(true);
+        let tls = Some((server, CertificateName::None));
+        let wrapping = Wrapping { tls, websocket, ..Wrapping::default() };
+        let mut layers = Layers::new(&wrapping).expect("a server").expect("layers");
+        client.writer().write_all(if websocket { REQUEST } else { &[] }).expect("it is kept");
+        exchange(&mut client, &mut layers, (&[], 4_000)).1.expect("it is opened");
+        let mut out = Vec::new();
+        layers.wrap(&long, &mut out).expect("it is open");
+        layers.close(&mut out);
+        let (mut got, mut rest) = (Vec::new(), &out[..]);
+        while !rest.is_empty() {
+            client.read_tls(&mut rest).expect("a slice gives it");
+            client.process_new_packets().expect("the server is good");
+            client.reader().read_to_end(&mut got).unwrap_or_default();
+        }
+        assert!(got.windows(long.len()).any(|part| part == long), "{} bytes came", got.len());
+    }
+}
+
 #[test]
 fn a_client_without_a_certificate_is_told_in_words() {
     let (server, mut client) = pair(false);
