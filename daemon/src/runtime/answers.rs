@@ -13,6 +13,7 @@ use super::clock::Clocks;
 use super::cursors::{Cursors, Reading};
 use super::dead_letters::FileLetters;
 use super::downlinks::Downlinks;
+use super::facts::Facts;
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
 use super::replaying::{self, Replaying};
@@ -23,7 +24,6 @@ use super::status::{
     CLIENTS_SHOWN_MAX, LaneStatus, LogStatus, Month, MqttStatus, Refused, Reports, Status,
     UpstreamStatus, routes,
 };
-use super::writer::Facts;
 use super::{stream, tail};
 use crate::config::{self, Delivery, Lane};
 use crate::door::{Counters, Door};

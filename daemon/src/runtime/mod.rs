@@ -12,6 +12,7 @@ mod delivering;
 pub mod dialogue;
 mod doors;
 mod downlinks;
+pub mod facts;
 pub mod fanout;
 mod folding;
 mod gathering;

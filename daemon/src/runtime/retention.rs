@@ -39,6 +39,9 @@ impl Policy {
     }
 }
 
+/// Called before the log gives up events below an offset: who has to know them reads them now.
+pub type LastLook = Box<dyn FnMut(Offset) + Send>;
+
 /// Where the lanes are: below, nothing is left to be shipped.
 #[derive(Debug, Default)]
 pub struct Positions {

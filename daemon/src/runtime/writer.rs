@@ -10,13 +10,14 @@ use core::ops::Range;
 
 use tributary_core::Offset;
 use tributary_core::log::{
-    AppendError, Clock, CommitError, ControlKind, Counters, End, Frame, Log, LogId, Media,
+    AppendError, Clock, CommitError, ControlKind, Counters, End, Frame, Log, Media,
 };
 use tributary_core::time::{Age, Timestamp};
 
 use super::clock::{Clocks, Moment};
+use super::facts::Facts;
 use super::ingest::{Body, Closed, ControlRequest, Ingest, Taken};
-use super::retention::{Expiry, Gone, Policy};
+use super::retention::{Expiry, Gone, LastLook, Policy};
 use super::snapshot::Snapshot;
 use crate::config::WhenFull;
 use crate::sync::lock;
@@ -26,28 +27,6 @@ use crate::sync::lock;
 const CONTROL_PART: u32 = 16;
 /// What is read at once to find out which events are too old.
 const SCAN_BYTES: usize = 64 << 10;
-
-/// What others may know of the log.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// The log's identity.
-    pub id: LogId,
-    /// This opening.
-    pub generation: u32,
-    /// The oldest event that is still there.
-    pub oldest: Offset,
-    /// Events that are gone, since the start.
-    pub gone: Gone,
-    /// Why events are refused, if they are.
-    pub closed: Option<Closed>,
-    /// What the device said when it failed last.
-    pub failure: Option<String>,
-    /// Writes and flushes since the start.
-    pub counters: Counters,
-}
-
-/// Called before the log gives up events below an offset: who has to know them reads them now.
-pub type LastLook = Box<dyn FnMut(Offset) + Send>;
 
 /// The log, and who is to be told what of it.
 pub struct Writer<M: Media> {
@@ -79,7 +58,7 @@ impl<M: Media> Writer<M> {
         snapshot: Snapshot,
         policy: Policy,
     ) -> Self {
-        let facts = Arc::new(Mutex::new(facts_of(&log)));
+        let facts = Arc::new(Mutex::new(Facts::of(&log)));
         Self {
             log,
             ingest,
@@ -380,21 +359,7 @@ impl<M: Media> Writer<M> {
     }
 
     fn publish_facts(&self) {
-        let mut facts = facts_of(&self.log);
-        facts.gone.clone_from(&self.gone);
-        facts.closed = self.ingest.closed();
-        *lock(&self.facts) = facts;
-    }
-}
-
-fn facts_of<M: Media>(log: &Log<M, Box<[u8]>>) -> Facts {
-    Facts {
-        id: log.id(),
-        generation: log.generation(),
-        oldest: log.oldest(),
-        gone: Gone::default(),
-        closed: None,
-        failure: log.failure().map(ToString::to_string),
-        counters: log.counters(),
+        let (gone, closed) = (self.gone.clone(), self.ingest.closed());
+        *lock(&self.facts) = Facts { gone, closed, ..Facts::of(&self.log) };
     }
 }
