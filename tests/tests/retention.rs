@@ -170,6 +170,17 @@ fn a_log_that_holds_takes_nothing_until_lanes_have_shipped() {
 }
 
 #[test]
+fn a_disk_that_fails_in_the_last_commit_keeps_nobody_from_stopping() {
+    let mut keeper = Keeper::new(Policy::default());
+    keeper.publish(9).expect("taken");
+    keeper.ingest.close(Closed::Stopping);
+    keeper.disk.cut_after(0);
+    keeper.turn();
+    assert!(keeper.ingest.is_failed());
+    assert_eq!(keeper.ingest.closed(), Some(Closed::Stopping), "the log thread would not end");
+}
+
+#[test]
 fn a_segment_that_fails_evicts_nothing_that_is_held() {
     for operations in 0..3 {
         let mut keeper = Keeper::new(Policy { when_full: WhenFull::Hold, ..Policy::default() });

@@ -278,7 +278,7 @@ impl Server {
         self.daemon.downlinks.stop().await;
         self.farewell().await;
         self.lanes.stop(&self.daemon).await;
-        self.daemon.ingest.set_closed(Some(Closed::Stopping));
+        self.daemon.ingest.close(Closed::Stopping);
         let writer = lock(&self.writer).take();
         if let Some(writer) = writer {
             join(writer).await;

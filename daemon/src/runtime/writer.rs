@@ -99,7 +99,7 @@ impl<M: Media> Writer<M> {
     /// Makes durable what was taken, and tells those who wait.
     pub fn turn(&mut self, moment: Moment, taken: Taken) {
         self.pending.append(taken);
-        if self.ingest.closed() == Some(Closed::Failed) {
+        if self.ingest.is_failed() {
             core::mem::take(&mut self.pending).give_up();
             return;
         }
@@ -140,7 +140,7 @@ impl<M: Media> Writer<M> {
     /// To be called about every second, also when nothing was taken: what is due by time.
     pub fn tend(&mut self, moment: Moment) {
         self.observe_clock(moment);
-        if self.ingest.closed() != Some(Closed::Failed)
+        if !self.ingest.is_failed()
             && let Err(error) = self.expire(moment)
         {
             self.fail(&error);
@@ -150,7 +150,7 @@ impl<M: Media> Writer<M> {
     fn fail(&mut self, error: &CommitError) {
         let cause = self.log.failure().map(ToString::to_string);
         tracing::error!(%error, cause, "events are refused");
-        self.ingest.set_closed(Some(Closed::Failed));
+        self.ingest.close(Closed::Failed);
         core::mem::take(&mut self.pending).give_up();
         self.publish_facts();
     }

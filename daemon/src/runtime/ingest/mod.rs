@@ -277,11 +277,13 @@ impl Ingest {
         self.space.notify_waiters();
     }
 
-    /// Opens or closes the desk.
-    pub fn set_closed(&self, closed: Option<Closed>) {
-        self.failed.store(closed == Some(Closed::Failed), Ordering::Release);
+    /// Closes the desk for good. A log that fails is past help, and who stops does not wait for it.
+    pub fn close(&self, closed: Closed) {
+        self.failed.fetch_or(closed == Closed::Failed, Ordering::AcqRel);
         let mut state = self.lock();
-        state.closed = closed;
+        if state.closed != Some(Closed::Stopping) {
+            state.closed = Some(closed);
+        }
         self.rouse(&mut state);
         drop(state);
         self.space.notify_waiters();
@@ -472,7 +474,7 @@ mod tests {
         assert!((40..=42).contains(&taken), "{taken}");
         assert_eq!(desk.append(&event(b"1")), Err(NotTaken::Busy));
         drop(desk);
-        ingest.set_closed(Some(Closed::Failed));
+        ingest.close(Closed::Failed);
         assert_eq!(ingest.desk().append(&event(b"1")), Err(NotTaken::Closed(Closed::Failed)));
     }
 
@@ -493,5 +495,17 @@ mod tests {
             drop(ingest.take());
             assert!(!ingest.is_crowded());
         }
+    }
+
+    #[test]
+    fn who_stops_does_not_wait_for_a_log_that_fails() {
+        let ingest = Ingest::new(Offset(0));
+        ingest.close(Closed::Stopping);
+        ingest.close(Closed::Failed);
+        assert_eq!((ingest.closed(), ingest.is_failed()), (Some(Closed::Stopping), true));
+        let ingest = Ingest::new(Offset(0));
+        ingest.close(Closed::Failed);
+        ingest.close(Closed::Stopping);
+        assert_eq!((ingest.closed(), ingest.is_failed()), (Some(Closed::Stopping), true));
     }
 }

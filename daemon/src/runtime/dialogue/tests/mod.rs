@@ -85,7 +85,7 @@ fn who_waits_for_a_log_that_has_failed_is_told() {
     dialogue.handle_bytes(moment(), PUBLISH, &mut out);
     dialogue.handle_wake(moment(), &mut out);
     assert_eq!((&out[..], dialogue.is_closed()), (&[][..], false));
-    shared.ingest.set_closed(Some(Closed::Failed));
+    shared.ingest.close(Closed::Failed);
     shared.ingest.take().give_up();
     dialogue.handle_wake(moment(), &mut out);
     assert!(dialogue.is_closed());
@@ -101,7 +101,7 @@ fn who_waits_for_nothing_may_stay_when_the_log_fails() {
     commit(&shared);
     dialogue.handle_wake(moment(), &mut out);
     assert_eq!(out[..4], [0x40, 0x02, 0, 7], "{out:x?}");
-    shared.ingest.set_closed(Some(Closed::Failed));
+    shared.ingest.close(Closed::Failed);
     out.clear();
     dialogue.handle_wake(moment(), &mut out);
     assert_eq!((&out[..], dialogue.is_closed()), (&[][..], false));
