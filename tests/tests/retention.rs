@@ -58,7 +58,9 @@ impl Keeper {
 
     fn new(policy: Policy) -> Self {
         let noon = Moment { now: Instant(0), wall: Timestamp(NOON), is_set: false };
-        Self::open(Disk::new(RING, 1), policy, noon, 1)
+        let keeper = Self::open(Disk::new(RING, 1), policy, noon, 1);
+        keeper.ingest.positions().complete();
+        keeper
     }
 
     fn publish(&self, payload_bytes: usize) -> Result<Offset, NotTaken> {
@@ -167,6 +169,30 @@ fn a_log_that_holds_takes_nothing_until_lanes_have_shipped() {
     let gone = keeper.gone();
     assert!(gone.evicted > 0 && gone.evicted <= 40 && gone.unshipped.is_empty(), "{gone:?}");
     assert_eq!(keeper.read().0, (gone.evicted..=taken).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_log_that_holds_gives_up_nothing_before_lanes_have_told_where_they_are() {
+    let policy = Policy { when_full: WhenFull::Hold, ..hours(1) };
+    let mut keeper = Keeper::new(policy);
+    for _ in 0..10 {
+        keeper.publish(9).expect("taken");
+        keeper.turn();
+    }
+    let Keeper { disk, now, .. } = keeper;
+    disk.be_well();
+    // The log works before there are lanes.
+    let mut keeper = Keeper::open(disk, policy, now, 2);
+    keeper.pass(5 * HOUR_MS);
+    while keeper.publish(2_000).is_ok() {
+        assert!(keeper.ingest.durable().0 < 200, "the ring is full");
+        keeper.turn();
+    }
+    assert_eq!(keeper.gone(), Gone::default());
+    keeper.ingest.positions().set("normal", Offset(3));
+    keeper.ingest.positions().complete();
+    keeper.pass(HOUR_MS);
+    assert_eq!(keeper.gone().expired, 3);
 }
 
 #[test]

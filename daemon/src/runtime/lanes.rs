@@ -90,6 +90,7 @@ impl Lanes {
                 lanes: running.values().map(|lane| lane.answers.clone()).collect(),
             });
         }
+        daemon.ingest.positions().complete();
         Ok(())
     }
 

@@ -45,32 +45,51 @@ pub type LastLook = Box<dyn FnMut(Offset) + Send>;
 /// Where the lanes are: below, nothing is left to be shipped.
 #[derive(Debug, Default)]
 pub struct Positions {
-    by_lane: Mutex<BTreeMap<String, Offset>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_lane: BTreeMap<String, Offset>,
+    /// Every lane is among them.
+    is_complete: bool,
 }
 
 impl Positions {
     /// A lane that has come so far. From now on it counts.
     pub fn set(&self, lane: &str, settled: Offset) {
-        let mut by_lane = lock(&self.by_lane);
+        let by_lane = &mut lock(&self.known).by_lane;
         match by_lane.get_mut(lane) {
             Some(position) => *position = settled,
             None => drop(by_lane.insert(lane.to_owned(), settled)),
         }
     }
 
+    /// All lanes that there are have told where they are. Before that a log that holds gives up
+    /// nothing: after a start lanes come later than the log.
+    pub fn complete(&self) {
+        lock(&self.known).is_complete = true;
+    }
+
     /// A lane that is no more.
     pub fn remove(&self, lane: &str) {
-        lock(&self.by_lane).remove(lane);
+        lock(&self.known).by_lane.remove(lane);
+    }
+
+    /// Only what lies below may be given up by a log that holds; `None`: there is no lane to hold it.
+    pub(super) fn held_from(&self) -> Option<Offset> {
+        let known = lock(&self.known);
+        if known.is_complete { known.by_lane.values().min().copied() } else { Some(Offset(0)) }
     }
 
     /// The lane that is the furthest behind, and its position.
     pub fn last(&self) -> Option<(String, Offset)> {
-        let by_lane = lock(&self.by_lane);
+        let by_lane = &lock(&self.known).by_lane;
         by_lane.iter().min_by_key(|(_, at)| **at).map(|(lane, at)| (lane.clone(), *at))
     }
 
     fn all(&self) -> Vec<(String, Offset)> {
-        lock(&self.by_lane).iter().map(|(lane, at)| (lane.clone(), *at)).collect()
+        lock(&self.known).by_lane.iter().map(|(lane, at)| (lane.clone(), *at)).collect()
     }
 }
 

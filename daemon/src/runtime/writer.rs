@@ -237,7 +237,7 @@ impl<M: Media> Writer<M> {
     }
 
     fn would_evict_unshipped(&self) -> bool {
-        let Some((_, last)) = self.ingest.positions().last() else { return false };
+        let Some(last) = self.ingest.positions().held_from() else { return false };
         self.log.next_victim().is_some_and(|victim| last < victim.end)
     }
 
@@ -335,10 +335,8 @@ impl<M: Media> Writer<M> {
         };
         let age = clocks.anchor().as_read(age);
         let mut below = self.log.offset_at(age, &mut vec![0; SCAN_BYTES]);
-        if let (WhenFull::Hold, Some((_, last))) =
-            (self.policy.when_full, self.ingest.positions().last())
-        {
-            below = below.min(last);
+        if self.policy.when_full == WhenFull::Hold {
+            below = self.ingest.positions().held_from().map_or(below, |last| below.min(last));
         }
         if below <= self.log.oldest() {
             return Ok(());
