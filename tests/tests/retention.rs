@@ -14,10 +14,12 @@ use anyhow::{Context, Result, ensure};
 use tributary::config::WhenFull;
 use tributary::io::crc::crc32c;
 use tributary::runtime::clock::{Clocks, Moment};
+use tributary::runtime::cursors::CursorRecord;
 use tributary::runtime::facts::Facts;
 use tributary::runtime::ingest::{Closed, Ingest, NotTaken};
 use tributary::runtime::opening::{Recovered, recover};
 use tributary::runtime::retention::{Gone, Policy};
+use tributary::runtime::sessions::{Change, read_batch};
 use tributary::runtime::writer::Writer;
 use tributary_cluster::{Kafka, Served, Settings, TopicSettings};
 use tributary_core::Offset;
@@ -33,6 +35,7 @@ const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 const RING: Geometry = Geometry { segments: 4, segment_bytes: 64 << 10, page_bytes: 4096 };
 const NOON: i64 = 1_800_000_000_000;
 const HOUR_MS: u64 = 3_600_000;
+const HOLD: Policy = Policy { max_age: None, when_full: WhenFull::Hold };
 const YEARS_MS: i64 = 14 * 365 * 24 * 3_600_000;
 
 /// A log as the daemon keeps it, on a simulated disk.
@@ -57,10 +60,32 @@ impl Keeper {
     }
 
     fn new(policy: Policy) -> Self {
+        Self::of(RING, policy)
+    }
+
+    fn of(geometry: Geometry, policy: Policy) -> Self {
         let noon = Moment { now: Instant(0), wall: Timestamp(NOON), is_set: false };
-        let keeper = Self::open(Disk::new(RING, 1), policy, noon, 1);
+        let keeper = Self::open(Disk::new(geometry, 1), policy, noon, 1);
         keeper.ingest.positions().complete();
         keeper
+    }
+
+    /// With a log that is full and holds, since a lane has shipped nothing.
+    fn that_holds(geometry: Geometry) -> Self {
+        let mut keeper = Self::of(geometry, HOLD);
+        keeper.ingest.positions().set("normal", Offset(0));
+        while keeper.publish(2_000).is_ok() {
+            assert!(keeper.ingest.durable().0 < 400, "the ring is full");
+            keeper.turn();
+        }
+        keeper
+    }
+
+    /// A change of a session, of about 200 bytes; its number.
+    fn subscribe(&self) -> u64 {
+        let filter = "x".repeat(180);
+        let subscribed = Change::Subscribed { filter: &filter, options: 1, identifier: 0 };
+        self.ingest.desk().change("c", &subscribed)
     }
 
     fn publish(&self, payload_bytes: usize) -> Result<Offset, NotTaken> {
@@ -94,6 +119,27 @@ impl Keeper {
 
     fn read(&self) -> (Vec<u64>, Gaps) {
         read(&self.disk)
+    }
+
+    /// The changes of sessions in the log: their numbers; and for each the offset at which it holds
+    /// with that of the next event where it stands.
+    fn changes(&self) -> (Vec<u64>, Vec<(u64, u64)>) {
+        let (end, _) = self.disk.reader().end();
+        let (mut reader, mut buffer) = (Reader::with_controls(Offset(0), crc32c), vec![0; 1 << 16]);
+        let (mut numbers, mut places) = (Vec::new(), Vec::new());
+        while let Some(chunk) = reader.read(&self.disk.reader(), end, &mut buffer).expect("it fits")
+        {
+            for item in chunk {
+                let Item::Control(control) = item else { continue };
+                if control.kind == ControlKind::Sessions {
+                    for (number, noted) in read_batch(control.body) {
+                        numbers.push(number);
+                        places.push((noted.at, control.at.0));
+                    }
+                }
+            }
+        }
+        (numbers, places)
     }
 }
 
@@ -138,7 +184,7 @@ fn what_is_dropped_is_counted_for_each_lane_and_told_to_readers() {
 
 #[test]
 fn a_log_that_holds_takes_nothing_until_lanes_have_shipped() {
-    let mut keeper = Keeper::new(Policy { when_full: WhenFull::Hold, ..Policy::default() });
+    let mut keeper = Keeper::new(HOLD);
     keeper.ingest.positions().set("normal", Offset(0));
     let mut taken = 0;
     while keeper.publish(2_000).is_ok() {
@@ -169,6 +215,86 @@ fn a_log_that_holds_takes_nothing_until_lanes_have_shipped() {
     let gone = keeper.gone();
     assert!(gone.evicted > 0 && gone.evicted <= 40 && gone.unshipped.is_empty(), "{gone:?}");
     assert_eq!(keeper.read().0, (gone.evicted..=taken).collect::<Vec<_>>());
+}
+
+/// Sessions begin and end while Kafka is away, for days.
+#[test]
+fn what_sessions_have_to_remember_waits_for_a_full_log_like_events() {
+    let mut keeper = Keeper::that_holds(RING);
+    let durable = keeper.ingest.durable().0;
+    let first = keeper.ingest.durable_change() + 1;
+    let mut last = 0;
+    for _ in 0..90 {
+        last = keeper.subscribe();
+        keeper.turn();
+    }
+    assert_eq!((keeper.gone(), keeper.ingest.durable().0), (Gone::default(), durable));
+    assert_eq!(keeper.ingest.durable_change(), 0, "what is not durable is not announced");
+    // Lanes are not held up by it, nor by readers.
+    let mut noted = keeper.ingest.write_control(ControlKind::Hint, |_, _| vec![0; 60]);
+    keeper.turn();
+    assert!(noted.try_recv().is_ok());
+    // What waited comes in its order, behind the events that came before it.
+    keeper.ingest.positions().set("normal", Offset(60));
+    keeper.turn();
+    assert_eq!(keeper.ingest.durable_change(), last);
+    assert_eq!(keeper.ingest.durable().0, durable + 1);
+    let (changes, ends) = keeper.changes();
+    assert_eq!(changes, (first..=last).collect::<Vec<_>>());
+    assert!(ends.iter().all(|(at, end)| at <= end), "a change before an event: {ends:?}");
+}
+
+#[test]
+fn sessions_alone_fill_a_log_that_holds_and_evict_nothing() {
+    let mut keeper = Keeper::new(HOLD);
+    keeper.ingest.positions().set("normal", Offset(0));
+    keeper.publish(9).expect("taken");
+    let mut changes = 0;
+    while keeper.ingest.closed().is_none() {
+        keeper.subscribe();
+        keeper.turn();
+        changes += 1;
+        assert!(changes < 2_000, "the ring is full");
+    }
+    assert_eq!((keeper.gone(), keeper.ingest.closed()), (Gone::default(), Some(Closed::Full)));
+    keeper.ingest.positions().set("normal", Offset(1));
+    keeper.turn();
+    assert_eq!((keeper.ingest.closed(), keeper.ingest.durable_change()), (None, changes));
+}
+
+/// It would hold for events that a crash takes away, and their offsets go to others.
+#[test]
+fn no_change_of_a_session_holds_behind_the_end_of_the_log() {
+    let mut keeper = Keeper::that_holds(RING);
+    keeper.subscribe();
+    keeper.turn();
+    let (_, ends) = keeper.changes();
+    assert_eq!(ends, [], "it waits for the event that waits");
+    let Keeper { disk, now, .. } = keeper;
+    disk.be_well();
+    let keeper = Keeper::open(disk, HOLD, now, 2);
+    assert_eq!(keeper.changes().1, []);
+}
+
+/// The reserve is for lanes. A reader that goes through a full log notes its place again and again.
+#[test]
+fn named_readers_evict_nothing_that_is_held() {
+    let mut keeper = Keeper::that_holds(Geometry { segment_bytes: 128 << 10, ..RING });
+    let mut waiting = Vec::new();
+    for position in 0..500 {
+        let record =
+            CursorRecord { name: "reader".into(), position, lost: 0, forgotten: false }.encode();
+        waiting.push(keeper.ingest.write_control(ControlKind::Cursor, move |_, _| record));
+        keeper.turn();
+    }
+    assert_eq!(keeper.gone(), Gone::default());
+    let mut noted = keeper.ingest.write_control(ControlKind::Hint, |_, _| vec![0; 60]);
+    keeper.turn();
+    assert!(noted.try_recv().is_ok(), "there is room for what lanes have to note");
+    assert!(waiting.pop().is_some_and(|mut last| last.try_recv().is_err()));
+    keeper.ingest.positions().set("normal", Offset(120));
+    keeper.turn();
+    assert!(waiting.pop().is_some_and(|mut last| last.try_recv().is_ok()));
 }
 
 #[test]
@@ -209,11 +335,7 @@ fn a_disk_that_fails_in_the_last_commit_keeps_nobody_from_stopping() {
 #[test]
 fn a_segment_that_fails_evicts_nothing_that_is_held() {
     for operations in 0..3 {
-        let mut keeper = Keeper::new(Policy { when_full: WhenFull::Hold, ..Policy::default() });
-        keeper.ingest.positions().set("normal", Offset(0));
-        while keeper.publish(2_000).is_ok() {
-            keeper.turn();
-        }
+        let mut keeper = Keeper::that_holds(RING);
         let durable = keeper.ingest.durable().0;
         keeper.disk.fail_after(operations);
         let mut noted = keeper.ingest.write_control(ControlKind::Hint, |_, _| vec![0; 60]);
@@ -262,7 +384,7 @@ fn what_goes_when_can_be_changed_while_it_runs() {
 
 #[test]
 fn without_a_lane_nothing_is_held() {
-    let mut keeper = Keeper::new(Policy { when_full: WhenFull::Hold, ..Policy::default() });
+    let mut keeper = Keeper::new(HOLD);
     for _ in 0..200 {
         keeper.publish(2_000).expect("taken");
         keeper.turn();

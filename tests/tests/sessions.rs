@@ -64,11 +64,10 @@ fn changes_behind_the_last_event_of_a_segment_are_found() -> Result<()> {
     let entropy = Entropy { log_id: 1, generation: 1, salt: 1 };
     let log = recovery.map_err(|why| anyhow!("{why:?}"))?.begin(entropy, clock, &[]);
     let mut log = log.map_err(|why| anyhow!("{why:?}"))?;
-    let batch = Batch::new(1);
+    let mut batch = Batch::new(1);
     let begun = Change::Begun { fresh: true, expiry_s: 60, will: None };
-    ensure!(batch.push("ann", 0, &begun) == 1);
-    let body = batch.body(&Arc::default())(Offset(0), Offset(0));
-    log.append_control(ControlKind::Sessions, &body, clock)?;
+    ensure!(batch.push("ann", Offset(0), &begun) == 1);
+    log.append_control(ControlKind::Sessions, batch.body(), clock)?;
     log.commit()?;
     log.roll(&[], clock)?;
     let end = log.commit()?;

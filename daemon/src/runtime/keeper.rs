@@ -48,7 +48,11 @@ impl Keeper {
         }
         if age >= self.progress_at {
             self.progress_at = Age(age.0 + PROGRESS_EVERY_MS);
-            hub.note_progress(&mut ingest.desk(), STALE_EVENTS);
+            let mut desk = ingest.desk();
+            // In a full log it would only wait, once for each second.
+            if !desk.is_full() {
+                hub.note_progress(&mut desk, STALE_EVENTS);
+            }
         }
         if age >= self.system_at {
             self.system_at = Age(age.0 + system::EVERY_MS);

@@ -2,12 +2,14 @@
 //!
 //! Appends all that was taken, commits once, and only then tells those who wait. While a commit is
 //! under way the next batch gathers. Invariant: nothing is announced as durable that the
-//! log's `commit` has not returned for. What a full log does not take waits in memory, unannounced.
+//! log's `commit` has not returned for. What a full log does not take waits in memory, unannounced:
+//! events, and behind them, in their order, the changes of sessions that hold behind them.
 
 use std::sync::{Arc, Mutex};
 
 use core::ops::Range;
 
+use tokio::sync::oneshot;
 use tributary_core::Offset;
 use tributary_core::log::{
     AppendError, Clock, CommitError, ControlKind, Counters, End, Frame, Log, Media,
@@ -25,6 +27,8 @@ use crate::sync::lock;
 /// Of a segment, the part at its end that a log which holds leaves to control records: lanes need
 /// them for shipping what makes room.
 const CONTROL_PART: u32 = 16;
+/// Of a segment, the part of it that named readers leave to them.
+const LANES_PART: u32 = 32;
 /// What is read at once to find out which events are too old.
 const SCAN_BYTES: usize = 64 << 10;
 
@@ -117,9 +121,9 @@ impl<M: Media> Writer<M> {
         }
     }
 
-    /// Whether a full log keeps events waiting.
+    /// Whether a full log keeps something waiting.
     fn is_holding(&self) -> bool {
-        !self.pending.bodies.is_empty()
+        !self.pending.is_empty()
     }
 
     fn facts_revision(&self) -> (Counters, Offset, bool) {
@@ -129,8 +133,7 @@ impl<M: Media> Writer<M> {
     fn tell_holding(&self, holds: bool) {
         self.ingest.hold(holds);
         if holds {
-            let last = self.ingest.positions().last();
-            let (lane, at) = last.unwrap_or_default();
+            let (lane, at) = self.ingest.positions().last().unwrap_or_default();
             tracing::warn!(lane, at = at.0, "the log is full and waits for this lane to ship");
         } else {
             tracing::info!("the log takes events again");
@@ -178,24 +181,16 @@ impl<M: Media> Writer<M> {
         self.clock = lock(&self.clocks).now(moment);
         let mut written = Taken::default();
         while let Some(body) = self.pending.bodies.pop_front() {
-            if self.is_held(&body) {
+            if self.is_held(body.bytes.len(), CONTROL_PART) {
                 self.pending.bodies.push_front(body);
                 break;
             }
             self.append_body(&body)?;
             written.bodies.push_back(body);
         }
-        let mut done = Vec::new();
-        for ControlRequest { kind, body, done: sender } in
-            core::mem::take(&mut self.pending.controls)
-        {
-            let (at, clock) = (self.log.next_offset(), self.clock);
-            let body = body(at, self.log.oldest());
-            self.append(|log| log.append_control(kind, &body, clock))?;
-            self.snapshot.note(kind, &body);
-            done.push((sender, at));
-        }
-        if written.bodies.is_empty() && done.is_empty() {
+        let done = self.write_controls()?;
+        self.write_changes(&mut written)?;
+        if written.is_empty() && done.is_empty() {
             return Ok(());
         }
         let end = self.commit()?;
@@ -215,6 +210,44 @@ impl<M: Media> Writer<M> {
         Ok(())
     }
 
+    /// Appends control records: whom to tell of each, and the offset at which it holds.
+    fn write_controls(&mut self) -> Result<Vec<(oneshot::Sender<Offset>, Offset)>, CommitError> {
+        let mut done = Vec::new();
+        for request in core::mem::take(&mut self.pending.controls) {
+            if request.kind == ControlKind::Cursor
+                && (!self.pending.controls.is_empty() || self.is_held(0, LANES_PART))
+            {
+                // Who has gone is not waited for: what it did not see noted is read again.
+                self.pending.controls.extend(Some(request).filter(|it| !it.done.is_closed()));
+                continue;
+            }
+            let ControlRequest { kind, body, done: sender } = request;
+            let (at, clock) = (self.log.next_offset(), self.clock);
+            let body = body(at, self.log.oldest());
+            self.append(|log| log.append_control(kind, &body, clock))?;
+            self.snapshot.note(kind, &body);
+            done.push((sender, at));
+        }
+        Ok(done)
+    }
+
+    /// Appends the changes of sessions. They hold behind the events that were left before them: where
+    /// those wait, they do.
+    fn write_changes(&mut self, written: &mut Taken) -> Result<(), CommitError> {
+        while self.pending.bodies.is_empty()
+            && let Some(batch) = self.pending.changes.pop_front()
+        {
+            if self.is_held(batch.body().len(), CONTROL_PART) {
+                self.pending.changes.push_front(batch);
+                break;
+            }
+            let clock = self.clock;
+            self.append(|log| log.append_control(ControlKind::Sessions, batch.body(), clock))?;
+            written.changes.push_back(batch);
+        }
+        Ok(())
+    }
+
     fn append_body(&mut self, body: &Body) -> Result<(), CommitError> {
         let mut clock = self.clock;
         let passed = clock.wall.0 - body.time.0;
@@ -226,11 +259,11 @@ impl<M: Media> Writer<M> {
         Ok(())
     }
 
-    /// Whether events have to wait: there is no room for them but that of events which a lane has
-    /// not shipped.
-    fn is_held(&self, body: &Body) -> bool {
-        let reserve = self.log.media().geometry().segment_bytes / CONTROL_PART;
-        let bytes = u32::try_from(body.bytes.len()).unwrap_or(u32::MAX);
+    /// Whether something has to wait that leaves a part of the segment to others: there is no room
+    /// for it but that of events which a lane has not shipped.
+    fn is_held(&self, bytes: usize, part: u32) -> bool {
+        let reserve = self.log.media().geometry().segment_bytes / part;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.policy.when_full == WhenFull::Hold
             && self.log.room() < bytes.saturating_add(reserve)
             && self.would_evict_unshipped()

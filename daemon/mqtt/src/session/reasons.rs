@@ -25,7 +25,7 @@ pub(super) fn of_turning_away(reason: Reason) -> Vec<u8> {
         Reason::ClientIdNotValid => "the client identifier must be the user's name",
         Reason::ConnectionRateExceeded => "too many wrong passwords: wait",
         Reason::ServerBusy => "many are logging in: try again",
-        Reason::QuotaExceeded => "there are as many sessions as there may be",
+        Reason::QuotaExceeded => "there is no room for another session",
         _ => return Vec::new(),
     })
 }
@@ -34,7 +34,7 @@ pub(super) fn of_turning_away(reason: Reason) -> Vec<u8> {
 pub(super) fn of_denial(reason: Reason) -> Vec<u8> {
     encoded(match reason {
         Reason::NotAuthorized => "nothing that a filter selects may be read",
-        Reason::QuotaExceeded => "there are as many subscriptions as there may be",
+        Reason::QuotaExceeded => "there is no room for another subscription",
         _ => return Vec::new(),
     })
 }

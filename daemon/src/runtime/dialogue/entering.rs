@@ -43,6 +43,9 @@ impl Dialogue {
             wake: &self.wake,
         };
         let lasting = ask.expiry_s > 0;
+        if (lasting || ask.will.is_some()) && !turn.desk().has_room_for_changes() {
+            return self.turn_away(session, Reason::QuotaExceeded, out);
+        }
         // Of several who come at once each takes over from the one before.
         let entered = loop {
             // Nobody's session and the desk at once.

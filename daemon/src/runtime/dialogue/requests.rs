@@ -77,6 +77,7 @@ impl Dialogue {
         let Some(member) = &mut self.member else { return };
         let name: Box<str> = session.client_id().into();
         let shared = turn.shared;
+        let has_room = turn.desk().has_room_for_changes();
         let mut asking = Asking::at(shared.ingest.durable());
         let mut answer = Vec::new();
         let mut guest = self.guest.clone();
@@ -85,6 +86,9 @@ impl Dialogue {
             requests.next().ok_or(Reason::QuotaExceeded)?;
             if !guest.may_subscribe(&name, filter) {
                 return Err(Reason::NotAuthorized);
+            }
+            if member.lasting && !has_room {
+                return Err(Reason::QuotaExceeded);
             }
             let is_known = shared.hub.subscribe(member.key, filter, wanted, &mut asking)?;
             if member.lasting && !is_known {

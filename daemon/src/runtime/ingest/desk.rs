@@ -3,13 +3,13 @@
 use core::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tributary_core::Offset;
-use tributary_core::log::ControlKind;
 use tributary_core::record::{self, Event};
 use tributary_core::time::Timestamp;
 
-use super::{CHANGE_BYTES_MAX, ControlRequest, Ingest, NotTaken, State, WAITING_BYTES_MAX};
+use super::{CHANGE_BYTES_MAX, CHANGES_WAITING_BYTES_MAX, Closed, Ingest};
+use super::{NotTaken, State, WAITING_BYTES_MAX};
 use crate::downlink::place::Place;
 use crate::runtime::sessions::{Batch, Change};
 
@@ -84,26 +84,34 @@ impl Desk<'_> {
     /// too many wait, those who bring them [are not read](Ingest::is_crowded).
     pub fn change(&mut self, client: &str, change: &Change<'_>) -> u64 {
         let state = &mut *self.state;
-        let open = state.changes.take().filter(|batch| !batch.is_full());
-        let batch = open.unwrap_or_else(|| {
-            let batch = Batch::new(state.next_change);
-            // Who waits is told with the events.
-            let (done, _) = oneshot::channel();
-            let body = batch.body(&self.ingest.appended_change);
-            state.taken.controls.push(ControlRequest { kind: ControlKind::Sessions, body, done });
-            batch
-        });
+        let changes = &mut state.taken.changes;
+        if changes.back().is_none_or(Batch::is_full) {
+            changes.push_back(Batch::new(state.next_change));
+        }
+        let Some(batch) = changes.back_mut() else { unreachable!("just pushed") };
         let before = batch.bytes();
-        let number = batch.push(client, state.next.0, change);
+        let number = batch.push(client, state.next, change);
         state.change_bytes += batch.bytes() - before;
         state.next_change = number + 1;
-        state.changes = Some(batch);
         if state.change_bytes >= CHANGE_BYTES_MAX
             && !self.ingest.crowded.swap(true, Ordering::AcqRel)
         {
             self.ingest.rouse(state);
         }
         number
+    }
+
+    /// Whether the log is full and waits: what need not be noted is not.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.state.closed == Some(Closed::Full)
+    }
+
+    /// Whether a client may begin what the log has to remember. In a full log it waits for the lanes, and
+    /// of what waits there may be only so much.
+    #[must_use]
+    pub fn has_room_for_changes(&self) -> bool {
+        !self.is_full() || self.state.change_bytes < CHANGES_WAITING_BYTES_MAX
     }
 
     /// The next offset to be given out.

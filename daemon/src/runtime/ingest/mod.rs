@@ -24,11 +24,14 @@ use tributary_core::time::Timestamp;
 
 /// Bytes of events in memory that are not durable yet, of all clients together.
 pub const WAITING_BYTES_MAX: usize = 8 << 20;
-/// Changes of sessions in memory that nobody has begun to write, of all clients together, in bytes:
-/// above it no client is read.
+/// Changes of sessions in memory that are not durable, of all clients together, in bytes: above it no
+/// client is read.
 pub const CHANGE_BYTES_MAX: usize = 4 << 20;
 /// A body is closed at this size, so that one frame is one large write and readers need no more.
 const BODY_BYTES_ENOUGH: usize = 256 << 10;
+/// Bytes of changes of sessions that wait for a full log: beyond, nobody begins a session that lasts, or
+/// subscribes in one.
+pub const CHANGES_WAITING_BYTES_MAX: usize = 256 << 10;
 /// Bodies kept for reuse.
 const SPARE_BODIES_MAX: usize = 8;
 
@@ -71,6 +74,9 @@ pub struct Taken {
     pub bodies: VecDeque<Body>,
     /// Control records, behind the bodies.
     pub controls: Vec<ControlRequest>,
+    /// Changes of sessions, in their order and behind all else: each holds behind events that were
+    /// left before it.
+    pub changes: VecDeque<Batch>,
     /// Connections that wait for any of it.
     pub waiting: Vec<Arc<Notify>>,
 }
@@ -80,6 +86,13 @@ impl Taken {
     pub fn append(&mut self, mut later: Self) {
         self.bodies.append(&mut later.bodies);
         self.controls.append(&mut later.controls);
+        for batch in later.changes {
+            let rest = match self.changes.back_mut() {
+                Some(last) => last.join(batch),
+                None => Some(batch),
+            };
+            self.changes.extend(rest);
+        }
         self.waiting.append(&mut later.waiting);
     }
 
@@ -92,7 +105,7 @@ impl Taken {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.bodies.is_empty() && self.controls.is_empty()
+        self.bodies.is_empty() && self.controls.is_empty() && self.changes.is_empty()
     }
 }
 
@@ -131,11 +144,9 @@ struct State {
     next: Offset,
     spare: Vec<Body>,
     closed: Option<Closed>,
-    /// Changes of sessions for the next commit.
-    changes: Option<Batch>,
-    /// What they, and those in bodies before, take.
-    change_bytes: usize,
     next_change: u64,
+    /// Bytes of changes that are not durable.
+    change_bytes: usize,
     /// The log thread waits until so many connections do.
     wanted: usize,
     /// The log thread sleeps, and nobody has woken it yet.
@@ -154,8 +165,7 @@ pub struct Ingest {
     state: Mutex<State>,
     work: Condvar,
     durable: AtomicU64,
-    /// The last change of a session that was appended, and the last that is durable.
-    appended_change: Arc<AtomicU64>,
+    /// The last change of a session that is durable.
     durable_change: AtomicU64,
     /// More changes wait than may.
     crowded: AtomicBool,
@@ -180,15 +190,13 @@ impl Ingest {
                 next,
                 spare: Vec::new(),
                 closed: None,
-                changes: None,
-                change_bytes: 0,
                 next_change: 1,
+                change_bytes: 0,
                 wanted: 0,
                 asleep: false,
             }),
             work: Condvar::new(),
             durable: AtomicU64::new(next.0),
-            appended_change: Arc::default(),
             durable_change: AtomicU64::new(0),
             crowded: AtomicBool::new(false),
             space: Notify::new(),
@@ -357,11 +365,7 @@ impl Ingest {
     /// For who commits: takes all that waits.
     pub fn take(&self) -> Taken {
         let mut state = self.lock();
-        (state.changes, state.change_bytes) = (None, 0);
         state.wanted = 0;
-        if self.crowded.swap(false, Ordering::AcqRel) {
-            self.space.notify_waiters();
-        }
         core::mem::take(&mut state.taken)
     }
 
@@ -369,9 +373,14 @@ impl Ingest {
     /// told at once, followers by [`tell_followers`](Self::tell_followers).
     pub fn committed(&self, end: Offset, taken: Taken) {
         self.durable.store(end.0, Ordering::Release);
-        let appended = self.appended_change.load(Ordering::Acquire);
-        self.durable_change.store(appended, Ordering::Release);
+        if let Some(batch) = taken.changes.back() {
+            self.durable_change.store(batch.last(), Ordering::Release);
+        }
         let mut state = self.lock();
+        state.change_bytes -= taken.changes.iter().map(Batch::bytes).sum::<usize>();
+        if state.change_bytes < CHANGE_BYTES_MAX && self.crowded.swap(false, Ordering::AcqRel) {
+            self.space.notify_waiters();
+        }
         for mut body in taken.bodies {
             state.bytes -= body.bytes.len();
             if state.spare.len() < SPARE_BODIES_MAX && body.bytes.capacity() <= BODY_BYTES_MAX {
@@ -405,7 +414,7 @@ impl Ingest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::sessions::Change;
+    use crate::runtime::sessions::{Change, read_batch};
     use tributary_core::properties::Properties;
     use tributary_core::record::{Event, Origin, Qos};
 
@@ -479,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_that_wait_are_bounded_until_they_are_taken() {
+    fn changes_that_wait_are_bounded_until_they_are_durable() {
         let ingest = Ingest::new(Offset(0));
         let client = "c".repeat(1 << 10);
         let change = Change::Subscribed { filter: "#", options: 0, identifier: 0 };
@@ -492,9 +501,30 @@ mod tests {
         for _ in 0..2 {
             let left = leave().count();
             assert!((4_000..4_100).contains(&left), "{left}");
-            drop(ingest.take());
+            ingest.committed(Offset(0), ingest.take());
             assert!(!ingest.is_crowded());
         }
+    }
+
+    #[test]
+    fn changes_gather_in_few_bodies_and_count_until_they_are_durable() {
+        let ingest = Ingest::new(Offset(0));
+        let mut pending = Taken::default();
+        let mut last = 0;
+        ingest.hold(true);
+        while ingest.desk().has_room_for_changes() {
+            last = ingest.desk().change("press", &Change::Unsubscribed { filter: "plant/#" });
+            pending.append(ingest.take());
+        }
+        assert!((5_000..CHANGES_WAITING_BYTES_MAX as u64).contains(&last), "{last}");
+        let sizes: Vec<_> = pending.changes.iter().map(Batch::bytes).collect();
+        assert!(sizes.len() <= 2 && sizes.iter().sum::<usize>() >= CHANGES_WAITING_BYTES_MAX);
+        let read = pending.changes.iter().flat_map(|batch| read_batch(batch.body()));
+        assert!(read.map(|(number, _)| number).eq(1..=last), "each has its number");
+        assert_eq!(ingest.durable_change(), 0);
+        ingest.committed(Offset(0), pending);
+        assert_eq!(ingest.durable_change(), last);
+        assert!(ingest.desk().has_room_for_changes());
     }
 
     #[test]

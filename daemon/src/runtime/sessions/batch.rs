@@ -1,29 +1,18 @@
 //! Changes on their way to the log: those of one commit gather in one body.
 
-use std::sync::{Arc, Mutex};
-
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use tributary_core::Offset;
 
 use super::change::{Change, Noted};
-use crate::sync::lock;
 
 /// A body is closed at this size: the next one is begun.
 const BATCH_BYTES_ENOUGH: usize = 256 << 10;
-
-/// Makes the body of a control record from the offset at which it holds and the oldest offset.
-pub type MakeBody = Box<dyn FnOnce(Offset, Offset) -> Vec<u8> + Send>;
+/// The number of the first change stands in front.
+const NUMBER_BYTES: usize = 8;
 
 /// The body of a control record that is still being written.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    inner: Arc<Mutex<Inner>>,
-}
-
 #[derive(Debug)]
-struct Inner {
-    bytes: Vec<u8>,
+pub struct Batch {
+    body: Vec<u8>,
     last: u64,
 }
 
@@ -31,42 +20,49 @@ impl Batch {
     /// A body whose first change will have this number.
     #[must_use]
     pub fn new(first: u64) -> Self {
-        let bytes = first.to_le_bytes().to_vec();
-        Self { inner: Arc::new(Mutex::new(Inner { bytes, last: first - 1 })) }
+        Self { body: first.to_le_bytes().to_vec(), last: first - 1 }
     }
 
     /// Whether the next change needs another body.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.bytes() >= BATCH_BYTES_ENOUGH
-    }
-
-    /// How many there are so far.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        lock(&self.inner).bytes.len()
+        self.body.len() >= BATCH_BYTES_ENOUGH
     }
 
     /// Adds a change of `client` that holds from the event at `at` on; its number.
-    #[must_use]
-    pub fn push(&self, client: &str, at: u64, change: &Change<'_>) -> u64 {
-        let noted = Noted { client, at, change: change.clone() };
-        let mut inner = lock(&self.inner);
-        let bytes = core::mem::take(&mut inner.bytes);
-        inner.bytes = postcard::to_extend(&noted, bytes)
+    pub fn push(&mut self, client: &str, at: Offset, change: &Change<'_>) -> u64 {
+        let noted = Noted { client, at: at.0, change: change.clone() };
+        self.body = postcard::to_extend(&noted, core::mem::take(&mut self.body))
             .unwrap_or_else(|_| unreachable!("plain values into memory"));
-        inner.last += 1;
-        inner.last
+        self.last += 1;
+        self.last
     }
 
-    /// What makes the body when it is appended, and notes the number of its last change then.
+    /// Puts the changes that come next behind these; gives them back if that would be too much.
+    pub(in crate::runtime) fn join(&mut self, later: Self) -> Option<Self> {
+        if self.body.len() + later.bytes() > BATCH_BYTES_ENOUGH {
+            return Some(later);
+        }
+        self.body.extend_from_slice(&later.body[NUMBER_BYTES..]);
+        self.last = later.last;
+        None
+    }
+
+    /// Bytes of the changes.
     #[must_use]
-    pub fn body(&self, appended: &Arc<AtomicU64>) -> MakeBody {
-        let (batch, appended) = (self.clone(), Arc::clone(appended));
-        Box::new(move |_, _| {
-            let mut inner = lock(&batch.inner);
-            appended.store(inner.last, Ordering::Release);
-            core::mem::take(&mut inner.bytes)
-        })
+    pub const fn bytes(&self) -> usize {
+        self.body.len() - NUMBER_BYTES
+    }
+
+    /// The number of the last change.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The body, as it is appended.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
     }
 }

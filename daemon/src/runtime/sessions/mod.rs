@@ -13,7 +13,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{Batch, MakeBody};
+pub use batch::Batch;
 pub use change::{Change, Noted, StoredWill, read_batch};
 pub use replay::{Lost, replay, resume};
 pub use state::{Applied, ClientState, Filter, InFlightState, RetainedState, State};

@@ -2,9 +2,6 @@
 
 use core::num::NonZeroU16;
 
-use core::sync::atomic::Ordering;
-use std::sync::Arc;
-
 use super::*;
 use tributary_core::Offset;
 use tributary_core::properties::Properties;
@@ -47,14 +44,13 @@ fn changes_survive_the_log() {
         Change::Left { age: 3, expiry_s: 9, will_due: Some(4) },
         Change::Ended,
     ];
-    let batch = Batch::new(41);
+    let mut batch = Batch::new(41);
     for (index, change) in changes.iter().enumerate() {
-        assert_eq!(batch.push("press", 100 + index as u64, change), 41 + index as u64);
+        assert_eq!(batch.push("press", Offset(100 + index as u64), change), 41 + index as u64);
     }
-    let appended = Arc::default();
-    let body = batch.body(&appended)(Offset(9), Offset(0));
-    assert_eq!(appended.load(Ordering::Acquire), 45);
-    let read: Vec<_> = read_batch(&body).collect();
+    assert_eq!(batch.last(), 45);
+    let body = batch.body();
+    let read: Vec<_> = read_batch(body).collect();
     assert_eq!(read.len(), changes.len());
     for (index, (number, noted)) in read.into_iter().enumerate() {
         assert_eq!((number, noted.client), (41 + index as u64, "press"));

@@ -9,7 +9,7 @@ use super::*;
 use crate::runtime::commands::Kept;
 use crate::runtime::fanout::Fanout;
 use crate::runtime::hub::{Next, RETAINED_BYTES_MAX, Work};
-use crate::runtime::ingest::{Closed, Taken};
+use crate::runtime::ingest::{CHANGES_WAITING_BYTES_MAX, Closed, Taken};
 use crate::runtime::keeper::settle_due;
 use crate::runtime::sessions::{RetainedState, State, read_batch};
 use tributary_core::log::{Clock, End, Geometry, ReadMedia};
@@ -71,11 +71,7 @@ fn inside() -> (Arc<Shared>, Dialogue) {
 
 fn commit(shared: &Shared) {
     let end = shared.ingest.desk().next();
-    let mut taken = shared.ingest.take();
-    for control in taken.controls.drain(..) {
-        (control.body)(Offset(0), Offset(0));
-    }
-    shared.ingest.committed(end, taken);
+    shared.ingest.committed(end, shared.ingest.take());
 }
 
 #[test]
@@ -168,10 +164,49 @@ fn what_ended_before_a_client_came_does_not_end_what_it_has_begun() {
     assert!(state.clients.contains_key("a"), "a start would not know it");
 }
 
+/// It waits for the lanes, which may take days.
+#[test]
+fn in_a_full_log_only_so_many_wait_to_begin_what_lasts() {
+    /// MQTT 5, client `c`; its session lasts ten seconds.
+    const LASTING: &[u8] = b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\x05\x11\0\0\0\x0a\0\x01c";
+    /// 3.1.1, client `d`; and `b`, with a clean session.
+    const OLD_LASTING: &[u8] = b"\x10\x0d\0\x04MQTT\x04\0\0\x3c\0\x01d";
+    const OLD: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01b";
+    let (shared, _) = inside();
+    let (mut early, mut out) = enter(&shared, LASTING, moment());
+    commit(&shared);
+    early.handle_wake(moment(), &mut out);
+    shared.ingest.hold(true);
+    // They come and go, and what they left waits with what the next ones leave.
+    let (mut refused, mut came) = (Vec::new(), 0);
+    while refused.is_empty() {
+        let (mut dialogue, out) = enter(&shared, WITH_WILL, moment());
+        assert_eq!(dialogue.is_closed(), !out.is_empty());
+        dialogue.leave(moment());
+        refused = out;
+        came += 1;
+        assert!(came < CHANGES_WAITING_BYTES_MAX, "each of them is remembered");
+    }
+    // CONNACK, quota exceeded.
+    assert_eq!((refused[0], refused[3], came > 1_000), (0x20, 0x97, true), "{refused:x?}");
+    assert_eq!(enter(&shared, OLD_LASTING, moment()).1, [0x20, 2, 0, 3]);
+    out.clear();
+    early.handle_bytes(moment(), SUBSCRIBE, &mut out);
+    assert_eq!((out[0], out.last()), (0x90, Some(&0x97)), "{out:x?}");
+    // Who leaves nothing behind is welcome.
+    assert_eq!(enter(&shared, OLD, moment()).1, [0x20, 2, 0, 0]);
+    shared.ingest.hold(false);
+    commit(&shared);
+    let (mut late, mut out) = enter(&shared, WITH_WILL, moment());
+    commit(&shared);
+    late.handle_wake(moment(), &mut out);
+    assert_eq!((out[0], out[3]), (0x20, 0), "{out:x?}");
+}
+
 /// What a start knows of what was left for the log.
 fn fold(state: &mut State, taken: Taken) {
-    for control in taken.controls {
-        for (number, noted) in read_batch(&(control.body)(Offset(0), Offset(0))) {
+    for batch in taken.changes {
+        for (number, noted) in read_batch(batch.body()) {
             state.apply_change(number, noted);
         }
     }
