@@ -198,6 +198,31 @@ fn damage_of_old_segments_is_told_in_status_before_anyone_reads_them() -> Result
     Ok(())
 }
 
+/// Dead letters and commands stand beside the log, which is sound: devices are served.
+#[test]
+fn a_stream_that_cannot_be_used_is_told_and_keeps_nobody_waiting() -> Result<()> {
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    daemon.stop()?;
+    let streams = ["dead-letter", "downlink"];
+    for stream in streams {
+        fs::create_dir(daemon.data().join(format!("{stream}-00000.seg")))?;
+    }
+    daemon.restart()?;
+    Device::publish(daemon.port(), "plant/1/telemetry", vec!["{}".to_owned()])?;
+    let log = daemon.status()?["log"].take();
+    ensure!(log["durable"] == 1, "{log:#}");
+    for stream in streams {
+        ensure!(log["unusable"][stream].is_string(), "{log:#}");
+        ensure!(daemon.log_lines()?.contains(stream), "the log tells of {stream}");
+        fs::remove_dir(daemon.data().join(format!("{stream}-00000.seg")))?;
+    }
+    daemon.stop()?;
+    daemon.restart()?;
+    let log = daemon.status()?["log"].take();
+    ensure!(log["unusable"] == serde_json::json!({}), "{log:#}");
+    Ok(())
+}
+
 #[test]
 fn refuses_a_log_of_a_newer_version() -> Result<()> {
     let mut patient = Patient::new()?;

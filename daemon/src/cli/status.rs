@@ -148,6 +148,9 @@ fn log(text: &mut String, log: &LogStatus, uptime_s: u64) {
         let kept = next - oldest;
         line(text, "", &format!("{kept} commands are kept beside it for devices that are away"));
     }
+    for (stream, why) in &log.unusable {
+        line(text, "", &format!("STREAM {stream} CANNOT BE USED: {why}"));
+    }
     for cursor in &log.cursors {
         line(text, "", &self::cursor(cursor));
     }

@@ -1,6 +1,7 @@
 //! Answers to the command line: gathers what the parts of the daemon tell of themselves.
 
 use core::sync::atomic::Ordering;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -158,8 +159,17 @@ impl Daemon {
             commands: lock(self.downlinks.commands())
                 .extent()
                 .map(|all| (all.oldest.0, all.next.0)),
+            unusable: self.unusable(),
             clock_trusted: lock(&self.clocks).now(moment()).trusted,
         }
+    }
+
+    /// Streams beside the log that cannot be used, and why.
+    fn unusable(&self) -> BTreeMap<String, String> {
+        let letters = lock(&self.letters).unusable();
+        let commands = lock(self.downlinks.commands()).unusable();
+        let all = [(DEAD_LETTER, letters), (COMMANDS, commands)];
+        all.into_iter().filter_map(|(name, why)| Some((name.to_owned(), why?))).collect()
     }
 
     /// What a log that is full and holds waits for.

@@ -22,7 +22,7 @@ use tributary_core::time::Age;
 
 use super::clock::Moment;
 use super::cursors::CursorRecord;
-use super::stream::{self, CHUNK_BYTES, Extent, Opener, Stream};
+use super::stream::{CHUNK_BYTES, Extent, OnDemand, Opener, Stream};
 use crate::downlink::copy::Copied;
 use crate::io::crc::crc32c;
 use crate::io::segments::{COMMANDS, SegmentFiles, SegmentReader};
@@ -58,8 +58,7 @@ impl Kept for () {
 
 /// The stream. `O` opens its log.
 pub struct Commands<M: Media, R, O> {
-    open: O,
-    stream: Option<Stream<M, R>>,
+    stream: OnDemand<M, R, O>,
     /// The log in whose input they stand.
     log_id: u64,
     /// Below, nothing is missing.
@@ -87,23 +86,21 @@ pub struct Fresh<'a> {
 
 impl FileCommands {
     /// The stream beside the input of a log that may take so many bytes; opened at once if it was
-    /// ever used.
-    ///
-    /// # Errors
-    /// If it is there and cannot be used.
-    pub fn of_files(dir: &Path, size: u64, log_id: u64, moment: Moment) -> Result<Self, String> {
-        let (opener, is_there) = stream::of_files(dir, COMMANDS, size)?;
-        let mut commands = Self::new(opener, log_id);
-        if is_there {
-            commands.opened(moment)?;
+    /// ever used and can be.
+    #[must_use]
+    pub fn of_files(dir: &Path, size: u64, log_id: u64, moment: Moment) -> Self {
+        let mut commands = Self::in_stream(OnDemand::of_files(dir, COMMANDS, size), log_id);
+        if commands.stream.was_used() {
+            // Why it cannot be used is told.
+            drop(commands.opened(moment));
         }
-        Ok(commands)
+        commands
     }
 
     /// For reading it, if it was ever used.
     #[must_use]
     pub fn reader(&self) -> Option<SegmentReader> {
-        self.stream.as_ref().map(|stream| stream.reader().clone())
+        self.stream.get().map(|stream| stream.reader().clone())
     }
 }
 
@@ -148,15 +145,25 @@ where
     /// A stream that `open` opens when it is needed, and again after it has failed; for the commands in
     /// the input of this log.
     #[must_use]
-    pub fn new(open: O, log_id: u64) -> Self {
+    pub const fn new(open: O, log_id: u64) -> Self {
+        Self::in_stream(OnDemand::new(COMMANDS, open), log_id)
+    }
+
+    const fn in_stream(stream: OnDemand<M, R, O>, log_id: u64) -> Self {
         let (settled, noted, end) = (Offset(0), Offset(0), Offset(0));
-        Self { open, stream: None, log_id, settled, noted, end, marks: BTreeMap::new() }
+        Self { stream, log_id, settled, noted, end, marks: BTreeMap::new() }
     }
 
     /// How the stream stands; `None`: it was never used.
     #[must_use]
     pub fn extent(&self) -> Option<Extent> {
-        self.stream.as_ref().map(Stream::extent)
+        self.stream.get().map(Stream::extent)
+    }
+
+    /// Why the stream cannot be used, if that is so.
+    #[must_use]
+    pub fn unusable(&self) -> Option<String> {
+        self.stream.unusable()
     }
 
     /// Copies what has come into the input and has no copy yet; `from`: below it there are no commands.
@@ -226,13 +233,12 @@ where
 
     /// Opens the stream, unless it is open.
     fn opened(&mut self, moment: Moment) -> Result<(), String> {
-        if self.stream.is_some() {
+        if self.stream.get().is_some() {
             return Ok(());
         }
-        let stream = (self.open)(moment).map_err(|why| unkept(&why))?;
+        let stream = self.stream.opened(moment).map_err(|why| unkept(&why))?;
         (self.noted, self.end) = (stream.noted(self.log_id), stream.copied(self.log_id));
         self.settled = self.noted.max(self.end);
-        self.stream = Some(stream);
         Ok(())
     }
 
@@ -252,11 +258,10 @@ where
         &mut self,
         write: impl FnOnce(&mut Stream<M, R>) -> Result<(), CommitError>,
     ) -> Result<(), String> {
-        let Some(stream) = &mut self.stream else { return Ok(()) };
+        let Some(stream) = self.stream.get_mut() else { return Ok(()) };
         let written = write(stream);
         if written.is_err() {
-            // What is in memory of it may not be what is on the disk.
-            self.stream = None;
+            self.stream.close();
         }
         written.map_err(|error| unkept(&error.to_string()))
     }
@@ -267,7 +272,7 @@ where
         each: &mut dyn FnMut(Offset, &Event<'_>, Age) -> bool,
     ) -> Option<Offset> {
         let Self { stream, marks, log_id, end, .. } = self;
-        let stream = stream.as_ref().filter(|_| offsets.start < *end)?;
+        let stream = stream.get().filter(|_| offsets.start < *end)?;
         let oldest = stream.extent().oldest;
         marks.retain(|_, place| *place >= oldest);
         let nearest = marks.range(..=offsets.start).next_back();

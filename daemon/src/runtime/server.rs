@@ -120,7 +120,7 @@ impl Server {
         let hints = Lane::ALL.map(|lane| Arc::new(Mutex::new(snapshot.hint(lane.name()))));
         let ingest = Arc::new(Ingest::new(log.next_offset()));
         let cursors = Arc::new(Cursors::restore(&snapshot, Arc::clone(&ingest)));
-        let (commands, keeping) = open_commands(config, id.0, &reader)?;
+        let (commands, keeping) = open_commands(config, id.0, &reader);
         let downlinks = Downlinks::new(snapshot.places().clone(), keeping);
         let clocks = Arc::new(Mutex::new(clocks));
         let policy = Policy::of(&config.log);
@@ -135,7 +135,7 @@ impl Server {
             .map_err(|e| Failure::Directory(format!("cannot make the control socket: {e}")))?;
         let (doors, sockets) = Doors::open(config)?;
         let listeners = doors.describe(&sockets);
-        let letters = open_letters(config, id.0, &reader)?;
+        let letters = open_letters(config, id.0, &reader);
         let daemon = Arc::new(Daemon {
             constants: constants(config, gateway, place, Arc::clone(&damage), listeners),
             ingest: Arc::clone(&ingest),
@@ -327,18 +327,16 @@ fn constants(
     }
 }
 
-/// The stream of dead letters, and what is settled of those that were put back.
-fn open_letters(
-    config: &Config,
-    log_id: u64,
-    reader: &SegmentReader,
-) -> Result<FileLetters, Failure> {
+/// The stream of dead letters, and what is settled of those that were put back. The input is served, come
+/// what may of it.
+fn open_letters(config: &Config, log_id: u64, reader: &SegmentReader) -> FileLetters {
     let (dir, size) = (&config.log.dir, config.log.bytes_max);
-    let letters = FileLetters::of_files(dir, size, clock::moment());
-    let mut letters = letters.map_err(Failure::Directory)?;
+    let mut letters = FileLetters::of_files(dir, size, clock::moment());
     let input = Input { log_id, reader, end: reader.end() };
-    letters.settle(clock::moment(), &input).map_err(Failure::Directory)?;
-    Ok(letters)
+    if let Err(why) = letters.settle(clock::moment(), &input) {
+        tracing::error!(why, "which dead letters were put back is found out at the next start");
+    }
+    letters
 }
 
 /// The stream of commands: for who reads them, and for who keeps them.
@@ -346,11 +344,11 @@ fn open_commands(
     config: &Config,
     log_id: u64,
     reader: &SegmentReader,
-) -> Result<(Arc<Mutex<FileCommands>>, Keeping), Failure> {
+) -> (Arc<Mutex<FileCommands>>, Keeping) {
     let (dir, size) = (&config.log.dir, config.log.bytes_max);
     let commands = FileCommands::of_files(dir, size, log_id, clock::moment());
-    let commands = Arc::new(Mutex::new(commands.map_err(Failure::Directory)?));
-    Ok((Arc::clone(&commands), Keeping::new(commands, reader.clone())))
+    let commands = Arc::new(Mutex::new(commands));
+    (Arc::clone(&commands), Keeping::new(commands, reader.clone()))
 }
 
 /// Runs a future on a thread of its own, for work that reads files.

@@ -94,6 +94,9 @@ pub struct LogStatus {
     /// The same of commands, which are kept for devices that stay away for long.
     #[serde(default)]
     pub commands: Option<(u64, u64)>,
+    /// Streams beside it that cannot be used, and why.
+    #[serde(default)]
+    pub unusable: BTreeMap<String, String>,
     /// Named readers.
     #[serde(default)]
     pub cursors: Vec<CursorStatus>,

@@ -73,27 +73,95 @@ pub type FileStream = Stream<SegmentFiles, SegmentReader>;
 /// Opens a stream in files.
 pub type Opener = Box<dyn FnMut(Moment) -> Result<FileStream, String> + Send>;
 
-/// What opens a stream beside the input of a log that may take `size` bytes, and whether it was ever used.
-///
-/// # Errors
-/// If the directory cannot be read.
-pub(super) fn of_files(
-    dir: &Path,
-    stream: &'static str,
-    size: u64,
-) -> Result<(Opener, bool), String> {
-    let place = dir.to_owned();
-    let opener: Opener = Box::new(move |moment| {
-        let files = SegmentFiles::open_another(&place, stream, stream_bytes(size))
-            .map_err(|error| error.to_string())?;
-        files.follow_size();
-        let reader = files.reader();
-        let entropy = entropy().map_err(|error| error.to_string())?;
-        let recovered = recover(files, entropy, moment).map_err(|error| error.to_string())?;
-        Ok(Stream::new(stream, recovered, reader))
-    });
-    let is_there = SegmentFiles::is_there(dir, stream).map_err(|error| error.to_string())?;
-    Ok((opener, is_there))
+/// A stream that is opened when it is needed, and again after it has failed. `O` opens its log.
+pub(super) struct OnDemand<M: Media, R, O> {
+    name: &'static str,
+    open: O,
+    stream: Option<Stream<M, R>>,
+    was_used: bool,
+    /// Why it could not be opened the last time.
+    unusable: Option<String>,
+}
+
+impl OnDemand<SegmentFiles, SegmentReader, Opener> {
+    /// The stream in files beside the input of a log that may take `size` bytes. Not open yet.
+    pub(super) fn of_files(dir: &Path, name: &'static str, size: u64) -> Self {
+        let place = dir.to_owned();
+        let open: Opener = Box::new(move |moment| {
+            let files = SegmentFiles::open_another(&place, name, stream_bytes(size))
+                .map_err(|error| error.to_string())?;
+            files.follow_size();
+            let reader = files.reader();
+            let entropy = entropy().map_err(|error| error.to_string())?;
+            let recovered = recover(files, entropy, moment).map_err(|error| error.to_string())?;
+            Ok(Stream::new(name, recovered, reader))
+        });
+        // A directory that cannot be read may have one.
+        let was_used = SegmentFiles::is_there(dir, name).unwrap_or(true);
+        Self { was_used, ..Self::new(name, open) }
+    }
+}
+
+impl<M: Media, R, O> OnDemand<M, R, O> {
+    /// A stream that was never used.
+    pub(super) const fn new(name: &'static str, open: O) -> Self {
+        Self { name, open, stream: None, was_used: false, unusable: None }
+    }
+
+    /// It, if it is open.
+    pub(super) const fn get(&self) -> Option<&Stream<M, R>> {
+        self.stream.as_ref()
+    }
+
+    /// It, if it is open.
+    pub(super) const fn get_mut(&mut self) -> Option<&mut Stream<M, R>> {
+        self.stream.as_mut()
+    }
+
+    /// Whether there is one at all.
+    pub(super) const fn was_used(&self) -> bool {
+        self.was_used
+    }
+
+    /// Why it cannot be used, if that is so.
+    pub(super) fn unusable(&self) -> Option<String> {
+        self.unusable.clone()
+    }
+
+    /// What is in memory of it may not be what is on the disk: it is opened again.
+    pub(super) fn close(&mut self) {
+        self.stream = None;
+    }
+}
+
+impl<M, R, O> OnDemand<M, R, O>
+where
+    M: Media,
+    O: FnMut(Moment) -> Result<Stream<M, R>, String>,
+{
+    /// Opens it, unless it is open. That it cannot be used is told once.
+    ///
+    /// # Errors
+    /// Why it cannot be, for people.
+    pub(super) fn opened(&mut self, moment: Moment) -> Result<&mut Stream<M, R>, String> {
+        let opened = match self.stream.take() {
+            Some(stream) => Ok(stream),
+            None => (self.open)(moment),
+        };
+        match opened {
+            Ok(stream) => {
+                (self.was_used, self.unusable) = (true, None);
+                Ok(self.stream.insert(stream))
+            }
+            Err(why) => {
+                if self.unusable.is_none() {
+                    tracing::error!(stream = self.name, why, "a stream beside the log is unusable");
+                }
+                self.unusable = Some(why.clone());
+                Err(why)
+            }
+        }
+    }
 }
 
 impl<M: Media, R: ReadMedia> Stream<M, R> {
@@ -200,6 +268,7 @@ impl<M: Media, R: ReadMedia> Stream<M, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::clock::moment;
 
     #[test]
     fn all_streams_together_have_the_size_or_what_they_had_before() {
@@ -210,5 +279,18 @@ mod tests {
         assert_eq!(of_size(64 << 20, &[None, None]), 64 << 20, "they are not in it, if ever made");
         let letters = SegmentFiles::open_another(dir.path(), DEAD_LETTER, 16 << 20).unwrap();
         assert_eq!(of_size(128 << 20, &[Some(letters.reader()), None]), 136 << 20);
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_told_and_opened_once_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let obstacle = dir.path().join(format!("{DEAD_LETTER}-00000.seg"));
+        std::fs::create_dir(&obstacle).unwrap();
+        let mut stream = OnDemand::of_files(dir.path(), DEAD_LETTER, SHARED_FROM);
+        assert!(stream.was_used() && stream.opened(moment()).is_err());
+        assert!(stream.unusable().is_some() && stream.get().is_none());
+        std::fs::remove_dir(&obstacle).unwrap();
+        assert!(stream.opened(moment()).is_ok());
+        assert!(stream.unusable().is_none() && stream.get().is_some());
     }
 }

@@ -15,7 +15,7 @@ use tributary_core::log::{Clock, CommitError, Frame, Item, Media, ReadMedia};
 pub use replay::{Back, Figures, Input, Replay, Wanted};
 
 use super::clock::Moment;
-use super::stream::{self, Extent, Opener, Stream};
+use super::stream::{Extent, OnDemand, Opener, Stream};
 use crate::config::Lane;
 use crate::io::segments::{DEAD_LETTER, SegmentFiles, SegmentReader};
 use crate::replicate::lane::Burial;
@@ -23,10 +23,7 @@ use crate::replicate::letter::{Fate, Letter, LetterKey};
 
 /// The stream. `O` opens its log.
 pub struct DeadLetters<M: Media, R, O> {
-    open: O,
-    stream: Option<Stream<M, R>>,
-    /// Whether there is one at all.
-    was_open: bool,
+    stream: OnDemand<M, R, O>,
     known: BTreeMap<Lane, Known>,
 }
 
@@ -53,23 +50,21 @@ impl Known {
 
 impl FileLetters {
     /// The stream beside the input of a log that may take so many bytes; opened at once if it was
-    /// ever used.
-    ///
-    /// # Errors
-    /// If it is there and cannot be used.
-    pub fn of_files(dir: &Path, size: u64, moment: Moment) -> Result<Self, String> {
-        let (opener, is_there) = stream::of_files(dir, DEAD_LETTER, size)?;
-        let mut letters = Self::new(opener);
-        if is_there {
-            letters.opened(moment)?;
+    /// ever used and can be.
+    #[must_use]
+    pub fn of_files(dir: &Path, size: u64, moment: Moment) -> Self {
+        let mut stream = OnDemand::of_files(dir, DEAD_LETTER, size);
+        if stream.was_used() {
+            // Why it cannot be used is told.
+            drop(stream.opened(moment));
         }
-        Ok(letters)
+        Self { stream, known: BTreeMap::new() }
     }
 
     /// For reading it, if it was ever used.
     #[must_use]
     pub fn reader(&self) -> Option<SegmentReader> {
-        self.stream.as_ref().map(|stream| stream.reader().clone())
+        self.stream.get().map(|stream| stream.reader().clone())
     }
 }
 
@@ -98,8 +93,8 @@ where
 {
     /// A stream that `open` opens when it is needed, and again after it has failed.
     #[must_use]
-    pub fn new(open: O) -> Self {
-        Self { open, stream: None, was_open: false, known: BTreeMap::new() }
+    pub const fn new(open: O) -> Self {
+        Self { stream: OnDemand::new(DEAD_LETTER, open), known: BTreeMap::new() }
     }
 
     /// Makes letters of a lane durable, those that are not there yet.
@@ -111,8 +106,7 @@ where
         let Some(first) = first else { return Ok(()) };
         let done = self.bury_from(moment, (lane, first), burial);
         if done.is_err() {
-            // What is in memory of it may not be what is on the disk.
-            self.stream = None;
+            self.stream.close();
             self.known.clear();
         }
         done.map_err(|why| format!("dead letters cannot be kept: {why}"))
@@ -121,17 +115,13 @@ where
     /// How the stream stands; `None`: there never was a letter.
     #[must_use]
     pub fn extent(&self) -> Option<Extent> {
-        self.stream.as_ref().map(Stream::extent)
+        self.stream.get().map(Stream::extent)
     }
 
-    /// Opens the stream, unless it is open.
-    fn opened(&mut self, moment: Moment) -> Result<&mut Stream<M, R>, String> {
-        let stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => (self.open)(moment)?,
-        };
-        self.was_open = true;
-        Ok(self.stream.insert(stream))
+    /// Why the stream cannot be used, if that is so.
+    #[must_use]
+    pub fn unusable(&self) -> Option<String> {
+        self.stream.unusable()
     }
 
     /// The event of `first` lies before those of all others.
@@ -143,7 +133,7 @@ where
     ) -> Result<(), String> {
         let since = first.key.0;
         let known = self.known.remove(&lane);
-        let stream = self.opened(moment)?;
+        let stream = self.stream.opened(moment)?;
         let mut known = match known {
             // What lies below is settled.
             Some(mut known) if known.since <= since => {

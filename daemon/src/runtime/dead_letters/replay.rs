@@ -265,7 +265,7 @@ where
         moment: Moment,
         input: &Input<'_, impl ReadMedia>,
     ) -> Result<(), String> {
-        let Some(stream) = &mut self.stream else { return Ok(()) };
+        let Some(stream) = self.stream.get_mut() else { return Ok(()) };
         let all = stream.last_mark().letters.len();
         if all == 0 {
             return Ok(());
@@ -286,10 +286,10 @@ where
         log_id: u64,
         mut wanted: Wanted,
     ) -> Result<Option<Replay>, String> {
-        if !self.was_open {
+        if !self.stream.was_used() {
             return Ok(None);
         }
-        let stream = self.opened(moment)?;
+        let stream = self.stream.opened(moment)?;
         if !stream.last_mark().letters.is_empty() {
             return Err("what an earlier replay put back is not known to be durable: the next \
                         start of the daemon finds out"
@@ -309,7 +309,9 @@ where
         is_in_force: &dyn Fn(&str) -> bool,
     ) -> Vec<Back> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        let (Some(stream), end) = (&self.stream, replay.wanted.offsets.end) else { return batch };
+        let (Some(stream), end) = (self.stream.get(), replay.wanted.offsets.end) else {
+            return batch;
+        };
         stream.read(replay.at, &mut |item| {
             let frame = match item {
                 Item::Events(frame) => frame,
@@ -354,11 +356,10 @@ where
     }
 
     fn note(&mut self, moment: Moment, mark: &Mark) -> Result<(), String> {
-        let Some(stream) = &mut self.stream else { return Ok(()) };
+        let Some(stream) = self.stream.get_mut() else { return Ok(()) };
         let done = stream.mark(moment, mark);
         if done.is_err() {
-            // What is in memory of it may not be what is on the disk.
-            self.stream = None;
+            self.stream.close();
             self.known.clear();
         }
         done.map_err(|error| format!("the stream of dead letters cannot be written: {error}"))
