@@ -131,8 +131,7 @@ impl Server {
         let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, policy)
             .with_last_look(folding::last_look(&folding));
         // First: who finds an open MQTT port may ask.
-        let control = control::listen(&config.log.dir)
-            .map_err(|e| Failure::Directory(format!("cannot make the control socket: {e}")))?;
+        let control = listen_for_questions(config)?;
         let (doors, sockets) = Doors::open(config)?;
         let listeners = doors.describe(&sockets);
         let letters = open_letters(config, id.0, &reader);
@@ -167,9 +166,7 @@ impl Server {
             settings: MqttSettings::default(),
         });
         tokio::spawn(keeper::run(Arc::clone(&shared)));
-        let fold_stop = watch::Sender::new(false);
-        let fold = folding::run(folding, shared.ingest.follow(), fold_stop.subscribe());
-        let fold = Mutex::new(Some(spawn_async("sessions", fold)?));
+        let (fold, fold_stop) = start_folding(folding, &shared.ingest)?;
         let (lanes, detours) = Lanes::new(hints, generation, generations);
         let server = Self {
             path,
@@ -180,7 +177,7 @@ impl Server {
             lanes,
             detours,
             shared,
-            fold,
+            fold: Mutex::new(Some(fold)),
             fold_stop,
             writer: Mutex::new(Some(writer)),
             stop: watch::Sender::new(false),
@@ -325,6 +322,21 @@ fn constants(
         damage,
         started: clock::now(),
     }
+}
+
+fn listen_for_questions(config: &Config) -> Result<control::Listener, Failure> {
+    control::listen(&config.log.dir)
+        .map_err(|e| Failure::Directory(format!("cannot make the control socket: {e}")))
+}
+
+/// Keeps the file of sessions not far behind the log; with what ends that.
+fn start_folding(
+    folding: Arc<Mutex<Folding>>,
+    ingest: &Ingest,
+) -> io::Result<(JoinHandle<()>, watch::Sender<bool>)> {
+    let stop = watch::Sender::new(false);
+    let fold = folding::run(folding, ingest.follow(), stop.subscribe());
+    Ok((spawn_async("sessions", fold)?, stop))
 }
 
 /// The stream of dead letters, and what is settled of those that were put back. The input is served, come
