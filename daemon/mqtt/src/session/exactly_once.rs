@@ -21,8 +21,9 @@ use crate::codec::{Packet, Version};
 /// What a session remembers of the messages under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// QoS 2, from the client: identifiers that it has not released.
-    pub unreleased: Vec<NonZeroU16>,
+    /// QoS 2, from the client: identifiers that it has not released, and the events that came with them. One
+    /// may not be durable yet.
+    pub unreleased: Vec<(NonZeroU16, Offset)>,
     /// To the client, in the order in which they were sent first.
     pub in_flight: Vec<InFlight>,
 }

@@ -4,7 +4,7 @@
 //! Invariants: the acknowledgements leave in the order in which the publishes came
 //! (MQTT-4.6.0-2, MQTT-4.6.0-3), each after its event is durable; what is undecided is younger than
 //! what is decided; between a PUBLISH at QoS 2 and its PUBREL no second one with its identifier
-//! becomes an event (MQTT-4.3.3-10).
+//! becomes an event (MQTT-4.3.3-10); what is no event is not remembered beyond its connection.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -26,16 +26,18 @@ pub(super) struct Unacked {
     /// So many are of QoS 1.
     at_least_once: usize,
     /// QoS 2: identifiers that the client has not released, or that it waits to see free again.
-    received: BTreeMap<NonZeroU16, Release>,
+    received: BTreeMap<NonZeroU16, Received>,
 }
 
-/// How far the release of an identifier has come.
+/// How far a message at QoS 2 has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Release {
-    /// The PUBLISH has come.
-    None,
+enum Received {
+    /// The PUBLISH has come, and is no event: it waits to become one, or is refused.
+    Handed,
+    /// It is the event at this offset.
+    Appended(Offset),
     /// The PUBREL has come: the PUBCOMP waits.
-    UnderWay,
+    Released,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,33 +98,37 @@ impl Unacked {
     pub(super) fn arrival(&self, packet_id: NonZeroU16) -> Arrival {
         match self.received.get(&packet_id) {
             None => Arrival::New,
-            Some(Release::None) => Arrival::Again,
-            Some(Release::UnderWay) => Arrival::InUse,
+            Some(Received::Handed | Received::Appended(_)) => Arrival::Again,
+            Some(Received::Released) => Arrival::InUse,
         }
     }
 
     /// A new one was handed to the driver.
     pub(super) fn handle_received(&mut self, packet_id: NonZeroU16) {
-        self.received.insert(packet_id, Release::None);
+        self.received.insert(packet_id, Received::Handed);
         self.push(packet_id, true, Answer::Undecided);
         self.undecided += 1;
     }
 
-    /// One has come again: its PUBREC leaves again, unless the first still waits.
+    /// One has come again: its PUBREC leaves again, unless the first still waits. On an earlier connection it
+    /// may not have left: it waits for the event all the same.
     pub(super) fn handle_received_again(&mut self, packet_id: NonZeroU16) {
         let waits = |entry: &Entry| entry.exactly_once && entry.packet_id == packet_id;
+        let Some(Received::Appended(offset)) = self.received.get(&packet_id).copied() else {
+            return;
+        };
         if !self.queue.iter().any(waits) {
             let decided = self.queue.len() - self.undecided;
-            let answer = Answer::Appended(Offset(0));
+            let answer = Answer::Appended(offset);
             self.queue.insert(decided, Entry { packet_id, exactly_once: true, answer });
         }
     }
 
     /// The client releases an identifier: whether it was there and is not released yet.
     pub(super) fn handle_release(&mut self, packet_id: NonZeroU16) -> Option<bool> {
-        let release = self.received.get_mut(&packet_id)?;
-        let first = *release == Release::None;
-        *release = Release::UnderWay;
+        let received = self.received.get_mut(&packet_id)?;
+        let first = *received != Received::Released;
+        *received = Received::Released;
         Some(first)
     }
 
@@ -131,20 +137,29 @@ impl Unacked {
         self.received.remove(&packet_id);
     }
 
-    /// The identifiers that are not released: what the session remembers.
-    pub(super) fn unreleased(&self) -> Vec<NonZeroU16> {
-        let kept = self.received.iter().filter(|(_, release)| **release == Release::None);
-        kept.map(|(packet_id, _)| *packet_id).collect()
+    /// The identifiers that are not released, with the events behind them: what the session remembers. Of a
+    /// message that is no event nothing is remembered: its client sends it again, as a new one.
+    pub(super) fn unreleased(&self) -> Vec<(NonZeroU16, Offset)> {
+        let kept = self.received.iter().filter_map(|(packet_id, received)| match received {
+            Received::Appended(offset) => Some((*packet_id, *offset)),
+            Received::Handed | Received::Released => None,
+        });
+        kept.collect()
     }
 
     /// Goes on with what the session remembers.
-    pub(super) fn resume(&mut self, unreleased: &[NonZeroU16]) {
-        self.received = unreleased.iter().map(|&packet_id| (packet_id, Release::None)).collect();
+    pub(super) fn resume(&mut self, unreleased: &[(NonZeroU16, Offset)]) {
+        let received = |&(packet_id, offset)| (packet_id, Received::Appended(offset));
+        self.received = unreleased.iter().map(received).collect();
     }
 
     /// The oldest undecided publish is in the log.
     pub(super) fn handle_appended(&mut self, packet_id: NonZeroU16, offset: Offset) {
-        self.decide(packet_id, Answer::Appended(offset));
+        if self.decide(packet_id, Answer::Appended(offset))
+            && let Some(received @ Received::Handed) = self.received.get_mut(&packet_id)
+        {
+            *received = Received::Appended(offset);
+        }
     }
 
     /// The oldest undecided publish is not taken.
@@ -156,7 +171,8 @@ impl Unacked {
         self.queue.push_back(Entry { packet_id, exactly_once, answer });
     }
 
-    fn decide(&mut self, packet_id: NonZeroU16, decision: Answer) {
+    /// Whether it was at QoS 2.
+    fn decide(&mut self, packet_id: NonZeroU16, decision: Answer) -> bool {
         let oldest = self.queue.len() - self.undecided;
         let entry = self.queue.get_mut(oldest).expect("a publish is answered once");
         assert!(
@@ -165,6 +181,7 @@ impl Unacked {
         );
         entry.answer = decision;
         self.undecided -= 1;
+        entry.exactly_once
     }
 
     /// Takes the oldest acknowledgement that may leave now that everything below `end` is durable.

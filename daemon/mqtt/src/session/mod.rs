@@ -350,6 +350,12 @@ impl Session {
         matches!(self.stage, Stage::Deciding(_))
     }
 
+    /// Whether the connection has ended, from either side: nothing more is read or sent.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Closed)
+    }
+
     /// Whether everything that was to be acknowledged is.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -56,6 +56,10 @@ impl Dialogue {
         let id = held.id;
         let (shared, session) = (Arc::clone(&self.shared), Arc::clone(&self.session));
         let session = &mut *lock(&session);
+        // Its client has come again by another connection, and sends it again there.
+        if session.is_over() {
+            return;
+        }
         let mut turn = Turn::new(&shared, moment);
         match leave(session, &mut turn, (&held.event.event(), id)) {
             Ok(Some(offset)) => self.note_appended(session, offset, id),

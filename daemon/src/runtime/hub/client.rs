@@ -153,7 +153,11 @@ impl Client {
             client.put_filter(&filter, Entry { wanted, since: Offset(known.since), search: 0 });
         }
         client.kept = Kept {
-            unreleased: state.unreleased.keys().filter_map(|&id| NonZeroU16::new(id)).collect(),
+            unreleased: state
+                .unreleased
+                .iter()
+                .filter_map(|(&id, &offset)| Some((NonZeroU16::new(id)?, Offset(offset))))
+                .collect(),
             in_flight: state
                 .in_flight
                 .iter()

@@ -66,7 +66,7 @@ fn a_pubrec_waits_for_its_event_and_a_pubcomp_for_its_release() {
         connection.session.handle_appended(Offset(3), id(7));
         assert_eq!(connection.durable_to(3, 0), b"");
         assert_eq!(connection.durable_to(4, 0), b"\x50\x02\0\x07");
-        assert_eq!(connection.session.keep().unwrap().unreleased, [id(7)]);
+        assert_eq!(connection.session.keep().unwrap().unreleased, [(id(7), Offset(3))]);
         let released = connection.handle_ack(&Packet::PubRel(Ack::success(id(7))));
         assert_eq!(released, Effect::Released(id(7)));
         connection.session.hold_pubcomp(id(7), 12);
@@ -91,6 +91,39 @@ fn a_message_that_comes_again_is_not_handed_on_again() {
     assert!(connection.sent().starts_with(b"\x20"));
     assert!(!connection.receive(7, true));
     assert_eq!(connection.durable_to(4, 0), b"\x50\x02\0\x07");
+}
+
+/// Nothing may be said of it that is not so: nobody has it but the client.
+#[test]
+fn what_is_no_event_is_a_new_message_on_the_next_connection() {
+    for version in [V311, V5] {
+        for is_refused in [true, false] {
+            let mut connection = lasting(version, None);
+            // An older one waits for the disk: the refusal of the younger has not left.
+            assert!(connection.receive(6, false));
+            connection.session.handle_appended(Offset(3), id(6));
+            assert!(connection.receive(7, false));
+            if is_refused {
+                let session = &mut connection.session;
+                session.handle_refused(id(7), Reason::NotAuthorized, &mut connection.out);
+            }
+            let mut connection = lasting(version, connection.session.keep());
+            connection.sent();
+            assert!(connection.receive(7, true), "{version:?}, refused: {is_refused}");
+            assert_eq!(connection.durable_to(9, 0), b"");
+        }
+    }
+}
+
+#[test]
+fn on_the_next_connection_too_a_pubrec_waits_for_its_event() {
+    let mut connection = lasting(V311, None);
+    assert!(connection.receive(7, false));
+    connection.session.handle_appended(Offset(3), id(7));
+    let mut connection = lasting(V311, connection.session.keep());
+    assert!(!connection.receive(7, true));
+    assert_eq!(connection.durable_to(3, 9), b"");
+    assert_eq!(connection.durable_to(4, 9), b"\x50\x02\0\x07");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::runtime::fanout::Fanout;
 use crate::runtime::hub::{Next, RETAINED_BYTES_MAX, Work};
 use crate::runtime::ingest::{CHANGES_WAITING_BYTES_MAX, Closed, Taken};
 use crate::runtime::keeper::settle_due;
-use crate::runtime::sessions::{RetainedState, State, read_batch};
+use crate::runtime::sessions::{Batch, RetainedState, State, read_batch};
 use tributary_core::log::{Clock, End, Geometry, ReadMedia};
 use tributary_core::properties::Properties;
 use tributary_core::record::{Event, Origin, Qos};
@@ -445,11 +445,6 @@ fn lasting(name_bytes: u16) -> Vec<u8> {
     packet(0x10, &body)
 }
 
-/// Bytes of control records that were left for the log.
-fn control_bytes(taken: Taken) -> usize {
-    taken.controls.into_iter().map(|control| (control.body)(Offset(0), Offset(0)).len()).sum()
-}
-
 /// A client that is inside, with a name as long as may be.
 fn inside_at_length() -> (Arc<Shared>, Dialogue) {
     let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
@@ -469,10 +464,10 @@ fn what_one_packet_may_cost_the_log_is_bounded() {
         assert_eq!(dialogue.handle_bytes(moment(), &packet, &mut out).used, packet.len());
         assert!(out.is_empty(), "the answer waits for the log");
         let taken = shared.ingest.take();
-        let bytes = control_bytes(taken);
+        let bytes: usize = taken.changes.iter().map(Batch::bytes).sum();
         let bound = if options.len() == 1 { 2 << 10 } else { 1_100 << 10 };
-        assert!(bytes < bound, "{bytes}");
-        commit(&shared);
+        assert!((1..bound).contains(&bytes), "{bytes}");
+        shared.ingest.committed(Offset(0), taken);
         dialogue.handle_wake(moment(), &mut out);
         let answers = &out[out.len() - 65_534..];
         let refused = answers.iter().position(|answer| *answer == 0x97);
@@ -507,13 +502,10 @@ fn an_answer_waits_for_what_made_it_true() {
     for (packet, answer) in [(&subscribe[..], 0x90), (unsubscribe, 0xB0)] {
         let mut out = Vec::new();
         dialogue.handle_bytes(moment(), packet, &mut out);
-        let mut taken = shared.ingest.take();
+        let taken = shared.ingest.take();
         dialogue.handle_bytes(moment(), packet, &mut out);
         dialogue.handle_wake(moment(), &mut out);
-        assert_eq!((&out[..], shared.ingest.take().controls.len()), (&[][..], 0));
-        for control in taken.controls.drain(..) {
-            (control.body)(Offset(0), Offset(0));
-        }
+        assert_eq!((&out[..], shared.ingest.take().changes.len()), (&[][..], 0));
         shared.ingest.committed(Offset(0), taken);
         dialogue.handle_wake(moment(), &mut out);
         assert_eq!(out.iter().filter(|byte| **byte == answer).count(), 2, "{out:x?}");
@@ -605,4 +597,84 @@ fn a_start_keeps_what_there_is_room_for() {
     let hub = Hub::default();
     hub.restore(state, Age(0), &Clocks::resume(None, None, moment()).anchor());
     assert_eq!(hub.retained(), RETAINED_BYTES_MAX / BYTES);
+}
+
+/// MQTT 3.1.1, client `a`, whose session lasts.
+const LASTING_311: &[u8] = b"\x10\x0d\0\x04MQTT\x04\0\0\x3c\0\x01a";
+/// QoS 2, topic `t`, packet identifier 7, payload `x`; for the first time, and again.
+const EXACTLY_ONCE: [&[u8]; 2] = [b"\x34\x06\0\x01t\0\x07x", b"\x3c\x06\0\x01t\0\x07x"];
+const PUBREC: &[u8] = b"\x50\x02\0\x07";
+
+fn shared_at_noon() -> Arc<Shared> {
+    shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))))
+}
+
+/// Comes with a session that lasts, and is welcomed.
+fn come_311(shared: &Arc<Shared>, is_present: bool) -> Dialogue {
+    let (mut dialogue, mut out) = enter(shared, LASTING_311, moment());
+    // The changes are durable, and the events are not.
+    let changes = shared.ingest.take().changes;
+    shared.ingest.committed(shared.ingest.durable(), Taken { changes, ..Taken::default() });
+    dialogue.handle_wake(moment(), &mut out);
+    assert_eq!(out, [0x20, 0x02, u8::from(is_present), 0]);
+    dialogue
+}
+
+fn heard(dialogue: &mut Dialogue, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    dialogue.handle_bytes(moment(), bytes, &mut out);
+    dialogue.handle_wake(moment(), &mut out);
+    out
+}
+
+#[test]
+fn what_waited_for_room_when_its_client_went_is_stored_once_when_it_comes_again() {
+    let [first, again] = EXACTLY_ONCE;
+    let shared = shared_at_noon();
+    let mut dialogue = come_311(&shared, false);
+    shared.ingest.hold(true);
+    assert_eq!(heard(&mut dialogue, first), b"");
+    assert!(dialogue.is_held());
+    dialogue.leave(moment());
+    let mut dialogue = come_311(&shared, true);
+    assert_eq!((heard(&mut dialogue, again), dialogue.is_held()), (vec![], true));
+    shared.ingest.hold(false);
+    dialogue.retry(moment(), &mut Vec::new());
+    assert_eq!(shared.ingest.desk().next(), Offset(1));
+    assert_eq!(heard(&mut dialogue, b""), b"");
+    commit(&shared);
+    assert_eq!(heard(&mut dialogue, b""), PUBREC);
+    assert_eq!(heard(&mut dialogue, again), PUBREC);
+    assert_eq!(shared.ingest.desk().next(), Offset(1));
+}
+
+#[test]
+fn what_waited_for_room_when_its_client_was_taken_over_is_not_stored_beside_what_comes_again() {
+    let [first, again] = EXACTLY_ONCE;
+    let shared = shared_at_noon();
+    let mut before = come_311(&shared, false);
+    shared.ingest.hold(true);
+    heard(&mut before, first);
+    let mut dialogue = come_311(&shared, true);
+    shared.ingest.hold(false);
+    before.retry(moment(), &mut Vec::new());
+    heard(&mut dialogue, again);
+    assert_eq!(shared.ingest.desk().next(), Offset(1));
+}
+
+/// A log that holds makes changes durable and events not.
+#[test]
+fn a_pubrec_waits_for_its_event_after_its_client_has_come_again_too() {
+    let [first, again] = EXACTLY_ONCE;
+    let shared = shared_at_noon();
+    shared.ingest.desk().append(&event(Qos::AtMostOnce)).expect("there is room");
+    commit(&shared);
+    let mut dialogue = come_311(&shared, false);
+    assert_eq!(heard(&mut dialogue, first), b"");
+    dialogue.leave(moment());
+    let mut dialogue = come_311(&shared, true);
+    assert_eq!(heard(&mut dialogue, again), b"");
+    commit(&shared);
+    assert_eq!(heard(&mut dialogue, b""), PUBREC);
+    assert_eq!(shared.ingest.desk().next(), Offset(2));
 }
