@@ -269,7 +269,7 @@ impl Dialogue {
     /// The log cannot be written any more: what the client waits for will never come, and it is told
     /// so instead of waiting. Who waits for nothing may stay.
     fn end_unkept(&mut self, session: &mut Session, out: &mut Vec<u8>) {
-        if self.entering.take().is_some() {
+        if self.entering.take_if(|_| session.is_deciding()).is_some() {
             self.turn_away(session, Reason::ServerUnavailable, out);
         } else if !self.is_settled(session) {
             session.fail(out);

@@ -678,3 +678,16 @@ fn a_pubrec_waits_for_its_event_after_its_client_has_come_again_too() {
     assert_eq!(heard(&mut dialogue, b""), PUBREC);
     assert_eq!(shared.ingest.desk().next(), Offset(2));
 }
+
+/// Between its CONNECT and the answer another has come with its name, and the log has failed.
+#[test]
+fn who_was_taken_over_before_its_answer_is_not_answered_when_the_log_fails() {
+    let shared = shared_at_noon();
+    let (mut before, _) = enter(&shared, LASTING_311, moment());
+    let (mut after, _) = enter(&shared, LASTING_311, moment());
+    shared.ingest.set_closed(Some(Closed::Failed));
+    shared.ingest.take().give_up();
+    assert_eq!((heard(&mut before, b""), before.is_closed()), (vec![], true));
+    // Not available.
+    assert_eq!((heard(&mut after, b""), after.is_closed()), (b"\x20\x02\0\x03".to_vec(), true));
+}
