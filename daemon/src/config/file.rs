@@ -61,6 +61,7 @@ pub(super) struct ListenerSection {
     pub(super) tls: Option<Spanned<ListenerTlsSection>>,
     #[serde(default)]
     pub(super) websocket: bool,
+    pub(super) origins: Option<Spanned<Vec<String>>>,
     #[serde(default)]
     pub(super) proxy_protocol: bool,
     pub(super) users: Option<Spanned<String>>,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 
 use super::file::{CertificateName, ClientIds, ListenerSection, ListenerTlsSection};
+use super::origins::Origins;
 use super::problem::Problem;
 use super::reach::{host_and_port, not_an_address};
 use super::units::Span;
@@ -38,6 +39,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// MQTT comes over WebSocket.
     pub websocket: bool,
+    /// Whose web pages may connect over it.
+    pub origins: Origins,
     /// A header of the PROXY protocol, version 2, comes first and tells the client's address.
     pub proxy_protocol: bool,
     /// The password file.
@@ -74,6 +77,7 @@ impl Listener {
             address,
             tls: None,
             websocket: false,
+            origins: Origins::SameHost,
             proxy_protocol: false,
             users: None,
             acl: None,
@@ -95,6 +99,14 @@ impl Listener {
     fn verifies(&self) -> bool {
         let by_certificate = self.tls.as_ref().is_some_and(|tls| tls.files.client_ca.is_some());
         self.users.is_some() || by_certificate
+    }
+
+    /// Whether nobody comes in without a password. Certificates are shown by browsers, whatever page asks.
+    fn asks_for_passwords(&self) -> bool {
+        let named = self.tls.as_ref().is_some_and(|tls| {
+            tls.files.client_ca.is_some() && tls.user_from != CertificateName::None
+        });
+        self.users.is_some() && !named && !self.anonymous
     }
 
     /// What it speaks, and whom it lets in, in a line.
@@ -219,6 +231,8 @@ fn check_one(
         ..Listener::at(address)
     };
     listener.anonymous = section.anonymous.unwrap_or(listener.is_private() && !listener.verifies());
+    listener.origins =
+        Origins::check(section.origins.as_ref(), !listener.asks_for_passwords(), problems);
     if !listener.anonymous && !listener.verifies() {
         problems.push(
             Problem::at(section.address.span(), format!("nobody could log in at {address}")).help(

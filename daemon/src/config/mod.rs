@@ -9,6 +9,7 @@ mod file;
 mod lane;
 mod listeners;
 mod needed;
+mod origins;
 pub mod problem;
 mod reach;
 mod reading;
@@ -30,6 +31,7 @@ pub use file::{CertificateName, ClientIds, Compression, Delivery, PartitionBy, S
 pub use lane::{CONFIGURED, LANES, Lane};
 pub use listeners::{CONNECTIONS_MAX, Listener, ListenerTls};
 use needed::{missing_source, missing_upstream};
+pub use origins::Origins;
 use problem::{Problem, Problems};
 use reading::Reading;
 pub use routes::Route;

@@ -81,6 +81,7 @@ const LISTENER: &[Key] = &[
     needed("address", Text, "\"127.0.0.1:1883\""),
     key("tls", Table(LISTENER_TLS), "{ cert = \"cert.pem\", key = \"key.pem\" }"),
     key("websocket", Flag, "true"),
+    key("origins", Texts, "[\"https://dashboard.example\"]"),
     key("proxy_protocol", Flag, "true"),
     key("users", Path, "\"/etc/tributary/passwd\""),
     key("acl", Path, "\"/etc/tributary/acl\""),

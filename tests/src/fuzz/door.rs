@@ -95,7 +95,8 @@ fn layers() -> Vec<Vec<u8>> {
 /// gets does not depend on that.
 fn feed_layers(bytes: &[u8]) {
     let Some((&flags, bytes)) = bytes.split_first() else { return };
-    let wrapping = Wrapping { proxy: flags & 1 != 0, tls: None, websocket: flags & 2 != 0 };
+    let (proxy, websocket) = (flags & 1 != 0, flags & 2 != 0);
+    let wrapping = Wrapping { proxy, websocket, ..Wrapping::default() };
     let piece = usize::from(flags >> 4) + 1;
     let (whole, in_pieces) =
         (unwrap(&wrapping, bytes, bytes.len().max(1)), unwrap(&wrapping, bytes, piece));

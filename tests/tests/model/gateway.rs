@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, anyhow};
 use tempfile::NamedTempFile;
-use tributary::config::{ClientIds, Listener};
+use tributary::config::{ClientIds, Listener, Origins};
 use tributary::door::{Door, Rules, Verifier, Visit};
 use tributary::runtime::clock::{Clocks, Moment};
 use tributary::runtime::dialogue::{Dialogue, Shared};
@@ -202,6 +202,7 @@ fn load(path: &Path, rules: &str) -> Result<Rules> {
         acl: Some(path.to_owned()),
         anonymous: true,
         client_ids: ClientIds::Any,
+        origins: Origins::Any,
         connections_max: 100,
         per_address_max: 100,
         connect_timeout: Duration::from_secs(10),

@@ -103,6 +103,7 @@ fn admit((stream, address): (TcpStream, IpAddr), inside: Arc<Inside>) -> Option<
         proxy: rules.listener.proxy_protocol,
         tls: rules.tls.clone().zip(rules.listener.tls.as_ref().map(|tls| tls.user_from)),
         websocket: rules.listener.websocket,
+        origins: rules.listener.origins.clone(),
     };
     match layers::Layers::new(&wrapping) {
         Ok(layers) => Some(Connection::new(stream, inside, (address, place), layers)),

@@ -310,9 +310,8 @@ mod tests {
 
     fn ended(ingest: &Ingest) -> Vec<String> {
         let mut names = Vec::new();
-        for control in ingest.take().controls {
-            let body = (control.body)(Offset(0), Offset(0));
-            let ended = read_batch(&body).filter(|(_, noted)| noted.change == Change::Ended);
+        for batch in ingest.take().changes {
+            let ended = read_batch(batch.body()).filter(|(_, noted)| noted.change == Change::Ended);
             names.extend(ended.map(|(_, noted)| noted.client.to_owned()));
         }
         names

@@ -13,7 +13,7 @@ use rustls::{ServerConfig, ServerConnection};
 use super::certificate;
 use super::proxy;
 use super::websocket::{End, WebSocket};
-use crate::config::CertificateName;
+use crate::config::{CertificateName, Origins};
 use crate::io::tls::explain;
 
 /// What TLS is given at once, in bytes: one record's worth (RFC 8446, 5.1). rustls takes no more
@@ -29,6 +29,8 @@ pub struct Wrapping {
     pub tls: Option<(Arc<ServerConfig>, CertificateName)>,
     /// WebSocket.
     pub websocket: bool,
+    /// Whose web pages may connect over it.
+    pub origins: Origins,
 }
 
 /// The layers of one connection.
@@ -68,7 +70,7 @@ impl Layers {
             proxy: wrapping.proxy.then(Vec::new),
             tls: tls.map(Box::new),
             names: wrapping.tls.as_ref().map_or(CertificateName::None, |(_, names)| *names),
-            websocket: wrapping.websocket.then(WebSocket::new),
+            websocket: wrapping.websocket.then(|| WebSocket::new(wrapping.origins.clone())),
             source: None,
             ended: false,
         })))

@@ -100,7 +100,12 @@ fn all_layers_at_once_however_bytes_are_cut() {
     ] {
         for cut in [1, 5, 4_000] {
             let (server, mut client) = pair(true);
-            let wrapping = Wrapping { proxy: true, tls: Some((server, names)), websocket: true };
+            let wrapping = Wrapping {
+                proxy: true,
+                tls: Some((server, names)),
+                websocket: true,
+                origins: Origins::SameHost,
+            };
             let mut layers = Layers::new(&wrapping).expect("a server").expect("layers");
             client.writer().write_all(REQUEST).expect("it is kept");
             let (plain, ended) = exchange(&mut client, &mut layers, (PROXIED, cut));

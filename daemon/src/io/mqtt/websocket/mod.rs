@@ -13,6 +13,8 @@ use tungstenite::http::HeaderValue;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
+use crate::config::Origins;
+
 /// The largest request that opens a connection, in bytes.
 const REQUEST_BYTES_MAX: usize = 8 << 10;
 /// The largest payload of a ping, pong or close (RFC 6455, 5.5).
@@ -22,10 +24,13 @@ const HEAD_BYTES_MAX: usize = 14;
 /// What a client offers, and what is taken first (MQTT-6.0.0-3, MQTT-6.0.0-4). The second is what
 /// browsers' libraries for MQTT 3.1 offer.
 const PROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
+/// The answer to a page that may not connect.
+const FORBIDDEN: &str = "403 Forbidden";
 
 /// The server's side of one WebSocket.
 pub(super) struct WebSocket {
     stage: Stage,
+    origins: Origins,
 }
 
 /// How far it has come.
@@ -65,8 +70,8 @@ pub(super) enum End {
 }
 
 impl WebSocket {
-    pub(super) const fn new() -> Self {
-        Self { stage: Stage::Opening(Vec::new()) }
+    pub(super) const fn new(origins: Origins) -> Self {
+        Self { stage: Stage::Opening(Vec::new()), origins }
     }
 
     /// Takes what the socket brought: MQTT is appended to `plain`, answers to `out`.
@@ -78,7 +83,7 @@ impl WebSocket {
     ) -> Result<(), End> {
         loop {
             let step = match &mut self.stage {
-                Stage::Opening(request) => open(request, &mut bytes, out),
+                Stage::Opening(request) => open(request, &self.origins, &mut bytes, out),
                 Stage::Head { bytes: head, is_message } => take_head(head, *is_message, &mut bytes),
                 Stage::Body { frame, is_message } => {
                     frame.take(*is_message, &mut bytes, (plain, out))
@@ -137,7 +142,7 @@ const fn head(is_message: bool) -> Stage {
     Stage::Head { bytes: Vec::new(), is_message }
 }
 
-fn open(request: &mut Vec<u8>, bytes: &mut &[u8], out: &mut Vec<u8>) -> Step {
+fn open(request: &mut Vec<u8>, origins: &Origins, bytes: &mut &[u8], out: &mut Vec<u8>) -> Step {
     let before = request.len();
     let room = REQUEST_BYTES_MAX - before;
     request.extend_from_slice(&bytes[..bytes.len().min(room)]);
@@ -155,6 +160,9 @@ fn open(request: &mut Vec<u8>, bytes: &mut &[u8], out: &mut Vec<u8>) -> Step {
         Ok(None) => return Err(refuse("the request is cut", out)),
         Err(error) => return Err(refuse(&format!("no request of HTTP: {error}"), out)),
     };
+    if !is_allowed(origins, &parsed) {
+        return Err(refuse_as(FORBIDDEN, "pages of this origin are not let in", out));
+    }
     let Some(protocol) = offered(&parsed) else {
         return Err(refuse("the client does not offer the sub-protocol `mqtt`", out));
     };
@@ -183,11 +191,22 @@ fn offered(request: &Request) -> Option<&'static str> {
     PROTOCOLS.iter().find(offers).copied()
 }
 
+/// Whether the page may connect that a browser asks for, if a browser asks.
+fn is_allowed(origins: &Origins, request: &Request) -> bool {
+    let host = request.headers().get("Host").and_then(|host| host.to_str().ok());
+    let mut told = request.headers().get_all("Origin").into_iter();
+    told.all(|origin| origin.to_str().is_ok_and(|origin| origins.allow(origin, host)))
+}
+
 fn refuse(why: &str, out: &mut Vec<u8>) -> Refusal {
+    refuse_as("400 Bad Request", why, out)
+}
+
+fn refuse_as(status: &str, why: &str, out: &mut Vec<u8>) -> Refusal {
     let body = format!("MQTT over WebSocket: {why}\n");
     let length = body.len();
     let answer = format!(
-        "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\n\
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/plain\r\n\
          Sec-WebSocket-Version: 13\r\nContent-Length: {length}\r\n\r\n{body}"
     );
     out.extend_from_slice(answer.as_bytes());

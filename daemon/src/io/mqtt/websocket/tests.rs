@@ -30,7 +30,12 @@ fn sent(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// What comes of `bytes`, handed in by `cut` at a time: MQTT, answers, and how it ended.
 fn run(bytes: &[u8], cut: usize) -> (Vec<u8>, Vec<u8>, Result<(), End>) {
-    let mut websocket = WebSocket::new();
+    run_for(Origins::SameHost, bytes, cut)
+}
+
+/// The same where pages of these origins may connect.
+fn run_for(origins: Origins, bytes: &[u8], cut: usize) -> (Vec<u8>, Vec<u8>, Result<(), End>) {
+    let mut websocket = WebSocket::new(origins);
     let (mut plain, mut out) = (Vec::new(), Vec::new());
     for part in bytes.chunks(cut) {
         if let Err(end) = websocket.handle(part, &mut plain, &mut out) {
@@ -97,6 +102,29 @@ fn a_request_that_is_none_is_answered_and_refused() {
 }
 
 #[test]
+fn pages_of_others_are_not_let_in() {
+    let these = || Origins::These(["https://dashboard.example".into()].into());
+    let cases = [
+        (Origins::SameHost, "http://gw:3000", true),
+        (Origins::SameHost, "http://evil.example", false),
+        (Origins::SameHost, "null", false),
+        (these(), "https://dashboard.example", true),
+        (these(), "http://gw", false),
+        (these(), "https://dashboard.example\r\nOrigin: http://evil.example", false),
+        (Origins::Any, "http://evil.example", true),
+    ];
+    for (origins, origin, is_allowed) in cases {
+        let request = REQUEST.replace("\r\n\r\n", &format!("\r\nOrigin: {origin}\r\n\r\n"));
+        let (_, out, ended) = run_for(origins, request.as_bytes(), 7);
+        let status = if is_allowed { "HTTP/1.1 101 " } else { "HTTP/1.1 403 Forbidden\r\n" };
+        assert!(out.starts_with(status.as_bytes()), "{origin}: {}", String::from_utf8_lossy(&out));
+        assert_eq!(ended.is_ok(), is_allowed);
+    }
+    let (_, out, _) = run_for(these(), REQUEST.as_bytes(), 7);
+    assert!(out.starts_with(b"HTTP/1.1 101 "), "who is no page tells no origin");
+}
+
+#[test]
 fn a_client_that_breaks_the_protocol_is_told_and_closed() {
     let unmasked = vec![FINAL | BINARY, 1, b'x'];
     let too_large = [&[FINAL | BINARY, 0xFF][..], &[0xFF; 8], &MASK].concat();
@@ -131,7 +159,7 @@ fn a_frame_costs_no_memory_for_the_length_it_claims() {
 
 #[test]
 fn says_good_bye_once() {
-    let mut websocket = WebSocket::new();
+    let mut websocket = WebSocket::new(Origins::Any);
     let (mut plain, mut out) = (Vec::new(), Vec::new());
     websocket.handle(REQUEST.as_bytes(), &mut plain, &mut out).expect("it is good");
     out.clear();
@@ -139,6 +167,6 @@ fn says_good_bye_once() {
     websocket.close(&mut out);
     assert_eq!(out, [0x88, 2, 0x03, 0xE8]);
     let mut unopened = Vec::new();
-    WebSocket::new().close(&mut unopened);
+    WebSocket::new(Origins::Any).close(&mut unopened);
     assert!(unopened.is_empty());
 }
