@@ -21,6 +21,7 @@ pub mod door;
 pub mod downlink;
 pub mod import;
 pub mod io;
+mod lines;
 pub mod log_tools;
 mod properties;
 pub mod replicate;

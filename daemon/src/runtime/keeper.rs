@@ -102,7 +102,7 @@ fn publish(shared: &Shared, moment: Moment, due: &DueWill, desk: &mut Desk<'_>) 
             if is_kept {
                 hub.retain(&event, (offset, shared.age(moment)), ingest.durable());
             } else if event.retain {
-                hub.note_unretained(&event);
+                hub.note_unretained(moment.now, &event);
             }
             true
         }

@@ -161,7 +161,7 @@ fn take(intake: &mut Intake, shared: &Shared) -> Option<NotTaken> {
     intake.take(moment.wall, |event| {
         let mut event = *event;
         if event.retain && !shared.hub.has_room_for(&event, shared.ingest.durable()) {
-            shared.hub.note_unretained(&event);
+            shared.hub.note_unretained(moment.now, &event);
             event.retain = false;
         }
         let offset = desk.append(&event)?;

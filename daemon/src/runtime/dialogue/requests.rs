@@ -143,13 +143,13 @@ fn leave(
     turn.desk();
     let is_kept = event.retain && shared.hub.has_room_for(event, shared.ingest.durable());
     if event.retain && !is_kept && session.version() == Version::V5 && id.is_some() {
-        shared.hub.note_unretained(event);
+        shared.hub.note_unretained(turn.moment.now, event);
         return Err(Reason::QuotaExceeded);
     }
     match turn.append(&Event { retain: is_kept, ..*event }) {
         Ok(offset) => {
             if event.retain && !is_kept {
-                shared.hub.note_unretained(event);
+                shared.hub.note_unretained(turn.moment.now, event);
             }
             Ok(Some(offset))
         }

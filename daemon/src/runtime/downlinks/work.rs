@@ -299,7 +299,7 @@ impl Work {
         while let [(command, place), rest @ ..] = left {
             let mut event = command.event(rule, moment.wall);
             if event.retain && !hub.has_room_for(&event, ingest.durable()) {
-                hub.note_unretained(&event);
+                hub.note_unretained(moment.now, &event);
                 event.retain = false;
             }
             match desk.append_read(&event, place.clone()) {

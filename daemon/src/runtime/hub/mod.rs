@@ -41,6 +41,7 @@ use tributary_core::Offset;
 use tributary_core::time::Age;
 use tributary_mqtt::Subscriptions;
 
+use crate::lines::Pace;
 use crate::sync::lock;
 use client::Client;
 use group::Group;
@@ -84,6 +85,8 @@ pub struct Hub {
     work: Arc<Notify>,
     /// Told when a will or the end of a session may be due.
     timers: Notify,
+    /// Lines about messages that are not retained.
+    unretained: Mutex<Pace>,
     /// What happened so far.
     pub counters: Counters,
 }

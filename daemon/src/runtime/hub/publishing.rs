@@ -7,16 +7,18 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tributary_core::Offset;
 use tributary_core::record::{Event, decode};
-use tributary_core::time::{Age, Timestamp};
+use tributary_core::time::{Age, Instant, Timestamp};
 
 use super::client::Client;
 use super::group::held_for;
 use super::mailbox::Message;
 use super::room::without_room;
 use super::{Hub, Key, Members, Target};
+use crate::lines::shown;
 use crate::runtime::clock::Anchor;
 use crate::runtime::ingest::Desk;
 use crate::runtime::sessions::{Change, State, StoredWill};
+use crate::sync::lock;
 
 /// A will that is to be published now.
 #[derive(Clone, Debug)]
@@ -65,9 +67,12 @@ impl Hub {
     }
 
     /// An event is not kept for new subscriptions: there is no room.
-    pub fn note_unretained(&self, event: &Event<'_>) {
+    pub fn note_unretained(&self, now: Instant, event: &Event<'_>) {
         Self::count(&self.counters.unretained, 1);
-        tracing::warn!(topic = event.topic, "no room for more retained messages: this is not kept");
+        if let Some(left_out) = lock(&self.unretained).admit(now) {
+            let topic = shown(event.topic);
+            tracing::warn!(topic, left_out, "no room for more retained messages: this is not kept");
+        }
     }
 
     /// An event that is to be kept is in the log; all below `durable` is durable.
@@ -184,7 +189,8 @@ impl Hub {
             if let Some(event) = decode(&mut record, Timestamp(0)) {
                 let message = Message::of(&event, Offset(retained.offset), Age(retained.age));
                 if !members.retained.has_room(message.bytes()) {
-                    self.note_unretained(&event);
+                    // A start is one moment.
+                    self.note_unretained(Instant(0), &event);
                     continue;
                 }
                 members.retained.keep(&Arc::new(message));

@@ -18,6 +18,7 @@ use tributary_core::time::Timestamp;
 use tributary_core::topic::{check_name, matches};
 
 use crate::config::{Source, selected};
+use crate::lines::shown;
 use crate::runtime::ingest::NotTaken;
 
 /// Messages that may wait for their PUBACK; with more of them nothing is read.
@@ -215,7 +216,7 @@ impl Intake {
 
     /// Whether a message can be an event.
     fn check(&self, message: &Message, topic: &str) -> Result<(), String> {
-        let shown: String = message.topic.chars().take(80).collect();
+        let shown = shown(&message.topic);
         if !self.topics.iter().any(|filter| matches(filter, &message.topic)) {
             return Err(format!(
                 "`{shown}` is none of `topics`: the broker keeps an older subscription of this \
