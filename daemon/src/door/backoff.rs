@@ -91,7 +91,8 @@ impl Backoff {
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// What one machine has: an address, or of IPv6 a network (of 64 bits).
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(whole) => IpAddr::V6(Ipv6Addr::from_bits(whole.to_bits() >> 64 << 64)),

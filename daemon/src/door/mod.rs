@@ -25,7 +25,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use backoff::Backoff;
+use backoff::{Backoff, network};
 use ring::hmac;
 use tributary_core::time::Instant;
 use users::Users;
@@ -73,6 +73,7 @@ pub struct Door {
     key: hmac::Key,
     backoff: Mutex<Backoff>,
     addresses: Mutex<HashMap<IpAddr, usize>>,
+    /// Connections by address; of IPv6 by network.
     verifier: Arc<Verifier>,
     /// Hashes that are to be written in place of older ones.
     dated: Mutex<Vec<Dated>>,
@@ -137,7 +138,8 @@ impl Door {
         self.edition.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A place for a connection from an address; `None` if there are as many as may be.
+    /// A place for a connection from an address, or from a network of IPv6, of which one machine has all addresses;
+    /// `None` if there are as many as may be.
     #[must_use]
     pub fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let max = self.rules().listener.per_address_max;
@@ -145,6 +147,7 @@ impl Door {
         let count = addresses.entry(address).or_insert(0);
         if *count >= max {
             self.counters.over_limit.fetch_add(1, Ordering::Relaxed);
+        let address = network(address);
             return None;
         }
         *count += 1;
@@ -252,3 +255,6 @@ impl Drop for Place {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
