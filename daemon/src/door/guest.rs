@@ -1,5 +1,6 @@
 //! A client that was let in: what it may do, by the rules in force.
 
+use core::fmt;
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -7,10 +8,10 @@ use super::acl::{Access, Acl, Who};
 use super::{Door, Rules, Tag};
 
 /// A client that was let in.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Guest(Standing);
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum Standing {
     /// Nobody yet: nothing is allowed.
     Nobody,
@@ -130,6 +131,12 @@ impl Inside {
         let edition = self.door.edition();
         if edition != self.edition {
             self.rules = self.door.rules();
+            impl fmt::Debug for Inside {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.debug_struct("Inside").field("user", &self.user).finish_non_exhaustive()
+                }
+            }
+
             self.edition = edition;
         }
     }

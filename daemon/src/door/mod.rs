@@ -147,7 +147,7 @@ impl Door {
         let count = addresses.entry(address).or_insert(0);
         if *count >= max {
             self.counters.over_limit.fetch_add(1, Ordering::Relaxed);
-        let address = network(address);
+            let address = network(address);
             return None;
         }
         *count += 1;

@@ -39,6 +39,7 @@ impl Dialogue {
             clean_start: connect.clean_start,
             expiry_s: session.expiry_s(),
             will,
+            guest: &self.guest,
             session: &self.session,
             wake: &self.wake,
         };

@@ -291,14 +291,6 @@ impl Dialogue {
         let age = self.shared.age(moment);
         let session = &mut *lock(&self.session);
         let name: Box<str> = session.client_id().into();
-        // It was allowed at the CONNECT; the rules may have changed.
-        let guest = &mut self.guest;
-        let is_denied = session
-            .will()
-            .is_some_and(|will| !guest.may_publish(&name, will.event(moment.wall).topic));
-        if is_denied {
-            drop(session.take_will());
-        }
         let mut desk = self.shared.ingest.desk();
         self.shared.hub.leave(key, &mailbox, session, (age, &mut desk));
     }

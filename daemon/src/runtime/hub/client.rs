@@ -7,7 +7,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 
 use tributary_core::Offset;
 use tributary_core::record::{Event, Origin, Qos};
-use tributary_core::time::Age;
+use tributary_core::time::{Age, Timestamp};
 use tributary_core::topic;
 use tributary_mqtt::Session;
 use tributary_mqtt::codec::subscribe::Options;
@@ -20,6 +20,7 @@ use super::mailbox::{Mailbox, Outgoing};
 use super::rare::Rare;
 use super::room::Place;
 use super::scanning::Scans;
+use crate::door::Guest;
 use crate::runtime::clock::Anchor;
 use crate::runtime::sessions::{ClientState, StoredWill};
 
@@ -78,6 +79,8 @@ pub(super) struct Figures {
 pub(super) struct Connected {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) session: Arc<Mutex<Session>>,
+    /// What it may do, if it leaves a will behind.
+    pub(super) guest: Option<Box<Guest>>,
 }
 
 /// A subscription of one client.
@@ -221,6 +224,15 @@ impl Client {
         }
     }
 
+    /// Whether its will may not be published, by the rules in force.
+    pub(super) fn is_will_denied(&self) -> bool {
+        let guest = self.connection.as_ref().and_then(|connected| connected.guest.clone());
+        self.will.as_ref().zip(guest).is_some_and(|(will, mut guest)| {
+            let event = will.event(&self.name, Timestamp(0));
+            !guest.may_publish(event.client, event.topic)
+        })
+    }
+
     /// Events that it published since the start.
     pub(super) fn published(&self) -> u64 {
         let now = self.connection.as_ref().map_or(0, |connected| connected.mailbox.published());
@@ -325,7 +337,6 @@ mod tests {
     use super::*;
     use crate::runtime::sessions::{Filter, InFlightState};
     use tributary_core::properties::Properties;
-    use tributary_core::time::Timestamp;
 
     #[test]
     fn what_is_sent_again_comes_as_a_shared_subscription_wants_it_too() {

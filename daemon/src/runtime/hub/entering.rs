@@ -14,6 +14,7 @@ use super::mailbox::{Ending, Mailbox, Outgoing};
 use super::publishing::DueWill;
 use super::rare::Rare;
 use super::{Hub, Key, Members, SESSIONS_MAX, Target};
+use crate::door::Guest;
 use crate::runtime::ingest::{Desk, Ingest};
 use crate::runtime::sessions::{Change, StoredWill};
 use crate::sync::lock;
@@ -28,6 +29,8 @@ pub struct Ask<'a> {
     pub expiry_s: u32,
     /// What the client leaves behind.
     pub will: Option<StoredWill<'static>>,
+    /// What it may do.
+    pub guest: &'a Guest,
     /// The connection's protocol.
     pub session: &'a Arc<Mutex<Session>>,
     /// Wakes the connection.
@@ -65,7 +68,7 @@ impl Hub {
             let Some(key) = members.key_of(name) else { return };
             let client = members.sessions.get(&key);
             let connection = client.and_then(|client| client.connection.as_ref());
-            let Some(Connected { mailbox, session }) = connection else { return };
+            let Some(Connected { mailbox, session, .. }) = connection else { return };
             let (mailbox, session) = (Arc::clone(mailbox), Arc::clone(session));
             drop(members);
             let mut farewell = Vec::new();
@@ -108,8 +111,11 @@ impl Hub {
         let lasting = ask.expiry_s > 0;
         let mailbox = Arc::new(Mailbox::new(Arc::clone(ask.wake), Arc::clone(&self.work)));
         members.connections += 1;
-        let connected =
-            Connected { mailbox: Arc::clone(&mailbox), session: Arc::clone(ask.session) };
+        let connected = Connected {
+            mailbox: Arc::clone(&mailbox),
+            session: Arc::clone(ask.session),
+            guest: ask.will.is_some().then(|| Box::new(ask.guest.clone())),
+        };
         let next = desk.next();
         let kept = members.with_client(key, |client| {
             was_noted |= client.noted;
@@ -162,10 +168,13 @@ impl Hub {
         if !client.and_then(|client| client.connection.as_ref()).is_some_and(same) {
             return;
         }
-        members.connections -= 1;
-        let position = if members.live > 0 { members.position } else { desk.next() };
         let will_wanted = session.take_will().is_some();
         let (kept, expiry_s) = (session.keep(), session.expiry_s());
+        // It was allowed at the CONNECT; the rules may have changed.
+        let will_lost =
+            kept.is_some() && !will_wanted || client.is_some_and(|client| client.is_will_denied());
+        members.connections -= 1;
+        let position = if members.live > 0 { members.position } else { desk.next() };
         let unsent = mailbox.oldest(false);
         let waiting = mailbox.drain();
         members.with_client(key, |client| {
@@ -178,8 +187,8 @@ impl Hub {
                 client.kept = kept;
                 client.expiry_s = expiry_s;
                 client.lasting = expiry_s > 0 && client.lasting;
-                client.will.take_if(|_| !will_wanted);
             }
+            client.will.take_if(|_| will_lost);
             client.will_due = client.will.as_ref().map(|will| {
                 let delay_s = will.delay_s.min(client.expiry_s);
                 Age(age.0.saturating_add(u64::from(delay_s) * 1_000))
