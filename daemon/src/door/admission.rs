@@ -91,7 +91,7 @@ impl Visit {
 
     /// Decides about a client, or has its password verified; then `wake` is told.
     pub fn admit(&self, now: Instant, connect: &Connect<'_>, wake: &Arc<Notify>) -> Admission {
-        let Some(door) = &self.door else { return Admission::Welcome(Guest::unchecked()) };
+        let Some(door) = &self.door else { return judge_will(Guest::unchecked(), connect) };
         let rules = door.rules();
         let answer = match self.identify(door, &rules, (now, connect), wake) {
             Admission::Welcome(guest) => admit_as(guest, &rules, connect),
@@ -184,15 +184,19 @@ impl Visit {
 }
 
 /// The identity holds; what it asks for may still not be allowed.
-fn admit_as(mut guest: Guest, rules: &Rules, connect: &Connect<'_>) -> Admission {
-    let client = connect.client_id;
-    if rules.listener.client_ids == ClientIds::User && guest.user() != Some(client) {
+fn admit_as(guest: Guest, rules: &Rules, connect: &Connect<'_>) -> Admission {
+    if rules.listener.client_ids == ClientIds::User && guest.user() != Some(connect.client_id) {
         return Admission::Turned(Reason::ClientIdNotValid);
     }
     if let Some(will) = &connect.will
-        && !guest.may_publish(client, will.topic)
+        && !guest.may_publish(connect.client_id, will.topic)
     {
         return Admission::Turned(Reason::NotAuthorized);
     }
     Admission::Welcome(guest)
 }
+    judge_will(guest, connect)
+}
+
+/// What could not be published cannot be left behind.
+fn judge_will(mut guest: Guest, connect: &Connect<'_>) -> Admission {

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use super::acl::{Access, Acl, Who};
 use super::{Door, Rules, Tag};
 
+/// Topics of the daemon's own: nobody else publishes there (MQTT 5.0, 4.7.2).
+const OWN_TOPICS: &str = "$SYS/";
+
 /// A client that was let in.
 #[derive(Clone, Debug)]
 pub struct Guest(Standing);
@@ -100,7 +103,9 @@ impl Guest {
     }
 
     fn may(&mut self, client: &str, access: Access, topic: &str) -> bool {
-        let allowed = self.ask(|acl, user| acl.allows(Who { user, client }, access, topic));
+        let is_ours = access == Access::Write && topic.starts_with(OWN_TOPICS);
+        let allowed =
+            !is_ours && self.ask(|acl, user| acl.allows(Who { user, client }, access, topic));
         if let (false, Standing::Inside(inside)) = (allowed, &self.0) {
             let counters = &inside.door.counters;
             let counter = match access {
@@ -126,17 +131,17 @@ impl Guest {
     }
 }
 
+impl fmt::Debug for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inside").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
 impl Inside {
     fn check_rules(&mut self) {
         let edition = self.door.edition();
         if edition != self.edition {
             self.rules = self.door.rules();
-            impl fmt::Debug for Inside {
-                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    f.debug_struct("Inside").field("user", &self.user).finish_non_exhaustive()
-                }
-            }
-
             self.edition = edition;
         }
     }

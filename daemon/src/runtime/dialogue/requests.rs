@@ -22,8 +22,6 @@ use crate::sync::lock;
 /// Topic filters of one SUBSCRIBE; those behind are refused. (Clients that subscribe to much send a few
 /// dozen.) Each may become a change of a thousand bytes, all of them in one step.
 const REQUESTS_MAX: usize = 1_024;
-/// Topics of the daemon's own: nobody else publishes there (MQTT 5.0, 4.7.2).
-const OWN_TOPICS: &str = "$SYS/";
 
 impl Dialogue {
     pub(super) fn publish(
@@ -35,9 +33,6 @@ impl Dialogue {
     ) {
         let id = publish.delivery.packet_id();
         let event = session.event(publish, turn.moment.wall);
-        if event.topic.starts_with(OWN_TOPICS) {
-            return self.refuse(session, Reason::NotAuthorized, id, out);
-        }
         // Nothing is ever acknowledged that is not stored: MQTT 5 has a word for it; a connection of
         // MQTT 3.1.1 ends (MQTT-3.3.5-2 of 3.1.1 leaves the choice). At QoS 0 it is dropped.
         if !self.guest.may_publish(event.client, event.topic) {
