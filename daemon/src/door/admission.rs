@@ -12,6 +12,7 @@ use tributary_mqtt::{Reason, Settings};
 use super::verifier::Job;
 use super::{Door, Guest, Rules, Tag};
 use crate::config::{CertificateName, ClientIds};
+use crate::lines::shown;
 use crate::sync::lock;
 
 /// A connection that stands at a door.
@@ -32,22 +33,34 @@ pub enum Admission {
     Waiting(Arc<Ticket>),
 }
 
-/// Where the outcome of a verification waits.
+/// Where the outcome of a verification waits. What is to be verified goes with who waits for it.
 pub struct Ticket {
     outcome: Mutex<Option<Outcome>>,
     wake: Arc<Notify>,
-    user: Arc<str>,
-    tag: Tag,
+    pub(super) user: Arc<str>,
+    pub(super) password: Box<[u8]>,
+    pub(super) tag: Tag,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Good,
     Bad,
+    /// Others have failed meanwhile.
+    TooOften,
     Busy,
 }
 
 impl Ticket {
+    pub(super) fn new((user, password): (&str, &[u8]), tag: Tag, wake: &Arc<Notify>) -> Arc<Self> {
+        let (user, password, wake) = (user.into(), password.into(), Arc::clone(wake));
+        Arc::new(Self { outcome: Mutex::new(None), wake, user, password, tag })
+    }
+
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        lock(&self.outcome).take()
+    }
+
     pub(super) fn settle(&self, outcome: Outcome) {
         *lock(&self.outcome) = Some(outcome);
         self.wake.notify_one();
@@ -97,12 +110,12 @@ impl Visit {
             Admission::Welcome(guest) => admit_as(guest, &rules, connect),
             other => other,
         };
-        self.tell(answer, connect)
+        self.tell(now, answer, connect)
     }
 
     /// What became of the verification that [`Admission::Waiting`] was about, if it is done.
-    pub fn poll(&self, ticket: &Ticket, connect: &Connect<'_>) -> Option<Admission> {
-        let outcome = lock(&ticket.outcome).take()?;
+    pub fn poll(&self, now: Instant, ticket: &Ticket, connect: &Connect<'_>) -> Option<Admission> {
+        let outcome = ticket.outcome()?;
         let door = self.door.as_ref()?;
         let answer = match outcome {
             Outcome::Good => {
@@ -110,9 +123,10 @@ impl Visit {
                 admit_as(guest, &door.rules(), connect)
             }
             Outcome::Bad => Admission::Turned(Reason::BadUserNameOrPassword),
+            Outcome::TooOften => Admission::Turned(Reason::ConnectionRateExceeded),
             Outcome::Busy => Admission::Turned(Reason::ServerBusy),
         };
-        Some(self.tell(answer, connect))
+        Some(self.tell(now, answer, connect))
     }
 
     fn identify(
@@ -149,20 +163,12 @@ impl Visit {
         if !door.may_try(now, self.address, user) {
             return Admission::Turned(Reason::ConnectionRateExceeded);
         }
-        let ticket = Arc::new(Ticket {
-            outcome: Mutex::new(None),
-            wake: Arc::clone(wake),
-            user: user.into(),
-            tag,
-        });
+        let ticket = Ticket::new((user, password), tag, wake);
         let job = Job {
             ticket: Arc::downgrade(&ticket),
             door: Arc::clone(door),
             address: self.address,
-            user: Arc::clone(&ticket.user),
-            password: password.into(),
             hash: lock(users).hash(user).cloned(),
-            tag,
             since: now,
         };
         if door.verifier.take(job) {
@@ -173,11 +179,14 @@ impl Visit {
     }
 
     /// Counts and logs what is refused.
-    fn tell(&self, answer: Admission, connect: &Connect<'_>) -> Admission {
+    fn tell(&self, now: Instant, answer: Admission, connect: &Connect<'_>) -> Admission {
         if let (Admission::Turned(reason), Some(door)) = (&answer, &self.door) {
             door.counters.refused.fetch_add(1, Ordering::Relaxed);
-            let (client, user) = (connect.client_id, connect.user_name.unwrap_or_default());
-            tracing::info!(address = %self.address, client, user, ?reason, "a client is not let in");
+            if let Some(left_out) = lock(&door.refusals).admit(now) {
+                let user = shown(connect.user_name.unwrap_or_default());
+                let (address, client) = (self.address, shown(connect.client_id));
+                tracing::info!(%address, client, user, ?reason, left_out, "a client is not let in");
+            }
         }
         answer
     }
@@ -188,6 +197,11 @@ fn admit_as(guest: Guest, rules: &Rules, connect: &Connect<'_>) -> Admission {
     if rules.listener.client_ids == ClientIds::User && guest.user() != Some(connect.client_id) {
         return Admission::Turned(Reason::ClientIdNotValid);
     }
+    judge_will(guest, connect)
+}
+
+/// What could not be published cannot be left behind.
+fn judge_will(mut guest: Guest, connect: &Connect<'_>) -> Admission {
     if let Some(will) = &connect.will
         && !guest.may_publish(connect.client_id, will.topic)
     {
@@ -195,8 +209,3 @@ fn admit_as(guest: Guest, rules: &Rules, connect: &Connect<'_>) -> Admission {
     }
     Admission::Welcome(guest)
 }
-    judge_will(guest, connect)
-}
-
-/// What could not be published cannot be left behind.
-fn judge_will(mut guest: Guest, connect: &Connect<'_>) -> Admission {

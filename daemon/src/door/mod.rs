@@ -31,6 +31,7 @@ use tributary_core::time::Instant;
 use users::Users;
 
 use crate::io::files;
+use crate::lines::Pace;
 use crate::sync::lock;
 
 /// A line of a file that is wrong.
@@ -72,11 +73,13 @@ pub struct Door {
     known: Mutex<HashMap<Box<str>, Known>>,
     key: hmac::Key,
     backoff: Mutex<Backoff>,
-    addresses: Mutex<HashMap<IpAddr, usize>>,
     /// Connections by address; of IPv6 by network.
+    addresses: Mutex<HashMap<IpAddr, usize>>,
     verifier: Arc<Verifier>,
     /// Hashes that are to be written in place of older ones.
     dated: Mutex<Vec<Dated>>,
+    /// Lines about clients that are not let in.
+    refusals: Mutex<Pace>,
     /// What happened so far.
     pub counters: Counters,
 }
@@ -117,6 +120,7 @@ impl Door {
             addresses: Mutex::default(),
             verifier,
             dated: Mutex::default(),
+            refusals: Mutex::default(),
             counters: Counters::default(),
         }))
     }
@@ -143,11 +147,11 @@ impl Door {
     #[must_use]
     pub fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let max = self.rules().listener.per_address_max;
+        let address = network(address);
         let mut addresses = lock(&self.addresses);
         let count = addresses.entry(address).or_insert(0);
         if *count >= max {
             self.counters.over_limit.fetch_add(1, Ordering::Relaxed);
-            let address = network(address);
             return None;
         }
         *count += 1;

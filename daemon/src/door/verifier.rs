@@ -9,9 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, Once, Weak};
 
 use tributary_core::time::Instant;
 
+use super::Door;
 use super::admission::{Outcome, Ticket};
 use super::credential::{self, Hash};
-use super::{Door, Tag};
 use crate::io::{clock, files, threads};
 use crate::sync::lock;
 
@@ -27,11 +27,8 @@ pub(super) struct Job {
     pub(super) ticket: Weak<Ticket>,
     pub(super) door: Arc<Door>,
     pub(super) address: IpAddr,
-    pub(super) user: Arc<str>,
-    pub(super) password: Box<[u8]>,
     /// `None`: there is no such user.
     pub(super) hash: Option<Arc<str>>,
-    pub(super) tag: Tag,
     pub(super) since: Instant,
 }
 
@@ -101,38 +98,68 @@ impl Job {
         if now.ms_since(self.since) > WAIT_MS_MAX {
             return ticket.settle(Outcome::Busy);
         }
+        let Ticket { user, password, tag, .. } = &*ticket;
         // Meanwhile another connection of the same device was verified.
-        if self.door.is_known(&self.user, &self.tag) {
+        if self.door.is_known(user, tag) {
             return ticket.settle(Outcome::Good);
+        }
+        // Or others have guessed wrong, who came at the same time.
+        if !self.door.may_try(now, self.address, user) {
+            return ticket.settle(Outcome::TooOften);
         }
         let hash = self.hash.as_deref().and_then(|text| Hash::parse(text).ok());
         let is_good = if let Some(hash) = &hash {
-            hash.verify(&self.password)
+            hash.verify(password)
         } else {
-            credential::verify_nothing(&self.password);
+            credential::verify_nothing(password);
             false
         };
         let (true, Some(text)) = (is_good, &self.hash) else {
-            self.door.note_bad(clock::now(), self.address, &self.user);
+            self.door.note_bad(clock::now(), self.address, user);
             return ticket.settle(Outcome::Bad);
         };
-        if !self.door.note_good(self.address, &self.user, self.tag, text) {
+        if !self.door.note_good(self.address, user, *tag, text) {
             // The password has changed meanwhile: the client comes again.
             return ticket.settle(Outcome::Busy);
         }
         ticket.settle(Outcome::Good);
         if hash.is_some_and(|hash| hash.is_dated()) {
-            self.replace(text);
+            self.replace(&ticket, text);
         }
     }
 
-    fn replace(&self, old: &Arc<str>) {
+    fn replace(&self, ticket: &Ticket, old: &Arc<str>) {
         match files::random() {
             Ok(salt) => {
-                let new = credential::hash(&self.password, &salt);
-                self.door.note_dated(&self.user, Arc::clone(old), new.into());
+                let new = credential::hash(&ticket.password, &salt);
+                self.door.note_dated(&ticket.user, Arc::clone(old), new.into());
             }
             Err(error) => tracing::warn!(%error, "no salt for a stronger hash"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use super::*;
+    use crate::door::tests::{door, listener};
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn guesses_that_came_at_once_are_held_up_like_others() {
+        let door = door(&listener(), (Some(""), None));
+        let guess = || {
+            let tag = door.tag("ann", b"guess");
+            let ticket = Ticket::new(("ann", b"guess"), tag, &Arc::default());
+            let (door, since) = (Arc::clone(&door), clock::now());
+            Job { ticket: Arc::downgrade(&ticket), door, address: HERE, hash: None, since }.work();
+            ticket.outcome()
+        };
+        for expected in [Outcome::Bad, Outcome::Bad, Outcome::Bad, Outcome::TooOften] {
+            assert_eq!(guess(), Some(expected));
         }
     }
 }

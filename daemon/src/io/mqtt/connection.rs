@@ -159,6 +159,8 @@ impl Connection {
             self.dialogue.retry(moment(), &mut self.out);
         }
         self.advance()?;
+        let (bytes, may_go) = self.holds();
+        self.portion.correct(bytes, may_go);
         if self.dialogue.is_held() && space.is_none() {
             return Ok(());
         }
@@ -253,8 +255,17 @@ impl Connection {
         self.wants_more = progress.wants_more || progress.used == bytes.len();
         self.unread.extend_from_slice(&bytes[progress.used..]);
         self.inside.committer.handle_left(progress.left);
-        self.portion.set(self.unread.capacity(), progress.wants_more);
         self.dialogue.handle_wake(moment(), &mut self.out);
+        let (bytes, may_go) = self.holds();
+        self.portion.set(bytes, may_go);
+    }
+
+    /// What it holds of what was read, and whether that may be given up: the begin of a packet, or a CONNECT of
+    /// which nobody knows yet who has sent it.
+    fn holds(&self) -> (usize, bool) {
+        let is_begun = self.wants_more && !self.unread.is_empty();
+        let bytes = self.unread.capacity() + self.dialogue.waiting_bytes();
+        (bytes, is_begun || self.dialogue.is_applying())
     }
 
     /// Ends the connection with what it has begun: others need the room.

@@ -1,8 +1,9 @@
-//! What all connections together have read and cannot deal with yet: begins of packets, and what waits for us.
+//! What all connections together have read and cannot deal with yet: begins of packets, logins that wait for their
+//! verification, and what waits for us.
 //!
-//! Invariant: above [`UNREAD_BYTES_MAX`] nobody who has begun a packet holds more than an equal share of
-//! it, whether he sends more or is silent. Who has been silent for longest makes room first, and only as
-//! many do as have to; and less is read at once.
+//! Invariant: above [`UNREAD_BYTES_MAX`] nobody who has begun a packet, or whose login waits, holds more than an
+//! equal share of it, whether he sends more or is silent. Who has been silent for longest makes room first, and
+//! only as many do as have to; and less is read at once. So what waits for us was within such a share when it came.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::BTreeMap;
@@ -36,8 +37,8 @@ struct Holders {
 #[derive(Debug)]
 struct Holder {
     bytes: usize,
-    /// It is the begin of a packet: what waits for us is not given up.
-    is_begun: bool,
+    /// The begin of a packet, or a login: what waits for us is not given up.
+    may_go: bool,
     wake: Arc<Notify>,
 }
 
@@ -55,7 +56,7 @@ impl Unread {
     /// Takes what is above their share from those who have been silent for longest, until there is room.
     fn make_room(&self, holders: &mut Holders) {
         let share = UNREAD_BYTES_MAX / holders.by_turn.len().max(1);
-        let is_too_much = |holder: &Holder| holder.is_begun && holder.bytes > share;
+        let is_too_much = |holder: &Holder| holder.may_go && holder.bytes > share;
         let mut from = 0;
         while self.is_scarce()
             && let Some((&turn, _)) =
@@ -76,12 +77,14 @@ pub(super) struct Portion {
     wake: Arc<Notify>,
     /// Its place among those who hold anything.
     turn: Option<u64>,
+    /// As it was set last.
+    last: (usize, bool),
 }
 
 impl Portion {
     /// `wake` is told when it is [given up](Self::is_given_up).
     pub(super) const fn new(all: Arc<Unread>, wake: Arc<Notify>) -> Self {
-        Self { all, wake, turn: None }
+        Self { all, wake, turn: None, last: (0, false) }
     }
 
     /// How much to read at once.
@@ -89,9 +92,17 @@ impl Portion {
         if self.all.is_scarce() { READ_BYTES_SCARCE } else { READ_BYTES }
     }
 
-    /// The connection has been heard, and holds so many bytes from now on: the begin of a packet, or
-    /// what waits for us.
-    pub(super) fn set(&mut self, bytes: usize, is_begun: bool) {
+    /// What the connection holds may have changed since it was heard: what waited was dealt with.
+    pub(super) fn correct(&mut self, bytes: usize, may_go: bool) {
+        if (bytes, may_go) != self.last {
+            self.set(bytes, may_go);
+        }
+    }
+
+    /// The connection has been heard, and holds so many bytes from now on. `may_go`: they may be
+    /// [given up](Self::is_given_up).
+    pub(super) fn set(&mut self, bytes: usize, may_go: bool) {
+        self.last = (bytes, may_go);
         if bytes == 0 && self.turn.is_none() {
             return;
         }
@@ -102,14 +113,14 @@ impl Portion {
         if bytes > 0 {
             let (turn, wake) = (holders.next, Arc::clone(&self.wake));
             holders.next += 1;
-            holders.by_turn.insert(turn, Holder { bytes, is_begun, wake });
+            holders.by_turn.insert(turn, Holder { bytes, may_go, wake });
             self.turn = Some(turn);
             self.all.bytes.fetch_add(bytes, Ordering::Relaxed);
             self.all.make_room(holders);
         }
     }
 
-    /// Whether others needed the room: the packet that has begun is given up.
+    /// Whether others needed the room: the packet that has begun, or the login, is given up.
     pub(super) fn is_given_up(&self) -> bool {
         self.turn.is_some_and(|turn| !lock(&self.all.holders).by_turn.contains_key(&turn))
     }
@@ -173,5 +184,17 @@ mod tests {
         begun[1].set(LARGE, true);
         assert_eq!(begun[0].read_bytes(), READ_BYTES);
         assert_eq!((given_up(&waiting), given_up(&begun)), (vec![], vec![1]));
+    }
+
+    #[test]
+    fn what_was_dealt_with_since_makes_room() {
+        let all = Arc::new(Unread::default());
+        let mut waiting = portions(&all, 65);
+        waiting.iter_mut().for_each(|portion| portion.set(LARGE, false));
+        assert_eq!(waiting[0].read_bytes(), READ_BYTES_SCARCE);
+        waiting[0].correct(LARGE, false);
+        assert_eq!(waiting[0].turn, Some(0), "nothing has changed");
+        waiting[0].correct(0, false);
+        assert_eq!(waiting[0].read_bytes(), READ_BYTES);
     }
 }

@@ -19,6 +19,13 @@ pub(super) struct Applicant {
     packet: Box<[u8]>,
 }
 
+impl Applicant {
+    /// What is kept for it: its packet, and of that the will again in the session, and name and password in the ticket.
+    pub(super) const fn bytes(&self) -> usize {
+        2 * self.packet.len()
+    }
+}
+
 impl Dialogue {
     /// Decides about a client, or has its password verified.
     pub(super) fn consider(
@@ -49,7 +56,7 @@ impl Dialogue {
         let Ok(Decoded::Packet(Packet::Connect(connect), _)) = decoded else {
             unreachable!("it was decoded before");
         };
-        match visit.poll(&applicant.ticket, &connect) {
+        match visit.poll(moment.now, &applicant.ticket, &connect) {
             None => self.applicant = Some(applicant),
             // It came too late: the client was told that the server is not available.
             Some(_) if self.closed || !session.is_deciding() => {}

@@ -75,6 +75,13 @@ struct Held {
     id: Option<NonZeroU16>,
 }
 
+impl Held {
+    fn bytes(&self) -> usize {
+        let event = self.event.event();
+        event.topic.len() + event.payload.len() + event.client.len() + event.properties.0.len()
+    }
+}
+
 /// A client of the hub.
 struct Member {
     key: Key,
@@ -155,6 +162,20 @@ impl Dialogue {
         self.held.is_some() || self.shared.ingest.is_crowded()
     }
 
+    /// Bytes that it holds for us, beside what was not handed in: a CONNECT whose password is being verified, or a
+    /// publish that waits for room.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        let applicant = self.applicant.as_ref().map_or(0, |applicant| applicant.bytes());
+        applicant + self.held.as_ref().map_or(0, |held| held.bytes())
+    }
+
+    /// Whether it is not decided yet who it is.
+    #[must_use]
+    pub fn is_applying(&self) -> bool {
+        self.applicant.is_some()
+    }
+
     /// Whether bytes may be handed in.
     #[must_use]
     pub fn wants_bytes(&self, out: &[u8]) -> bool {
@@ -216,9 +237,16 @@ impl Dialogue {
         progress
     }
 
-    /// The connection is to end: it holds more of a packet that has not come to its end than it may.
+    /// The connection is to end: others need the room that it takes, for a packet that has not come to its end,
+    /// or for a CONNECT whose password is being verified.
     pub fn turn_out(&mut self, out: &mut Vec<u8>) {
-        lock(&self.session).turn_out(out);
+        let session = &mut *lock(&self.session);
+        if session.is_deciding() {
+            session.refuse(Reason::ServerBusy, out);
+        } else {
+            session.turn_out(out);
+        }
+        self.applicant = None;
         self.closed = true;
     }
 

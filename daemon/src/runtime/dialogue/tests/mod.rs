@@ -6,6 +6,7 @@ use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use super::*;
+use crate::door::tests::{door, listener, rules};
 use crate::runtime::commands::Kept;
 use crate::runtime::fanout::Fanout;
 use crate::runtime::hub::{Next, RETAINED_BYTES_MAX, Work};
@@ -690,4 +691,67 @@ fn who_was_taken_over_before_its_answer_is_not_answered_when_the_log_fails() {
     assert_eq!((heard(&mut before, b""), before.is_closed()), (vec![], true));
     // Not available.
     assert_eq!((heard(&mut after, b""), after.is_closed()), (b"\x20\x02\0\x03".to_vec(), true));
+}
+
+#[test]
+fn the_will_of_who_is_taken_over_is_judged_once_more() {
+    for (acl, wills) in [("topic write #", 1), ("topic write t", 0)] {
+        let listener = listener();
+        let door = door(&listener, (None, Some("topic write #")));
+        let shared = shared_at_noon();
+        let address = core::net::Ipv4Addr::LOCALHOST.into();
+        let visit = || Visit::new(Arc::clone(&door), address);
+        let mut before = Dialogue::new(Arc::clone(&shared), moment(), visit());
+        heard(&mut before, WITH_WILL);
+        commit(&shared);
+        assert_eq!(heard(&mut before, b"")[..1], [0x20]);
+        door.put(rules(&listener, (None, Some(acl))));
+        // A clean start: the will does not wait.
+        heard(&mut Dialogue::new(Arc::clone(&shared), moment(), visit()), CONNECT);
+        assert_eq!((shared.ingest.take().events(), shared.hub.wills()), (wills, 0), "{acl}");
+    }
+}
+
+#[test]
+fn nobody_leaves_a_will_under_the_topics_of_the_daemon() {
+    // MQTT 5, clean start, client `a`, will `x` to `$SYS/broker/version`, retained.
+    const FORGED: &[u8] = b"\x10\x27\0\x04MQTT\x05\x26\0\x3c\0\0\x01a\
+        \0\0\x13$SYS/broker/version\0\x01x";
+    let shared = shared_at_noon();
+    let (dialogue, out) = enter(&shared, FORGED, moment());
+    // Not authorized.
+    assert_eq!((out[0], out[3], dialogue.is_closed()), (0x20, 0x87, true), "{out:x?}");
+    assert_eq!(shared.hub.connections(), 0);
+}
+
+#[test]
+fn what_waits_for_room_is_counted() {
+    let shared = shared_at_noon();
+    let mut dialogue = come_311(&shared, false);
+    assert_eq!(dialogue.waiting_bytes(), 0);
+    shared.ingest.hold(true);
+    heard(&mut dialogue, EXACTLY_ONCE[0]);
+    // Topic, payload and client identifier.
+    assert_eq!(dialogue.waiting_bytes(), 3);
+    shared.ingest.hold(false);
+    dialogue.retry(moment(), &mut Vec::new());
+    assert_eq!(dialogue.waiting_bytes(), 0);
+}
+
+#[test]
+fn what_waits_for_a_password_is_counted_and_makes_room() {
+    // MQTT 5, clean start, client `a`, user `u`, password `p`.
+    const LOGIN: &[u8] = b"\x10\x14\0\x04MQTT\x05\xc2\0\x3c\0\0\x01a\0\x01u\0\x01p";
+    let shared = shared_at_noon();
+    let door = door(&listener(), (Some(""), None));
+    let visit = Visit::new(door, core::net::Ipv4Addr::LOCALHOST.into());
+    let mut dialogue = Dialogue::new(Arc::clone(&shared), moment(), visit);
+    let mut out = Vec::new();
+    dialogue.handle_bytes(moment(), LOGIN, &mut out);
+    assert!(dialogue.is_applying() && out.is_empty());
+    assert_eq!(dialogue.waiting_bytes(), 2 * LOGIN.len());
+    dialogue.turn_out(&mut out);
+    // Busy.
+    assert_eq!((out[0], out[3], dialogue.is_closed()), (0x20, 0x89, true), "{out:x?}");
+    assert_eq!((dialogue.waiting_bytes(), dialogue.is_applying()), (0, false));
 }
