@@ -190,7 +190,9 @@ mod tests {
     fn what_was_dealt_with_since_makes_room() {
         let all = Arc::new(Unread::default());
         let mut waiting = portions(&all, 65);
-        waiting.iter_mut().for_each(|portion| portion.set(LARGE, false));
+        for portion in &mut waiting {
+            portion.set(LARGE, false);
+        }
         assert_eq!(waiting[0].read_bytes(), READ_BYTES_SCARCE);
         waiting[0].correct(LARGE, false);
         assert_eq!(waiting[0].turn, Some(0), "nothing has changed");
