@@ -2,7 +2,6 @@
 
 use core::time::Duration;
 use std::fs;
-use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
 use tributary::runtime::hub::RETAINED_BYTES_MAX;

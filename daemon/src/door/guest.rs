@@ -44,7 +44,7 @@ impl Guest {
     }
 
     /// One that may do everything, where there is no door.
-    pub(super) const fn unchecked() -> Self {
+    pub(crate) const fn unchecked() -> Self {
         Self(Standing::Unchecked)
     }
 

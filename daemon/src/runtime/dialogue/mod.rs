@@ -318,7 +318,6 @@ impl Dialogue {
         let Some(Member { key, mailbox, .. }) = self.member.take() else { return };
         let age = self.shared.age(moment);
         let session = &mut *lock(&self.session);
-        let name: Box<str> = session.client_id().into();
         let mut desk = self.shared.ingest.desk();
         self.shared.hub.leave(key, &mailbox, session, (age, &mut desk));
     }

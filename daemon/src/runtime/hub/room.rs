@@ -154,6 +154,7 @@ pub(super) fn without_room(clients: &[Client]) -> BTreeSet<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::door::Guest;
     use crate::runtime::clock::Anchor;
     use crate::runtime::hub::{Ask, Asking, Entered, Hub, NotEntered, SESSIONS_MAX};
     use crate::runtime::ingest::Ingest;
@@ -188,9 +189,16 @@ mod tests {
         fn enter(&self, name: &str, will: Option<StoredWill<'static>>) -> Result<Came, NotEntered> {
             let session = Arc::new(Mutex::new(Session::new(Instant(0), &Settings::default())));
             let wake = &Arc::default();
-            let session_of = &session;
-            let ask =
-                Ask { name, clean_start: false, expiry_s: 60, will, session: session_of, wake };
+            let (session_of, guest) = (&session, &Guest::unchecked());
+            let ask = Ask {
+                name,
+                clean_start: false,
+                expiry_s: 60,
+                will,
+                guest,
+                session: session_of,
+                wake,
+            };
             let entered = self.hub.enter(&ask, &mut self.ingest.desk())?;
             self.check();
             Ok((entered, session))
@@ -363,8 +371,9 @@ mod tests {
         let mut gone = Vec::new();
         for name in ["a", "b", "c"] {
             let session = Arc::new(Mutex::new(Session::new(Instant(0), &Settings::default())));
-            let (session, wake) = (&session, &Arc::default());
-            let ask = Ask { name, clean_start: true, expiry_s: 60, will: None, session, wake };
+            let (session, wake, guest) = (&session, &Arc::default(), &Guest::unchecked());
+            let (clean_start, expiry_s, will) = (true, 60, None);
+            let ask = Ask { name, clean_start, expiry_s, will, guest, session, wake };
             assert!(gateway.hub.enter(&ask, &mut gateway.ingest.desk()).is_ok());
             gone.extend(ended(&gateway.ingest));
         }

@@ -142,6 +142,7 @@ impl Scan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::door::Guest;
     use crate::runtime::hub::Hub;
     use crate::runtime::hub::mailbox::{Message, OUTBOX_MESSAGES_MAX};
     use crate::runtime::hub::subscribing::Asking;
@@ -169,6 +170,7 @@ mod tests {
             clean_start: true,
             expiry_s: 0,
             will: None,
+            guest: &Guest::unchecked(),
             session: &Arc::new(Mutex::new(session)),
             wake: &Arc::default(),
         };

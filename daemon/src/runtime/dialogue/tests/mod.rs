@@ -686,7 +686,7 @@ fn who_was_taken_over_before_its_answer_is_not_answered_when_the_log_fails() {
     let shared = shared_at_noon();
     let (mut before, _) = enter(&shared, LASTING_311, moment());
     let (mut after, _) = enter(&shared, LASTING_311, moment());
-    shared.ingest.set_closed(Some(Closed::Failed));
+    shared.ingest.close(Closed::Failed);
     shared.ingest.take().give_up();
     assert_eq!((heard(&mut before, b""), before.is_closed()), (vec![], true));
     // Not available.
