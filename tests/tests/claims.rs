@@ -9,7 +9,7 @@ use tributary::replicate::lane::{Beginning, Effect, Lane};
 use tributary::replicate::table::{Table, Wanted};
 use tributary::replicate::traffic::View;
 use tributary::runtime::clock::{Anchor, Moment};
-use tributary::runtime::hint::LaneHint;
+use tributary::runtime::hint::{LaneHint, Reached};
 use tributary::runtime::opening::recover;
 use tributary_bridge::{BatchLimits, Codec, Compression, ConnId, Position, Settings};
 use tributary_cluster as kafka;
@@ -199,9 +199,13 @@ impl Scene {
 
     /// The process is killed and starts again.
     fn restart(&mut self) {
+        let hint = self.lane.hint().clone();
+        self.restart_with(hint);
+    }
+
+    fn restart_with(&mut self, hint: Option<LaneHint>) {
         self.be_cut_off();
         self.is_away = false;
-        let hint = self.lane.hint().clone();
         self.lane = lane(self.now, &self.log, hint, &self.reader);
     }
 
@@ -337,6 +341,29 @@ fn what_was_claimed_is_given_back_behind_the_fence_and_not_before() {
     scene.publish(1);
     scene.steps(MINUTE_MS);
     assert_eq!(scene.delivered(), 21);
+}
+
+/// What a lane knows beyond Kafka's position holds until that moves: a lane that took a topic knows by it what was
+/// sent of that before, and by whom.
+#[test]
+fn how_far_was_judged_outlasts_a_claim_that_comes_to_nothing() {
+    let mut scene = Scene::new();
+    scene.publish(10);
+    scene.steps(MINUTE_MS);
+    scene.publish(5);
+    let known = scene.lane.hint().clone().expect("a lane has one");
+    let reached = Some(Reached { offset: 15, account: known.hint.low.account.clone() });
+    scene.publish(5);
+    scene.restart_with(Some(LaneHint { reached, ..known }));
+    let end = scene.now + MINUTE_MS;
+    while scene.hint().1 == 10 && scene.now < end {
+        scene.step();
+        scene.turn();
+    }
+    assert_eq!(scene.hint(), (10, 20), "it has claimed what it is about to send");
+    scene.restart();
+    scene.steps(MINUTE_MS);
+    assert_eq!(scene.cluster.read_committed(TOPIC, 0).len(), 15);
 }
 
 /// No transaction of it was ever ended: whenever Kafka takes it, nobody has to decide anything.
