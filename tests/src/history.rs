@@ -24,6 +24,9 @@ use crate::disk::{Cut, Disk};
 /// The largest body that the tests append.
 pub const BODY_BYTES_MAX: usize = 12_000;
 
+/// So many pages a segment has to have for a routing table of nearly two.
+const LARGE_TABLE_PAGES: u32 = 9;
+
 /// A log of the simulated disk.
 pub type DiskLog = Log<Disk, Vec<u8>>;
 
@@ -277,7 +280,7 @@ impl History {
     /// If offsets are neither there nor in a gap.
     pub fn read_from(&mut self, from: u64) -> Read {
         let (end, _) = self.disk.reader().end();
-        let mut buffer = vec![0; self.rng.usize(BODY_BYTES_MAX + 64..100_000)];
+        let mut buffer = vec![0; self.rng.usize(self.frame_bytes_max()..100_000)];
         let mut reader = Reader::new(Offset(from), crc32c);
         let mut read = Read::default();
         let next = read_on(&mut reader, &self.disk, end, &mut buffer, &mut read);
@@ -291,7 +294,7 @@ impl History {
     /// If it gets something that was not appended, or loses what was neither evicted nor a hole.
     pub fn follow(&mut self) {
         let (end, _) = self.disk.reader().end();
-        let mut buffer = vec![0; self.rng.usize(BODY_BYTES_MAX + 64..40_000)];
+        let mut buffer = vec![0; self.rng.usize(self.frame_bytes_max()..40_000)];
         let mut read = Read::default();
         let (reader, next) = &mut self.reader;
         *next = read_on(reader, &self.disk, end, &mut buffer, &mut read);
@@ -456,8 +459,8 @@ impl History {
         if let Some(victim) = &victim {
             self.evictable = self.evictable.max(victim.end.0);
         }
-        let (routes, claim) =
-            (self.routes.appended.to_le_bytes(), self.claim.appended.to_le_bytes());
+        let claim = self.claim.appended.to_le_bytes();
+        let routes = self.routes_in_force();
         let snapshot: [(ControlKind, &[u8]); 2] =
             [(ControlKind::Routes, &routes), (ControlKind::Hint, &claim)];
         let clock = self.clock;
@@ -469,6 +472,23 @@ impl History {
             assert_eq!(evicted, victim, "what is evicted was named before; seed {}", self.seed);
         }
         Ok(())
+    }
+
+    /// The routing table as a new segment begins with it: sometimes larger than a page, where the segment
+    /// has room for that.
+    fn routes_in_force(&mut self) -> Vec<u8> {
+        let mut routes = self.routes.appended.to_le_bytes().to_vec();
+        let Geometry { segment_bytes, page_bytes, .. } = self.disk.geometry();
+        let has_room = segment_bytes / page_bytes > LARGE_TABLE_PAGES;
+        if has_room && self.rng.u8(..3) == 0 {
+            routes.resize(self.rng.usize(page_bytes as usize..large_table_bytes(page_bytes)), 0);
+        }
+        routes
+    }
+
+    /// What a reader's buffer has to take.
+    fn frame_bytes_max(&self) -> usize {
+        BODY_BYTES_MAX.max(large_table_bytes(self.disk.geometry().page_bytes)) + 64
     }
 
     /// Gives back some of the oldest events.
@@ -539,6 +559,11 @@ fn read_on(
         }
     }
     next
+}
+
+/// Routing tables that are larger than a page are smaller than this.
+const fn large_table_bytes(page_bytes: u32) -> usize {
+    page_bytes as usize * 7 / 4
 }
 
 fn number_in(body: &[u8]) -> u64 {

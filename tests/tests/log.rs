@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use tributary_core::Offset;
 use tributary_core::crc::crc32c;
 use tributary_core::log::{
-    Clock, CommitError, ControlKind, Entropy, Frame, GapCause, Geometry, Item, Noted, OpenError,
-    Reader, Recovery, buffer_bytes,
+    Clock, CommitError, ControlKind, Entropy, Frame, Gap, GapCause, Geometry, Item, Noted,
+    OpenError, Reader, Recovery, buffer_bytes,
 };
 use tributary_core::time::{Age, Timestamp};
 use tributary_tests::disk::{Cut, Disk, DiskError};
@@ -809,6 +809,63 @@ fn a_failing_segment_hands_over_to_the_next_and_a_second_failure_makes_the_log_r
     assert_eq!(log.commit(), Err(CommitError::ReadOnly));
     assert_eq!(log.roll(&[], CLOCK), Err(CommitError::ReadOnly));
     assert_eq!(log.end().offset, Offset(3), "what was acknowledged can be read on");
+}
+
+/// What a reader gets: the events' offsets with the bytes of their frames' bodies, and what is missing.
+fn read(disk: &Disk, log: &DiskLog) -> (Vec<(u64, usize)>, Vec<Gap>) {
+    let (mut reader, mut buffer) = (Reader::new(Offset(0), crc32c), vec![0; 1 << 16]);
+    let (mut events, mut gaps) = (Vec::new(), Vec::new());
+    while let Some(chunk) = reader.read(&disk.reader(), log.end(), &mut buffer).expect("it fits") {
+        for item in chunk {
+            match item {
+                Item::Events(frame) => events.push((frame.offsets().start.0, frame.body().len())),
+                Item::Gap { range, .. } => gaps.push(range),
+                Item::Control(_) => {}
+            }
+        }
+    }
+    (events, gaps)
+}
+
+/// A routing table that is larger than two pages.
+const TABLE: (ControlKind, &[u8]) = (ControlKind::Routes, &[7; 9_000]);
+
+#[test]
+fn a_new_segment_hands_over_also_if_its_first_commit_fails_and_the_records_in_force_are_large() {
+    for operations in 0.. {
+        let disk = Disk::new(SMALL, 1);
+        let mut log = open(&disk, 0, 1);
+        append(&mut log, 100);
+        log.commit().expect("the disk is well");
+        log.roll(&[TABLE], CLOCK).expect("the disk is well");
+        append(&mut log, 200);
+        disk.fail_after(operations);
+        if log.commit().is_ok() {
+            assert!(operations >= 3, "a header, a slot and a barrier");
+            break;
+        }
+        log.roll(&[TABLE], CLOCK).expect("the next segment is well");
+        assert_eq!(log.commit().map(|end| end.offset), Ok(Offset(2)), "operation {operations}");
+        for generation in 2..4 {
+            assert_eq!(read(&disk, &log), (vec![(0, 52), (1, 152)], vec![]), "{operations}");
+            drop(log);
+            disk.power_cut(Cut::Lost);
+            log = open(&disk, 0, generation);
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_fails_with_its_buffer_full_loses_nothing_to_the_records_in_force() {
+    let disk = Disk::new(SMALL, 1);
+    let mut log = open_with(18_000, &disk, 0, 1);
+    // With the opening all that may wait: a page less than the buffer, which is no whole pages.
+    (0..2).for_each(|_| append(&mut log, 11_042));
+    disk.fail_after(1);
+    assert_eq!(log.commit(), Err(CommitError::SegmentFailed));
+    log.roll(&[TABLE], CLOCK).expect("the next segment is well");
+    log.commit().expect("the next segment is well");
+    assert_eq!(read(&disk, &log), (vec![(0, 10_994), (1, 10_994)], vec![]));
 }
 
 /// The first barrier of a log may fail, or any other of an opening: the next opening, on the same running machine, is shown

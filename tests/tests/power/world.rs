@@ -278,7 +278,11 @@ impl World {
         let mut body = claim.to_le_bytes().to_vec();
         self.number += 1;
         body.extend_from_slice(&self.number.to_le_bytes());
-        body.resize(16 + self.random.below(120), 7);
+        let is_large = kind == 0 && self.random.percent(30);
+        // In a segment of twelve pages one of them may be larger than a page.
+        let page_bytes = self.disk.geometry().page_bytes as usize;
+        let more = if is_large { page_bytes + page_bytes / 4 } else { 120 };
+        body.resize(16 + self.random.below(more), 7);
         let clock = self.clock();
         if let Err(AppendError::SegmentFull) = self.try_control(kind, &body, clock)? {
             self.roll()?;

@@ -31,7 +31,10 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         let is_large = self.at - self.durable_at >= FILLED_PAGES * page_bytes;
         // What is left for openings at the end of a segment stays theirs.
         let is_near_end = ((self.geometry.segment_bytes - filled_to) as usize) < RESERVE_BYTES;
-        if rest < HEADER_BYTES || !is_large || is_near_end {
+        // Should this segment fail, the next one begins in a page in front of what is moved.
+        let waiting = (filled_to - self.tail_at) as usize;
+        let has_page = waiting + self.page() <= self.buffer.borrow().len();
+        if rest < HEADER_BYTES || !is_large || is_near_end || !has_page {
             return;
         }
         let place = (self.at - self.tail_at) as usize;

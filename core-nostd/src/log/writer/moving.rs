@@ -24,9 +24,10 @@ pub(super) struct Moving {
 }
 
 impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
-    /// Puts what has to be moved to the end of the buffer.
+    /// Puts what has to be moved to the end of the buffer. Of a segment that failed before anything in it
+    /// was durable, full pages of the records in force are out of memory: the next one gets them anew.
     pub(super) fn set_aside(&mut self) -> Moving {
-        let (at, base) = (self.durable_at, self.durable_next);
+        let (at, base) = (self.durable_at.max(self.tail_at), self.durable_next);
         let bytes = (at - self.tail_at) as usize..(self.at - self.tail_at) as usize;
         let buffer = self.buffer.borrow_mut();
         let begin = buffer.len() - bytes.len();
