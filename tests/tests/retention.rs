@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
 use tributary::config::WhenFull;
+use tributary::downlink::place::{Place, TopicPlaces};
 use tributary::io::crc::crc32c;
 use tributary::runtime::clock::{Clocks, Moment};
 use tributary::runtime::cursors::CursorRecord;
@@ -23,12 +24,12 @@ use tributary::runtime::sessions::{Change, read_batch};
 use tributary::runtime::writer::Writer;
 use tributary_cluster::{Kafka, Served, Settings, TopicSettings};
 use tributary_core::Offset;
-use tributary_core::log::{ControlKind, Entropy, Geometry, Item, Reader};
+use tributary_core::log::{ControlKind, Counters, Entropy, Geometry, Item, Reader};
 use tributary_core::properties::Properties;
 use tributary_core::record::{Event, Origin, Qos};
 use tributary_core::time::{Instant, Timestamp};
 use tributary_tests::daemon::Daemon;
-use tributary_tests::disk::Disk;
+use tributary_tests::disk::{Cut, Disk};
 use tributary_tests::wait;
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
@@ -89,17 +90,7 @@ impl Keeper {
     }
 
     fn publish(&self, payload_bytes: usize) -> Result<Offset, NotTaken> {
-        self.ingest.desk().append(&Event {
-            topic: "t",
-            payload: &vec![7; payload_bytes],
-            client: "c",
-            time: self.now.wall,
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            origin: Origin::Device,
-            packet_id: None,
-            properties: Properties::NONE,
-        })
+        self.ingest.desk().append(&event(&vec![7; payload_bytes], self.now.wall))
     }
 
     fn turn(&mut self) {
@@ -115,6 +106,10 @@ impl Keeper {
 
     fn gone(&self) -> Gone {
         self.facts.lock().expect("nobody panicked").gone.clone()
+    }
+
+    fn counters(&self) -> Counters {
+        self.facts.lock().expect("nobody panicked").counters
     }
 
     fn read(&self) -> (Vec<u64>, Gaps) {
@@ -140,6 +135,20 @@ impl Keeper {
             }
         }
         (numbers, places)
+    }
+}
+
+fn event(payload: &[u8], time: Timestamp) -> Event<'_> {
+    Event {
+        topic: "t",
+        payload,
+        client: "c",
+        time,
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        origin: Origin::Device,
+        packet_id: None,
+        properties: Properties::NONE,
     }
 }
 
@@ -349,6 +358,52 @@ fn a_segment_that_fails_evicts_nothing_that_is_held() {
         let (events, gaps) = keeper.read();
         assert_eq!((events, gaps), ((0..durable).collect::<Vec<_>>(), Vec::new()));
     }
+}
+
+/// A log that has read a Kafka topic, with a routing table of so many bytes, and its segment nearly full.
+fn that_reads_a_topic(table_bytes: usize) -> Keeper {
+    let mut keeper = Keeper::new(Policy::default());
+    let topic = TopicPlaces { topic: "commands".to_owned(), ..TopicPlaces::default() };
+    let kinds = [ControlKind::Routes, ControlKind::Downlink];
+    for (kind, body) in kinds.into_iter().zip([vec![1; table_bytes], topic.encode()]) {
+        drop(keeper.ingest.write_control(kind, move |_, _| body));
+    }
+    keeper.turn();
+    for _ in 0..18 {
+        keeper.publish(2_000).expect("taken");
+        keeper.turn();
+    }
+    keeper
+}
+
+#[test]
+fn how_far_a_topic_was_read_is_known_behind_a_new_segment_that_fails() {
+    let mut failures = 0;
+    // Of some of these tables the topic's record reaches from one page into the next.
+    for (table_bytes, operations) in (0..16 * 16).map(|n| (7_960 + n / 16 * 16, n as u64 % 16)) {
+        let mut keeper = that_reads_a_topic(table_bytes);
+        // A command has room in this segment, the event behind it begins the next.
+        let place = Place { topic: "commands".to_owned(), partition: 3, next: 7 };
+        let command = event(&[7; 9], keeper.now.wall);
+        let command = keeper.ingest.desk().append_read(&command, place).expect("taken");
+        let mut taken = keeper.ingest.take();
+        let last = keeper.publish(9_000).expect("taken");
+        taken.append(keeper.ingest.take());
+        keeper.disk.fail_after(operations);
+        keeper.writer.turn(keeper.now, taken);
+        failures += u32::from(keeper.counters().failures > 0);
+        if keeper.ingest.durable() <= last {
+            continue;
+        }
+        keeper.disk.power_cut(Cut::Lost);
+        let entropy = Entropy { log_id: 1, generation: 2, salt: 2 };
+        let found = recover(keeper.disk.clone(), entropy, keeper.now).expect("it starts");
+        let places = found.snapshot.places().get("commands").expect("it was named");
+        // Events from there on are looked at: they tell it, too.
+        let is_known = places.at <= command.0 || places.next.get(&3) == Some(&7);
+        assert!(is_known, "{places:?}; {table_bytes}, operation {operations}");
+    }
+    assert!(failures > 100, "{failures} operations");
 }
 
 #[test]

@@ -329,7 +329,12 @@ impl<M: Media> Writer<M> {
             let sound = at == self.log.next_offset();
             let snapshot = if sound { &mut self.snapshot } else { &mut self.durable_snapshot };
             snapshot.settle(at);
-            match self.log.roll(&snapshot.records(), self.clock) {
+            let rolled = self.log.roll(&snapshot.records(), self.clock);
+            if sound && rolled.is_ok() {
+                // Whatever becomes of the new segment: all of this one is durable now.
+                self.durable_snapshot = self.snapshot.clone();
+            }
+            match rolled {
                 Err(CommitError::SegmentFailed) => {}
                 Err(error) => return Err(error),
                 Ok(None) => return Ok(()),
