@@ -15,7 +15,7 @@ use core::ops::Range;
 
 use fastrand::Rng;
 use tributary_core::Offset;
-use tributary_core::log::{End, Geometry, Media, Noted, ReadMedia, Tail};
+use tributary_core::log::{End, Geometry, HeaderCopy, Media, Noted, ReadMedia, Tail};
 
 /// What a device writes as a whole or not at all, at best.
 pub const SECTOR_BYTES: usize = 512;
@@ -98,9 +98,19 @@ struct State {
     ignores_barriers: bool,
     /// Bytes of a segment that cannot be read.
     unreadable: Option<(u32, Range<u32>)>,
-    published: Option<(End, Offset, u32, u32, Vec<u8>)>,
+    published: Option<Published>,
     noted: Option<Noted>,
     rng: Rng,
+}
+
+/// What readers are told.
+struct Published {
+    end: End,
+    oldest: Offset,
+    segment: u32,
+    at: u32,
+    bytes: Vec<u8>,
+    header: HeaderCopy,
 }
 
 /// A disk. Clones are the same disk.
@@ -472,8 +482,10 @@ impl Media for Disk {
     }
 
     fn publish(&mut self, end: End, oldest: Offset, tail: Tail<'_>) {
-        let tail_bytes = tail.bytes.to_vec();
-        self.state.borrow_mut().published = Some((end, oldest, tail.segment, tail.at, tail_bytes));
+        let Tail { segment, at, bytes, header } = tail;
+        let bytes = bytes.to_vec();
+        let published = Published { end, oldest, segment, at, bytes, header };
+        self.state.borrow_mut().published = Some(published);
     }
 }
 
@@ -497,7 +509,7 @@ impl DiskReader {
     #[must_use]
     pub fn opened(&self) -> Option<(End, Offset)> {
         let state = self.disk.state.borrow();
-        state.published.as_ref().map(|(end, oldest, ..)| (*end, *oldest))
+        state.published.as_ref().map(|published| (published.end, published.oldest))
     }
 }
 
@@ -509,17 +521,20 @@ impl ReadMedia for DiskReader {
     }
 
     fn read(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), DiskError> {
+        let header = self.disk.state.borrow().published.as_ref().map(|told| told.header);
+        if header.is_some_and(|header| header.answers(segment, at, into)) {
+            return Ok(());
+        }
         self.disk.read(segment, at, into)?;
         let state = self.disk.state.borrow();
-        if let Some((_, _, tail_segment, tail_at, tail)) = &state.published
-            && *tail_segment == segment
-        {
-            let (from, to) =
-                ((*tail_at).max(at), (*tail_at + tail.len() as u32).min(at + into.len() as u32));
-            if from < to {
-                into[(from - at) as usize..(to - at) as usize]
-                    .copy_from_slice(&tail[(from - tail_at) as usize..(to - tail_at) as usize]);
-            }
+        let Some(told) = state.published.as_ref().filter(|told| told.segment == segment) else {
+            return Ok(());
+        };
+        let (begin, tail_at) = (at as usize, told.at as usize);
+        let (from, to) = (begin.max(tail_at), (begin + into.len()).min(tail_at + told.bytes.len()));
+        if from < to {
+            into[from - begin..to - begin]
+                .copy_from_slice(&told.bytes[from - tail_at..to - tail_at]);
         }
         Ok(())
     }

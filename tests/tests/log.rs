@@ -290,6 +290,24 @@ fn what_cannot_be_read_is_a_gap_and_left_as_it_is() {
     }
 }
 
+#[test]
+fn a_newest_header_that_cannot_be_read_for_a_moment_costs_readers_nothing() {
+    let disk = Disk::new(SMALL, 1);
+    let mut log = open(&disk, 0, 1);
+    for segment in 0..3 {
+        if segment > 0 {
+            log.roll(&[], CLOCK).expect("the disk is well");
+        }
+        (0..20).for_each(|_| append(&mut log, 300));
+        log.commit().expect("the disk is well");
+    }
+    disk.make_unreadable(Some((log.end().segment, 0..4096)));
+    let (events, gaps) = read(&disk, &log);
+    assert_eq!((events.len(), gaps), (60, vec![]));
+    assert_eq!(log.offset_at(Age(0), &mut [0; 4096]), Offset(0), "nor the search by age");
+    assert_eq!(log.offset_at(Age(9), &mut [0; 4096]), Offset(60));
+}
+
 fn sequence_of(disk: &Disk, segment: u32) -> u64 {
     let number = |bytes: Vec<u8>| bytes[16..24].first_chunk().map(|n| u64::from_le_bytes(*n));
     disk.bytes(segment).and_then(number).unwrap_or(0)

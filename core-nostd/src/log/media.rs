@@ -115,6 +115,6 @@ pub trait Media: ReadMedia {
 
     /// The log is durable up to `end` and keeps what is not below `oldest`. `tail` is the last page,
     /// which readers need: its own place may hold something else. Media with readers on other
-    /// threads pass it on to them.
+    /// threads pass it on to them, and its header: see [`HeaderCopy`](super::HeaderCopy).
     fn publish(&mut self, end: End, oldest: Offset, tail: Tail<'_>);
 }

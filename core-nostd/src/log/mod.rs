@@ -45,6 +45,7 @@ pub use reader::{ReadError, Reader};
 pub use recovery::{OpenError, Recovery};
 pub use report::{GAPS_MAX, Report};
 pub use seek::offset_at;
+pub use segment::HeaderCopy;
 pub use survey::{SegmentInfo, SegmentState, segment_state};
 pub use writer::{AppendError, CommitError, Frame, Log, body_bytes_max, buffer_bytes};
 
@@ -166,7 +167,7 @@ pub struct End {
 }
 
 /// The unfinished last page, as it is durable in a slot: readers need it, for its own place may
-/// hold something else.
+/// hold something else. And the header in front of it, without which nothing is found.
 #[derive(Clone, Copy, Debug)]
 pub struct Tail<'a> {
     /// The segment's index in the ring.
@@ -175,6 +176,8 @@ pub struct Tail<'a> {
     pub at: u32,
     /// The page's first bytes, up to the durable end.
     pub bytes: &'a [u8],
+    /// The segment's header.
+    pub header: HeaderCopy,
 }
 
 /// Why offsets are not there.

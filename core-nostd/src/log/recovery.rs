@@ -11,7 +11,7 @@ use super::media::Media;
 use super::report::Report;
 use super::ring::{Head, Placed, Ring, find_head};
 use super::salvage::{Found, Salvage, Sources};
-use super::segment::{self, SegmentHeader};
+use super::segment::{self, HeaderCopy, SegmentHeader};
 use super::writer::Log;
 use super::{Clock, Control, ControlKind, End, Entropy, LogId, Tail};
 use crate::Offset;
@@ -180,7 +180,8 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
         let Placed { index, header } = self.head.ok()?;
         let at = header.geometry(self.media.geometry()).page_at(self.found.at);
         let bytes = &self.buffer.borrow()[..(self.found.at - at) as usize];
-        Some(Tail { segment: index, at, bytes })
+        let header = HeaderCopy::of(index, &header, self.crc);
+        Some(Tail { segment: index, at, bytes, header })
     }
 
     /// Where the log lies.

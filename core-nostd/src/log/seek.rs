@@ -55,7 +55,7 @@ fn shape<M: ReadMedia>(media: &M, placed: &Placed, end: End) -> (Geometry, u32) 
     (geometry, limit)
 }
 
-/// Media as readers have to see it: with the last page as it is durable in a slot.
+/// Media as readers have to see it: with the last page as it is durable in a slot, and its header.
 pub(super) struct Shown<'a, M> {
     pub(super) media: &'a M,
     pub(super) tail: Tail<'a>,
@@ -69,8 +69,11 @@ impl<M: ReadMedia> ReadMedia for Shown<'_, M> {
     }
 
     fn read(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), M::Error> {
+        let Tail { segment: of, at: tail_at, bytes, header } = self.tail;
+        if header.answers(segment, at, into) {
+            return Ok(());
+        }
         self.media.read(segment, at, into)?;
-        let Tail { segment: of, at: tail_at, bytes } = self.tail;
         if of != segment {
             return Ok(());
         }

@@ -42,6 +42,38 @@ pub(super) struct SegmentHeader {
     pub(super) skipped: u32,
 }
 
+/// The header of the newest segment, as the log knows it. All reading begins with it: media show it to
+/// readers from memory, so that a device which cannot read it for a moment costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderCopy {
+    segment: u32,
+    bytes: [u8; SEGMENT_HEADER_BYTES],
+}
+
+impl HeaderCopy {
+    pub(super) fn of(segment: u32, header: &SegmentHeader, crc: Crc32c) -> Self {
+        Self { segment, bytes: header.encode(crc) }
+    }
+
+    /// Answers a reading of this header; `false`: something else is read.
+    #[must_use]
+    pub fn answers(&self, segment: u32, at: u32, into: &mut [u8]) -> bool {
+        let is_this = segment == self.segment
+            && SegmentHeader::PLACES.contains(&at)
+            && into.len() == SEGMENT_HEADER_BYTES;
+        if is_this {
+            into.copy_from_slice(&self.bytes);
+        }
+        is_this
+    }
+
+    /// The identity of the log.
+    #[must_use]
+    pub fn log_id(&self) -> u64 {
+        u64_at(&self.bytes, 8)
+    }
+}
+
 /// What stands at the start of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tributary_core::Offset;
-use tributary_core::log::{End, Geometry, Media, ReadMedia, Tail};
+use tributary_core::log::{End, Geometry, HeaderCopy, Media, ReadMedia, Tail};
 
 pub use random::Random;
 
@@ -97,6 +97,7 @@ struct Durable {
     segment: u32,
     at: usize,
     bytes: Vec<u8>,
+    header: HeaderCopy,
 }
 
 /// A disk; clones are handles to the same.
@@ -401,9 +402,9 @@ impl Media for Disk {
     }
 
     fn publish(&mut self, end: End, oldest: Offset, tail: Tail<'_>) {
-        let Tail { segment, at, bytes } = tail;
+        let Tail { segment, at, bytes, header } = tail;
         let (at, bytes) = (at as usize, bytes.to_vec());
-        self.lock().durable = Some(Durable { end, oldest, segment, at, bytes });
+        self.lock().durable = Some(Durable { end, oldest, segment, at, bytes, header });
     }
 }
 
@@ -415,6 +416,10 @@ impl ReadMedia for DiskReader {
     }
 
     fn read(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), DiskError> {
+        let header = lock(&self.state).durable.as_ref().map(|durable| durable.header);
+        if header.is_some_and(|header| header.answers(segment, at, into)) {
+            return Ok(());
+        }
         Disk { state: Arc::clone(&self.state) }.read(segment, at, into)?;
         let state = lock(&self.state);
         let Some(tail) = state.durable.as_ref().filter(|tail| tail.segment == segment) else {

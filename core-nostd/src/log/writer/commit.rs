@@ -5,7 +5,7 @@ use core::borrow::BorrowMut;
 use super::super::frame::{FRAME_HEADER_BYTES, HEADER_BYTES, Kind};
 use super::super::media::Media;
 use super::super::ring::Placed;
-use super::super::segment::SegmentHeader;
+use super::super::segment::{HeaderCopy, SegmentHeader};
 use super::super::{End, Tail};
 use super::limits::RESERVE_BYTES;
 use super::{HeaderDue, Log, Summed};
@@ -104,7 +104,9 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
             oldest: self.oldest,
         };
         let bytes = &self.buffer.borrow()[..(self.at - self.tail_at) as usize];
-        self.media.publish(self.end, self.oldest, Tail { segment, at: self.tail_at, bytes });
+        let header = HeaderCopy::of(segment, &header, self.crc);
+        let tail = Tail { segment, at: self.tail_at, bytes, header };
+        self.media.publish(self.end, self.oldest, tail);
     }
 }
 

@@ -22,6 +22,7 @@ use super::generations::{Generation, Generations};
 use super::media::{Geometry, Media};
 use super::ring::Placed;
 use super::seek::Shown;
+use super::segment::HeaderCopy;
 use super::{Clock, ControlKind, Counters, End, FRAME_RECORDS_MAX, Gap, LogId, OFFSET_MAX, Tail};
 use commit::LastPage;
 pub use error::{AppendError, CommitError};
@@ -268,8 +269,10 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     #[must_use]
     pub fn tail(&self) -> Tail<'_> {
         let count = self.durable_at.saturating_sub(self.tail_at) as usize;
-        let Placed { index, .. } = self.segment;
-        Tail { segment: index, at: self.tail_at, bytes: &self.buffer.borrow()[..count] }
+        let Placed { index, header } = self.segment;
+        let bytes = &self.buffer.borrow()[..count];
+        let header = HeaderCopy::of(index, &header, self.crc);
+        Tail { segment: index, at: self.tail_at, bytes, header }
     }
 
     fn page(&self) -> usize {

@@ -201,9 +201,8 @@ impl Media for SegmentFiles {
 
     fn publish(&mut self, end: End, oldest: Offset, tail: Tail<'_>) {
         // Before anybody is told.
-        let shared = &self.shared;
-        self.note.note(end, || shared.log_id(end.segment));
-        shared.publish(end, oldest, tail);
+        self.note.note(end, tail.header.log_id());
+        self.shared.publish(end, oldest, tail);
     }
 }
 

@@ -115,9 +115,8 @@ impl NoteKeeper {
         Self { dir, stream, file: None, number: 0, synced_slot: 0, synced: None, failed: false }
     }
 
-    /// The log is durable up to `end`, and that was not told anybody. `log_id` reads the identity of the
-    /// log, where it has to be known.
-    pub(super) fn note(&mut self, end: End, log_id: impl FnOnce() -> Option<u64>) {
+    /// The log with this identity is durable up to `end`, and that was not told anybody.
+    pub(super) fn note(&mut self, end: End, log_id: u64) {
         match self.try_note(end, log_id) {
             Ok(()) => self.failed = false,
             Err(error) if !self.failed => {
@@ -132,14 +131,12 @@ impl NoteKeeper {
         }
     }
 
-    fn try_note(&mut self, end: End, log_id: impl FnOnce() -> Option<u64>) -> Result<()> {
+    fn try_note(&mut self, end: End, log_id: u64) -> Result<()> {
         let End { offset, sequence, .. } = end;
         let covers = |noted: &Noted| noted.sequence == sequence && offset <= noted.bound;
         if let Some(synced) = self.synced.filter(covers) {
             return self.write(&Noted { end: offset, ..synced });
         }
-        let known = self.synced.map(|noted| noted.log_id);
-        let Some(log_id) = known.or_else(log_id) else { return Err(ErrorKind::InvalidData.into()) };
         let noted = Noted { log_id, sequence, end: offset, bound: offset.plus(STRIDE) };
         self.write(&noted)?;
         fdatasync(self.open()?)?;

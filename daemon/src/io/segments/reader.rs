@@ -66,7 +66,9 @@ impl ReadMedia for SegmentReader {
 
     fn read(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), SegmentError> {
         // The last page first: should the log go on meanwhile, the file has all that it held.
-        let in_file = self.shared.copy_tail(segment, at, into);
-        self.shared.read_file(segment, at, &mut into[..in_file])
+        match self.shared.copy_tail(segment, at, into) {
+            0 => Ok(()),
+            in_file => self.shared.read_file(segment, at, &mut into[..in_file]),
+        }
     }
 }

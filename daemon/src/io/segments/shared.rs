@@ -9,15 +9,13 @@ use std::sync::{Arc, Mutex};
 
 use bytesize::ByteSize;
 use tributary_core::Offset;
-use tributary_core::log::{End, Geometry, Tail};
+use tributary_core::log::{End, Geometry, HeaderCopy, Tail};
 
 use super::ring::file_name;
 use super::{SEGMENT_BYTES, SegmentError};
 use crate::io::files::LOG_FILE_MODE;
 use crate::sync::lock;
 
-/// Where the header of a segment names its log, see FORMAT.md.
-const LOG_ID_AT: u32 = 8;
 /// What a file is made of: so much is written at once.
 static FILL: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -42,7 +40,7 @@ pub(super) struct Shared {
     smaller: Mutex<Option<String>>,
 }
 
-/// The durable end, and the page that is durable only in a slot.
+/// The durable end, and the page that is durable only in a slot, with the header of its segment.
 #[derive(Debug)]
 struct Durable {
     end: End,
@@ -50,6 +48,7 @@ struct Durable {
     segment: u32,
     at: u32,
     bytes: Vec<u8>,
+    header: Option<HeaderCopy>,
 }
 
 impl Shared {
@@ -64,6 +63,7 @@ impl Shared {
             segment: 0,
             at: 0,
             bytes: Vec::new(),
+            header: None,
         };
         Self {
             geometry,
@@ -87,19 +87,13 @@ impl Shared {
         durable.oldest = oldest;
         durable.segment = tail.segment;
         durable.at = tail.at;
+        durable.header = Some(tail.header);
         durable.bytes.clear();
         durable.bytes.extend_from_slice(tail.bytes);
     }
 
     pub(super) fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// The identity of the log, from the header of a segment that was begun, see FORMAT.md.
-    pub(super) fn log_id(&self, segment: u32) -> Option<u64> {
-        let mut bytes = [0; 8];
-        self.read_file(segment, LOG_ID_AT, &mut bytes).ok()?;
-        Some(u64::from_le_bytes(bytes))
     }
 
     /// Takes note of why a file could not be made.
@@ -144,9 +138,13 @@ impl Shared {
         (durable.end, durable.oldest, durable.bytes.clone())
     }
 
-    /// Copies what `into` has of the last page and behind it; how much of `into` lies before.
+    /// Copies what `into` has of the last page and behind it, or the newest segment's header; how much of
+    /// `into` lies before, and has to be read.
     pub(super) fn copy_tail(&self, segment: u32, at: u32, into: &mut [u8]) -> usize {
         let durable = lock(&self.durable);
+        if durable.header.is_some_and(|header| header.answers(segment, at, into)) {
+            return 0;
+        }
         let before = (durable.at as usize).saturating_sub(at as usize);
         if durable.segment != segment || before >= into.len() {
             return into.len();

@@ -341,6 +341,20 @@ fn read_along(media: &SegmentReader, stop: &AtomicU64) -> u64 {
     }
 }
 
+#[test]
+fn a_newest_header_that_cannot_be_read_costs_readers_nothing() {
+    let dir = directory();
+    let mut log = open(dir.path(), SIZE, 1);
+    for offset in 0..300 {
+        append(&mut log, &body(offset));
+    }
+    let end = log.commit().unwrap();
+    assert!(end.sequence > 0, "an older segment is there");
+    let file = dir.path().join(format!("input-{:05}.seg", end.segment));
+    File::options().write(true).open(file).unwrap().write_all_at(&[0xFF; 4096], 0).unwrap();
+    assert_eq!(read_along(&log.media().reader(), &AtomicU64::new(300)), 300);
+}
+
 fn body(offset: u64) -> Vec<u8> {
     vec![offset.to_le_bytes()[0]; 500 + usize::try_from(offset % 7).unwrap() * 9_000]
 }
