@@ -220,15 +220,15 @@ impl Shared {
     pub(super) fn make_longer(&self, segment: u32, bytes: u64) -> Result<bool, SegmentError> {
         let making = lock(&self.making);
         let failed = |source| self.failed(segment, "make", source);
-        let path = self.path(segment);
-        let begin = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false).mode(LOG_FILE_MODE);
+        let file = options.open(self.path(segment)).map_err(failed)?;
+        // Of a file whose length is not known nothing may be written over.
+        let begin = file.metadata().map_err(failed)?.len();
         let end = u64::from(SEGMENT_BYTES).min(begin.saturating_add(bytes));
         if begin >= end {
             return Ok(false);
         }
-        let mut options = OpenOptions::new();
-        let options = options.write(true).create(true).truncate(false).mode(LOG_FILE_MODE);
-        let file = options.open(&path).map_err(failed)?;
         for at in (begin..end).step_by(FILL.len()) {
             let zeros = FILL.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
             file.write_all_at(&FILL[..zeros], at).map_err(failed)?;
