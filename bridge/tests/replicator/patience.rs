@@ -14,6 +14,7 @@ fn ship_large(world: &mut World, offset: u64) {
     world.wanted = false;
     let mut batch = world.replicator.begin_batch();
     batch.reserve(["hot"; 2].into_iter(), 75_000).expect("it is the first");
+    let value = vec![b'x'; 75_000];
     for route in 1..3 {
         let record = Record {
             topic: "hot",
@@ -22,7 +23,7 @@ fn ship_large(world: &mut World, offset: u64) {
             route,
             timestamp: Timestamp(1_700_000_000_000),
             key: None,
-            value: &[b'x'; 75_000],
+            value: &value,
             headers: &[],
         };
         batch.push(&record).expect("it has room");

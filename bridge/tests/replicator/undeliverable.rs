@@ -105,6 +105,7 @@ fn a_record_that_no_batch_may_hold_is_kept_and_never_sent() {
         for alone in [false, true] {
             let mut world = World::live(version);
             let mut batch = world.replicator.begin_batch();
+            let value = vec![b'x'; 900_000];
             let large = Record {
                 topic: "hot",
                 partition: Partitioner::Gateway,
@@ -112,7 +113,7 @@ fn a_record_that_no_batch_may_hold_is_kept_and_never_sent() {
                 route: 7,
                 timestamp: Timestamp(1_700_000_000_000),
                 key: None,
-                value: &[b'x'; 900_000],
+                value: &value,
                 headers: &[],
             };
             if !alone {

@@ -124,7 +124,7 @@ impl Daemon {
     fn log_status(&self, durable: Offset) -> LogStatus {
         let facts = lock(&self.facts).clone();
         let Constants { place, damage, .. } = &self.constants;
-        let gaps = damage.gaps();
+        let (gaps, unusable) = (damage.gaps(), self.unusable());
         let others = [lock(&self.letters).reader(), lock(self.downlinks.commands()).reader()];
         let mut all = [&self.log].into_iter().chain(others.iter().flatten());
         let refusing = facts.closed.map(|closed| match closed {
@@ -159,7 +159,7 @@ impl Daemon {
             commands: lock(self.downlinks.commands())
                 .extent()
                 .map(|all| (all.oldest.0, all.next.0)),
-            unusable: self.unusable(),
+            unusable,
             clock_trusted: lock(&self.clocks).now(moment()).trusted,
         }
     }

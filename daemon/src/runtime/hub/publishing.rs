@@ -112,6 +112,7 @@ impl Hub {
         while let Some((due, key)) = members.due.first().copied()
             && due <= age
         {
+            members.due.pop_first();
             members.note_due(key, None);
             members.handle_due(key, age, desk);
         }

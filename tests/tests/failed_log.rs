@@ -140,7 +140,9 @@ impl Scene {
             if effects.is_empty() {
                 return;
             }
-            effects.into_iter().for_each(|effect| self.handle(effect));
+            for effect in effects {
+                self.handle(effect);
+            }
             self.hear();
         }
     }
