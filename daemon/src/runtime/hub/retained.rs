@@ -77,10 +77,11 @@ impl Retained {
         };
         self.topics
             .range::<str, _>((from, Bound::Unbounded))
-            .take_while(move |(name, _)| match is_wild {
-                true => name.starts_with(prefix),
-                false => ***name == *prefix,
-            })
+            .take_while(
+                move |(name, _)| {
+                    if is_wild { name.starts_with(prefix) } else { ***name == *prefix }
+                },
+            )
             .map(|(_, message)| message)
     }
 

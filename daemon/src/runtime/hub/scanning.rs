@@ -31,9 +31,9 @@ pub(super) struct Scan {
     below: Offset,
 }
 
-/// The searches of one client, in the order in which they were asked for; one word for who has none.
+/// The searches of one client, in the order in which they were asked for.
 #[derive(Debug, Default)]
-pub(super) struct Scans(Option<Box<BTreeMap<Key, Scan>>>);
+pub(super) struct Scans(BTreeMap<Key, Scan>);
 
 impl Scan {
     pub(super) fn new(filter: &str, wanted: Subscription, below: Offset) -> Self {
@@ -42,25 +42,22 @@ impl Scan {
 }
 
 impl Scans {
-    pub(super) const fn is_empty(&self) -> bool {
-        self.0.is_none()
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Asks for a search under a number that is higher than all before.
-    pub(super) fn ask(&mut self, number: Key, scan: Scan) {
-        self.0.get_or_insert_default().insert(number, scan);
+    fn ask(&mut self, number: Key, scan: Scan) {
+        self.0.insert(number, scan);
     }
 
     /// Ends a search, if it is not over yet.
     pub(super) fn end(&mut self, number: Key) {
-        if let Some(scans) = &mut self.0 {
-            scans.remove(&number);
-        }
-        self.0.take_if(|scans| scans.is_empty());
+        self.0.remove(&number);
     }
 
     fn first_mut(&mut self) -> Option<(Key, &mut Scan)> {
-        self.0.as_mut()?.iter_mut().next().map(|(number, scan)| (*number, scan))
+        self.0.iter_mut().next().map(|(number, scan)| (*number, scan))
     }
 }
 
@@ -205,7 +202,7 @@ mod tests {
     }
 
     fn searches(hub: &Hub, key: Key) -> usize {
-        hub.lock().sessions[&key].scans.0.as_ref().map_or(0, |scans| scans.len())
+        hub.lock().sessions[&key].scans.0.len()
     }
 
     fn topics(mailbox: &Mailbox) -> Vec<String> {

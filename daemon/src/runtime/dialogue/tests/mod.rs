@@ -509,7 +509,8 @@ fn an_answer_waits_for_what_made_it_true() {
         assert_eq!((&out[..], shared.ingest.take().changes.len()), (&[][..], 0));
         shared.ingest.committed(Offset(0), taken);
         dialogue.handle_wake(moment(), &mut out);
-        assert_eq!(out.iter().filter(|byte| **byte == answer).count(), 2, "{out:x?}");
+        let answers = out.split(|byte| *byte == answer).count() - 1;
+        assert_eq!(answers, 2, "{out:x?}");
         out.clear();
         dialogue.handle_bytes(moment(), packet, &mut out);
         assert_eq!(out[0], answer, "it is durable");
@@ -551,7 +552,9 @@ fn what_was_held_is_kept_only_where_there_is_room() {
         .collect();
     shared.ingest.hold(false);
     for _ in 0..100 {
-        all.iter_mut().for_each(|dialogue| dialogue.retry(moment(), &mut Vec::new()));
+        for dialogue in &mut all {
+            dialogue.retry(moment(), &mut Vec::new());
+        }
         commit(&shared);
     }
     assert!(all.iter().all(|dialogue| !dialogue.is_held()));
@@ -592,7 +595,7 @@ fn a_start_keeps_what_there_is_room_for() {
     let mut state = State::default();
     for number in 0..100 {
         let topic = format!("t/{number}");
-        let event = Event { topic: &topic, payload: &[0; BYTES], ..event(Qos::AtLeastOnce) };
+        let event = Event { topic: &topic, payload: &vec![0; BYTES], ..event(Qos::AtLeastOnce) };
         state.retained.insert(topic.clone(), RetainedState::of(&event, number, Age(0)));
     }
     let hub = Hub::default();
