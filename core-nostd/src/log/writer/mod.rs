@@ -83,7 +83,7 @@ pub struct Log<M: Media, B> {
     /// The offset at `durable_at`: what lies behind has to go to the next segment if this one
     /// fails.
     durable_next: Offset,
-    /// Behind the last event that is durable in this segment.
+    /// Behind the last event that is durable, in this segment or the one before.
     events_end: Offset,
     slot: u32,
     salt: u64,
