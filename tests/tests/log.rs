@@ -1067,6 +1067,38 @@ fn the_ring_grows_and_closes_where_the_disk_is_full() {
 }
 
 #[test]
+fn the_ring_closes_only_where_nothing_older_lies_behind() {
+    let (disk, mut log) = full_ring();
+    append(&mut log, 60);
+    // The oldest segment is the last, and cannot be had.
+    disk.limit_room(3);
+    assert_eq!(log.next_victim(), None);
+    assert_eq!(log.roll(&[], CLOCK), Err(CommitError::SegmentFailed));
+    assert_eq!(log.next_victim(), Some(Offset(9)..Offset(15)));
+    assert_eq!(log.roll(&[], CLOCK), Ok(Some(Offset(9)..Offset(15))));
+    append(&mut log, 60);
+    log.commit().expect("the disk is well");
+    assert_dense(&disk, &log, "what lay between is there");
+}
+
+#[test]
+fn room_that_was_refused_is_asked_for_again_after_a_while() {
+    let disk = Disk::new(SMALL, 1);
+    let mut log = open(&disk, 0, 1);
+    for _ in 0..2 {
+        append(&mut log, 60);
+        log.roll(&[], CLOCK).expect("the disk is well");
+    }
+    log.commit().expect("the disk is well");
+    disk.limit_room(3);
+    let victim = Some(Offset(0)..Offset(1));
+    assert_eq!(log.next_victim(), victim, "the ring would close");
+    disk.limit_room(4);
+    assert_eq!(log.next_victim(), victim, "not at once");
+    assert!((0..1_000).any(|_| log.next_victim().is_none()));
+}
+
+#[test]
 fn a_log_moves_to_a_machine_with_larger_pages() {
     for seed in seeds(20) {
         let past = some_log(seed);

@@ -109,6 +109,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
             state: State::Sound,
             header_due: HeaderDue::No,
             failure: None,
+            refused: 0,
             counters: Counters::default(),
         }
     }

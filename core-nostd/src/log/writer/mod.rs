@@ -94,6 +94,8 @@ pub struct Log<M: Media, B> {
     state: State,
     header_due: HeaderDue,
     failure: Option<M::Error>,
+    /// So often the ring closes here without asking for room again: there was none.
+    refused: u32,
     counters: Counters,
 }
 

@@ -17,6 +17,10 @@ use super::commit::LastPage;
 use super::{CommitError, HeaderDue, Log, RESERVE_BYTES, State, Summed, half_bytes};
 use crate::Offset;
 
+/// Where there was no room for the next segment, it is not asked for so many times: a log that holds
+/// looks some dozens of times a second, and each attempt writes.
+const REFUSED_ASKS: u32 = 200;
+
 impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     /// The offset at which the next segment would begin: of the control records, those that hold
     /// there are in force for it. Below [`Log::next_offset`] where this segment has failed: what
@@ -93,10 +97,11 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         CommitError::ReadOnly
     }
 
-    /// What [`Log::roll`] would evict.
-    #[must_use]
-    pub fn next_victim(&self) -> Option<Gap> {
-        let kept = self.kept_without(self.index_behind());
+    /// What [`Log::roll`] would evict. Sees to it that there is room for the next segment, which may
+    /// take its time once: only then is it known where that is.
+    pub fn next_victim(&mut self) -> Option<Gap> {
+        let index = self.prepare_next().ok()?;
+        let kept = self.kept_without(index);
         (kept > self.oldest).then_some(self.oldest..kept)
     }
 
@@ -145,11 +150,24 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     /// length, the ring closes as it is.
     fn prepare_next(&mut self) -> Result<u32, M::Error> {
         let next = self.index_behind();
-        match self.media.prepare(next) {
-            Ok(()) => Ok(next),
-            Err(error) if next == 0 || self.segment.index == 0 => Err(error),
-            Err(_) => self.media.prepare(0).map(|()| 0),
+        if self.refused > 0 {
+            self.refused -= 1;
+        } else {
+            match self.media.prepare(next) {
+                Ok(()) => return Ok(next),
+                Err(error) if !self.may_close() => return Err(error),
+                Err(_) => self.refused = REFUSED_ASKS,
+            }
         }
+        self.media.prepare(0).map(|()| 0)
+    }
+
+    /// Whether the ring may close behind this segment: no older one lies there.
+    fn may_close(&self) -> bool {
+        let ring = Ring { media: &self.media, crc: self.crc, head: self.segment };
+        self.index_behind() > 0
+            && self.segment.index > 0
+            && ring.oldest(None).index <= self.segment.index
     }
 
     fn index_behind(&self) -> u32 {
@@ -186,6 +204,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         self.next = base;
         self.durable_next = base;
         self.slot = 1;
+        self.refused = 0;
         self.header_due = HeaderDue::WithFrames;
         self.counters.segments += 1;
     }

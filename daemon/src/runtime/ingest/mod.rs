@@ -5,10 +5,10 @@
 //! Invariant: offsets are given out in the order in which bodies are taken.
 
 mod desk;
+mod taken;
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use core::time::Duration;
 
@@ -17,6 +17,7 @@ use super::sessions::Batch;
 use crate::downlink::place::Place;
 use crate::sync::lock;
 pub use desk::Desk;
+pub use taken::{ControlRequest, Taken};
 use tokio::sync::{Notify, oneshot};
 use tributary_core::Offset;
 use tributary_core::log::{BODY_BYTES_MAX, ControlKind, FRAME_RECORDS_MAX};
@@ -54,67 +55,6 @@ impl Body {
         self.bytes.len() >= BODY_BYTES_ENOUGH
             || self.bytes.len() + length + 10 > BODY_BYTES_MAX
             || self.count == FRAME_RECORDS_MAX
-    }
-}
-
-/// A control record to be written; its body is made when the offset at which it holds is known.
-pub struct ControlRequest {
-    /// What it is.
-    pub kind: ControlKind,
-    /// Makes the body from the offset and the oldest offset of the log.
-    pub body: Box<dyn FnOnce(Offset, Offset) -> Vec<u8> + Send>,
-    /// Told the offset at which it holds, once it is durable.
-    pub done: oneshot::Sender<Offset>,
-}
-
-/// Everything that one commit makes durable.
-#[derive(Default)]
-pub struct Taken {
-    /// Frames to be.
-    pub bodies: VecDeque<Body>,
-    /// Control records, behind the bodies.
-    pub controls: Vec<ControlRequest>,
-    /// Changes of sessions, in their order and behind all else: each holds behind events that were
-    /// left before it.
-    pub changes: VecDeque<Batch>,
-    /// Connections that wait for any of it.
-    pub waiting: Vec<Arc<Notify>>,
-}
-
-impl Taken {
-    /// Puts what was taken later behind.
-    pub fn append(&mut self, mut later: Self) {
-        self.bodies.append(&mut later.bodies);
-        self.controls.append(&mut later.controls);
-        for batch in later.changes {
-            let rest = match self.changes.back_mut() {
-                Some(last) => last.join(batch),
-                None => Some(batch),
-            };
-            self.changes.extend(rest);
-        }
-        self.waiting.append(&mut later.waiting);
-    }
-
-    /// How many events.
-    #[must_use]
-    pub fn events(&self) -> usize {
-        self.bodies.iter().map(|body| body.count as usize).sum()
-    }
-
-    /// Whether there is nothing to write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.bodies.is_empty() && self.controls.is_empty() && self.changes.is_empty()
-    }
-}
-
-impl Taken {
-    /// Drops all of it, and wakes those who wait: it will not become durable.
-    pub fn give_up(self) {
-        for waiting in self.waiting {
-            waiting.notify_one();
-        }
     }
 }
 
