@@ -353,6 +353,8 @@ impl Ingest {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::runtime::sessions::{Change, read_batch};
     use tributary_core::properties::Properties;
