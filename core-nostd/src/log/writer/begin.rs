@@ -109,7 +109,6 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
             state: State::Sound,
             header_due: HeaderDue::No,
             failure: None,
-            refused: 0,
             counters: Counters::default(),
         }
     }
@@ -191,10 +190,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
             let opened = Generation { number: self.generation, first }.encode();
             self.put_own(ControlKind::Opened, &opened, clock);
         } else {
-            match self.roll(snapshot, clock) {
-                Err(CommitError::SegmentFailed) => self.roll(snapshot, clock)?,
-                rolled => rolled?,
-            };
+            self.roll(snapshot, clock)?;
         }
         for gap in gaps {
             self.put_own(ControlKind::Gap, &gap_body(gap.start, gap.end), clock);
