@@ -237,10 +237,11 @@ mod tests {
     fn file(path: &[&Key], line: &str) -> String {
         let mut text = String::new();
         for (depth, key) in path.iter().enumerate() {
-            text += &match depth {
-                0 => format!("{}\n", key.title()),
-                _ => format!("[{}.{}]\n", path[0].name, key.name),
-            };
+            if depth == 0 {
+                text.extend([key.title().as_str(), "\n"]);
+            } else {
+                text.extend(["[", path[0].name, ".", key.name, "]\n"]);
+            }
             for key in key.kind.keys().unwrap_or_default().iter().filter(|key| key.needed) {
                 if !line.starts_with(&format!("{} =", key.name)) {
                     text.extend([key.name, " = ", key.example, "\n"]);

@@ -86,7 +86,7 @@ impl<K: Kept> Fanout<K> {
                                 }
                             }
                             Item::Gap { range, .. } => {
-                                pass_live((&self.hub, &self.commands), range)
+                                pass_live((&self.hub, &self.commands), range);
                             }
                             Item::Control(_) => {}
                         }

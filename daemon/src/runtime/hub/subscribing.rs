@@ -181,8 +181,7 @@ impl Members {
     /// those subscriptions that held then.
     fn read_for_itself(&mut self, key: Key) {
         let position = self.position;
-        let is_live = |client: &&Box<super::Client>| client.is_live();
-        if self.sessions.get(&key).filter(is_live).is_some() {
+        if self.sessions.get(&key).is_some_and(|client| client.is_live()) {
             self.with_client(key, |client| {
                 client.lag = Some(position);
                 client.ask_for_more();

@@ -166,8 +166,8 @@ impl Kept for Meanwhile<'_> {
 #[test]
 fn who_comes_while_something_older_is_read_gets_none_of_it() {
     let shared = new();
-    let first = std::cell::RefCell::new(Some(come_with(&shared, 'a', WANT)));
-    let second = std::cell::RefCell::new(None);
+    let first = core::cell::RefCell::new(Some(come_with(&shared, 'a', WANT)));
+    let second = core::cell::RefCell::new(None);
     publish(&shared, 10);
     let change = || {
         if let Some(mut first) = first.borrow_mut().take() {
