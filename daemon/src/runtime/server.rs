@@ -115,8 +115,7 @@ impl Server {
         let Opened { recovered, reader, gateway, place, damage, generations } = opened;
         let damage = Arc::new(damage);
         let Recovered { log, snapshot, clocks, .. } = recovered;
-        let (generation, table) = (log.generation(), opening::table_of(&snapshot)?);
-        let id = log.id();
+        let (id, generation, table) = (log.id(), log.generation(), opening::table_of(&snapshot)?);
         let hints = Lane::ALL.map(|lane| Arc::new(Mutex::new(snapshot.hint(lane.name()))));
         let ingest = Arc::new(Ingest::new(log.next_offset()));
         let cursors = Arc::new(Cursors::restore(&snapshot, Arc::clone(&ingest)));
@@ -124,8 +123,7 @@ impl Server {
         let downlinks = Downlinks::new(snapshot.places().clone(), keeping);
         let clocks = Arc::new(Mutex::new(clocks));
         let policy = Policy::of(&config.log);
-        let hub = Arc::new(Hub::default());
-        let known = *lock(&clocks);
+        let (hub, known) = (Arc::new(Hub::default()), *lock(&clocks));
         let folding = Folding::restore(config, id, reader.clone(), (&ingest, &hub, &known))?;
         let folding = Arc::new(Mutex::new(folding));
         let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, policy)
@@ -153,18 +151,13 @@ impl Server {
             replay: Arc::default(),
             halted: Arc::default(),
         });
-        let committer =
-            Arc::new(Committer::new(writer, Arc::clone(&ingest), config.log.commit_delay));
+        let committer = Committer::new(writer, Arc::clone(&ingest), config.log.commit_delay);
+        let committer = Arc::new(committer);
         let log_thread = Arc::clone(&committer);
         let writer = threads::spawn("log", move || log_thread.run())?;
         scrub::start(reader.clone(), damage)?;
         spawn_async("fan-out", fanout::run(reader, (hub, commands), ingest.follow()))?;
-        let shared = Arc::new(Shared {
-            ingest,
-            hub: Arc::clone(&daemon.hub),
-            clocks: Arc::clone(&daemon.clocks),
-            settings: MqttSettings::default(),
-        });
+        let shared = Arc::new(shared_of(&daemon));
         tokio::spawn(keeper::run(Arc::clone(&shared)));
         let (fold, fold_stop) = start_folding(folding, &shared.ingest)?;
         let (lanes, detours) = Lanes::new(hints, generation, generations);
@@ -304,6 +297,16 @@ impl Server {
 pub(super) fn compile(config: &Config) -> Result<Wanted, Failure> {
     Wanted::compile(&config.routes, config.upstream.is_some())
         .map_err(|error| Failure::Other(format!("the routes do not compile: {error}")))
+}
+
+/// What connections have in common.
+fn shared_of(daemon: &Daemon) -> Shared {
+    Shared {
+        ingest: Arc::clone(&daemon.ingest),
+        hub: Arc::clone(&daemon.hub),
+        clocks: Arc::clone(&daemon.clocks),
+        settings: MqttSettings::default(),
+    }
 }
 
 fn constants(

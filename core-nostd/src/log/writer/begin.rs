@@ -143,7 +143,12 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         }
         let page = self.page();
         for (image, &at) in self.buffer.borrow()[page..].chunks(page).zip(mended) {
-            self.media.write(index, at, image)?;
+            if let Err(error) = self.media.write(index, at, image) {
+                // Of what was never acknowledged this may be the only copy. It reads as before however
+                // much of it was written: so it stays, and no later cut mixes it.
+                self.counters.barriers += 1;
+                return self.media.barrier(index).and(Err(error));
+            }
             self.counters.bytes += u64::from(self.geometry.page_bytes);
         }
         self.counters.barriers += 1;

@@ -49,6 +49,14 @@ impl Taken {
         self.waiting.append(&mut later.waiting);
     }
 
+    /// Of those who wait each is told once, and who has gone is not told: what a log holds may wait for days, and
+    /// its clients come again and again meanwhile.
+    pub fn forget_who_has_gone(&mut self) {
+        self.waiting.sort_unstable_by_key(Arc::as_ptr);
+        self.waiting.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        self.waiting.retain(|waiting| Arc::strong_count(waiting) > 1);
+    }
+
     /// How many events.
     #[must_use]
     pub fn events(&self) -> usize {
@@ -66,5 +74,23 @@ impl Taken {
         for waiting in self.waiting {
             waiting.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_told_once_and_who_has_gone_is_not() {
+        let (here, gone) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let mut taken = Taken::default();
+        for _ in 0..1_000 {
+            taken.waiting.extend([Arc::clone(&here), Arc::clone(&gone)]);
+        }
+        drop(gone);
+        taken.forget_who_has_gone();
+        assert_eq!(taken.waiting.len(), 1);
+        assert!(Arc::ptr_eq(&taken.waiting[0], &here));
     }
 }

@@ -195,9 +195,11 @@ impl<M: Media> Writer<M> {
         if !done.is_empty() || reads_on {
             self.durable_snapshot = self.snapshot.clone();
         }
-        written.waiting.clone_from(&self.pending.waiting);
-        if !self.is_holding() {
-            self.pending.waiting.clear();
+        if self.is_holding() {
+            self.pending.forget_who_has_gone();
+            written.waiting.clone_from(&self.pending.waiting);
+        } else {
+            written.waiting = core::mem::take(&mut self.pending.waiting);
         }
         self.ingest.committed(end.offset, written);
         for (sender, at) in done {
