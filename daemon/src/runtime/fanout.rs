@@ -48,7 +48,7 @@ impl<K: Kept> Fanout<K> {
             }
             self.read_live(media, end);
         }
-        let work = match self.hub.next_work() {
+        let work = match self.hub.next_work(end.offset) {
             Next::Read(work) => work,
             Next::Search => return true,
             Next::Wait => {
@@ -230,10 +230,10 @@ pub(super) async fn run(
     loop {
         durable.mark_unchanged();
         while fanout.turn(&log, log.end()) {}
-        let live = hub.is_anyone_live();
+        let is_awaited = hub.is_awaited(log.end().offset);
         tokio::select! {
             () = hub.work() => {}
-            changed = durable.changed(), if live => if changed.is_err() { return },
+            changed = durable.changed(), if is_awaited => if changed.is_err() { return },
         }
     }
 }

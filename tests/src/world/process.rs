@@ -271,7 +271,8 @@ impl Process {
     /// Hands out what is durable.
     pub(super) fn fan_out(&mut self) {
         self.fan_out_at = None;
-        while self.fanout.turn(&self.reader, self.reader.end().0) {}
+        let came_to_rest = |_| !self.fanout.turn(&self.reader, self.reader.end().0);
+        assert!((0..1_000_000).any(came_to_rest), "the fan-out does not come to rest");
     }
 
     /// Does what is due. Milliseconds until there may be more.

@@ -35,8 +35,8 @@ pub enum Next {
 }
 
 impl Hub {
-    /// What to do next for those who lag behind, one after the other.
-    pub fn next_work(&self) -> Next {
+    /// What to do next for those who lag behind, one after the other; the log can be read up to `end`.
+    pub fn next_work(&self, end: Offset) -> Next {
         let mut members = self.lock();
         let mut looks = LOOKS_MAX;
         let from = members.served;
@@ -44,13 +44,24 @@ impl Hub {
         let before = members.lagging.iter().filter(|target| Some(**target) <= from);
         let targets: Vec<Target> = behind.chain(before).copied().collect();
         for target in targets {
-            let work = members.work_for(target, &mut looks);
+            let work = members.work_for(target, end, &mut looks);
             if work.is_some() || looks == 0 {
                 members.served = Some(target);
                 return work.map_or(Next::Search, Next::Read);
             }
         }
         Next::Wait
+    }
+
+    /// Whether anybody waits for what becomes durable from `end` on: as it comes, or because its place is where
+    /// events are that are not durable yet.
+    pub fn is_awaited(&self, end: Offset) -> bool {
+        let members = self.lock();
+        let lag_of = |target: &Target| match target {
+            Target::Client(key) => members.sessions.get(key)?.lag,
+            Target::Group(id) => members.groups.get(id)?.lag,
+        };
+        members.live > 0 || members.lagging.iter().filter_map(lag_of).any(|from| from > end)
     }
 }
 
@@ -67,7 +78,7 @@ impl Members {
         (has_it && is_due).then_some((&mut **client, &**mailbox))
     }
 
-    fn work_for(&mut self, target: Target, looks: &mut usize) -> Option<Work> {
+    fn work_for(&mut self, target: Target, end: Offset, looks: &mut usize) -> Option<Work> {
         match target {
             Target::Client(key) => {
                 self.serve_scans(key, looks);
@@ -91,7 +102,12 @@ impl Members {
                     return None;
                 }
                 if let Some(from) = client.lag {
-                    return Some(Work { target, mailbox: Some(mailbox), again: None, from });
+                    return (from <= end).then_some(Work {
+                        target,
+                        mailbox: Some(mailbox),
+                        again: None,
+                        from,
+                    });
                 }
                 if client.scans.is_empty() {
                     self.lagging.remove(&target);
@@ -106,7 +122,7 @@ impl Members {
                     self.lagging.remove(&target);
                     return None;
                 };
-                let from = group.lag?;
+                let from = group.lag.filter(|from| *from <= end)?;
                 let free = |key: &Key| {
                     self.sessions.get(key).is_some_and(|client| {
                         client.lag.is_none()

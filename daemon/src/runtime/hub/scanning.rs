@@ -224,7 +224,7 @@ mod tests {
         assert_eq!((first.len(), &*first[0]), (OUTBOX_MESSAGES_MAX, "00000/y"));
         assert!(hub.unsubscribe(key, "+/y"));
         assert_eq!(searches(&hub, key), 1);
-        while let Next::Search = hub.next_work() {}
+        while let Next::Search = hub.next_work(START) {}
         assert_eq!(topics(&mailbox)[0], "00000/y");
     }
 
@@ -238,13 +238,13 @@ mod tests {
         assert_eq!(subscribe(&hub, key, &filters), LOOKS_MAX);
         assert_eq!((searches(&hub, key), topics(&mailbox).len()), (51, 0));
         let mut steps = 0;
-        while let Next::Search = hub.next_work() {
+        while let Next::Search = hub.next_work(START) {
             steps += 1;
         }
         // Every search looks at all topics, but for the thousand that the SUBSCRIBE has looked at.
         assert_eq!(steps, 51 * (5 * LOOKS_MAX + 1) / LOOKS_MAX - 1);
         assert_eq!((searches(&hub, key), topics(&mailbox)), (0, vec!["z/x".to_owned()]));
-        assert!(matches!(hub.next_work(), Next::Wait) && hub.lock().lagging.is_empty());
+        assert!(matches!(hub.next_work(START), Next::Wait) && hub.lock().lagging.is_empty());
     }
 
     /// The fan-out has read the log for a client, and there is still something to look for.
@@ -254,10 +254,10 @@ mod tests {
         keep(&hub, "z/x", Offset(9_999));
         hub.lock().with_client(key, |client| client.lag = Some(START));
         hub.lock().lagging.insert(Target::Client(key));
-        let Next::Read(work) = hub.next_work() else { panic!("there is something to read") };
+        let Next::Read(work) = hub.next_work(START) else { panic!("there is something to read") };
         subscribe(&hub, key, &["+/x"]);
         hub.caught_up(&work, START, START);
-        while let Next::Search = hub.next_work() {}
+        while let Next::Search = hub.next_work(START) {}
         assert_eq!(topics(&mailbox), ["z/x"]);
     }
 

@@ -19,11 +19,6 @@ impl Hub {
         self.work.notified().await;
     }
 
-    /// Whether anybody gets events as they come.
-    pub fn is_anyone_live(&self) -> bool {
-        self.lock().live > 0
-    }
-
     /// If anybody gets events as they come: where the fan-out has to go on, if not where it is.
     pub fn listened_from(&self) -> Option<Option<Offset>> {
         let mut members = self.lock();

@@ -48,7 +48,7 @@ fn distribute(shared: &Shared, offsets: Range<u64>) {
 
 /// What has to be read next from the log, if anything.
 fn next_read(hub: &Hub) -> Option<Work> {
-    match hub.next_work() {
+    match hub.next_work(Offset(u64::MAX)) {
         Next::Read(work) => Some(work),
         Next::Search | Next::Wait => None,
     }
@@ -288,4 +288,20 @@ fn what_is_sent_again_keeps_to_what_the_client_can_take_now() {
         sent += taken(&mut client);
     }
     assert_eq!(sent, 1);
+}
+
+/// The fan-out would look for it again and again, for as long as the log holds.
+#[test]
+fn whose_place_is_not_durable_yet_is_waited_for() {
+    let shared = new();
+    let hub = &shared.hub;
+    let mut client = come_with(&shared, 'a', b"");
+    shared.ingest.desk().append(&event(Qos::AtLeastOnce)).expect("there is room");
+    client.leave(moment());
+    let _client = enter(&shared, &lasting('a'), moment());
+    let (durable, next) = (Offset(0), Offset(1));
+    assert!(matches!(hub.next_work(durable), Next::Wait) && hub.is_awaited(durable));
+    let Next::Read(work) = hub.next_work(next) else { panic!("it is durable") };
+    hub.caught_up(&work, next, next);
+    assert!(matches!(hub.next_work(next), Next::Wait) && !hub.is_awaited(next));
 }

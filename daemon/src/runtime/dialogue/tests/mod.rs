@@ -358,7 +358,7 @@ fn who_goes_while_the_log_is_read_for_it_misses_nothing() {
         offsets.filter(|offset| hub.catch_up(work, Offset(*offset), &event, Age(0))).count()
     };
     let reads_from = || hub.sessions(1)[0].reads_from;
-    let next = || match hub.next_work() {
+    let next = || match hub.next_work(Offset(6)) {
         Next::Read(work) => work,
         other => panic!("something waits for it: {other:?}"),
     };
@@ -382,7 +382,7 @@ fn who_goes_while_the_log_is_read_for_it_misses_nothing() {
     let now = next();
     assert_eq!((now.again.is_some(), now.from), (true, Offset(0)), "it was not taken for sent");
     hub.send_again(&now, Some((&event, Age(0))));
-    assert!(matches!(hub.next_work(), Next::Wait), "it waits in the mailbox");
+    assert!(matches!(hub.next_work(Offset(6)), Next::Wait), "it waits in the mailbox");
 }
 
 /// Of several connections with one client identifier that come at the same moment one stays (MQTT-3.1.4-3).
