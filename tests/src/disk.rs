@@ -239,7 +239,9 @@ impl Disk {
         self.state.borrow_mut().ignores_barriers = true;
     }
 
-    /// These bytes cannot be read from now on, or all can again.
+    /// These bytes cannot be read from now on, or all can again. What is written to a part of a page that
+    /// has such bytes fails, since the kernel would have to read the rest; once all are written, in whole
+    /// pages, they can be read again.
     pub fn make_unreadable(&self, unreadable: Option<(u32, Range<u32>)>) {
         self.state.borrow_mut().unreadable = unreadable;
     }
@@ -382,6 +384,26 @@ impl State {
         if exists { other } else { (segment, other.1) }
     }
 
+    /// Whether what cannot be read lies in a page that is written in part.
+    fn has_to_read(&mut self, segment: u32, written: &Range<u32>) -> bool {
+        let page_bytes = self.geometry.page_bytes;
+        let Some((of, bad)) = &self.unreadable else { return false };
+        let page_of = |at: u32| at / page_bytes * page_bytes..(at / page_bytes + 1) * page_bytes;
+        let in_part = |at: u32| {
+            let page = page_of(at);
+            let whole = written.start <= page.start && page.end <= written.end;
+            !whole && bad.start < page.end && page.start < bad.end
+        };
+        if *of != segment {
+            return false;
+        }
+        if written.start <= bad.start && bad.end <= written.end {
+            self.unreadable = None;
+            return false;
+        }
+        in_part(written.start) || in_part(written.end - 1)
+    }
+
     fn write(&mut self, segment: u32, at: u32, bytes: &[u8]) {
         let page_bytes = self.geometry.page_bytes as usize;
         let held = self.segments[segment as usize].as_mut().expect("the segment was prepared");
@@ -453,6 +475,9 @@ impl Media for Disk {
         let had_power = state.power;
         let (segment, at) = state.place_of(segment, at, bytes.len());
         let done = state.operate();
+        if had_power && state.has_to_read(segment, &(at..at + bytes.len() as u32)) {
+            return done.and(Err(DiskError::Failed));
+        }
         if had_power {
             // The device may have done some of it, also where it failed.
             state.write(segment, at, bytes);

@@ -455,23 +455,27 @@ impl History {
     /// # Panics
     /// If the log evicts what it did not announce.
     pub fn roll(&mut self) -> Result<(), Crashed> {
-        let victim = self.log().next_victim();
-        if let Some(victim) = &victim {
-            self.evictable = self.evictable.max(victim.end.0);
-        }
         let claim = self.claim.appended.to_le_bytes();
         let routes = self.routes_in_force();
         let snapshot: [(ControlKind, &[u8]); 2] =
             [(ControlKind::Routes, &routes), (ControlKind::Hint, &claim)];
         let clock = self.clock;
-        let evicted = self.log().roll(&snapshot, clock).map_err(|_| Crashed)?;
-        if let (None, Some(evicted)) = (&victim, &evicted) {
-            // There was no room for the segment that comes next: the ring closed.
-            self.evictable = self.evictable.max(evicted.end.0);
-        } else {
-            assert_eq!(evicted, victim, "what is evicted was named before; seed {}", self.seed);
+        loop {
+            let victim = self.log().next_victim();
+            if let Some(victim) = &victim {
+                self.evictable = self.evictable.max(victim.end.0);
+            }
+            match self.log().roll(&snapshot, clock) {
+                Err(CommitError::SegmentFailed) if self.rng.u8(..4) == 0 => return Err(Crashed),
+                Err(CommitError::SegmentFailed) => {}
+                rolled => {
+                    let seed = self.seed;
+                    let evicted = rolled.map_err(|_| Crashed)?;
+                    assert_eq!(evicted, victim, "what is evicted was named before; seed {seed}");
+                    return Ok(());
+                }
+            }
         }
-        Ok(())
     }
 
     /// The routing table as a new segment begins with it: sometimes larger than a page, where the segment

@@ -886,6 +886,126 @@ fn a_segment_that_fails_with_its_buffer_full_loses_nothing_to_the_records_in_for
     assert_eq!(read(&disk, &log), (vec![(0, 10_994), (1, 10_994)], vec![]));
 }
 
+/// The log in the first segment of four that was not evicted yet, behind two rounds.
+fn full_ring() -> (Disk, DiskLog) {
+    let disk = went_round(0xA1, 3);
+    let log = open(&disk, 0, 2);
+    assert_eq!((log.end().segment, log.oldest(), log.end().offset), (2, Offset(9), Offset(21)));
+    (disk, log)
+}
+
+/// Everything from the oldest offset on is there.
+fn assert_dense(disk: &Disk, log: &DiskLog, what: &str) {
+    let (events, gaps) = read(disk, log);
+    let (oldest, end) = (log.oldest().0, log.end().offset.0);
+    let offsets: Vec<u64> = events.iter().map(|(offset, _)| *offset).collect();
+    assert_eq!(offsets, (oldest..end).collect::<Vec<_>>(), "{what}");
+    assert_eq!(gaps, [Offset(0)..Offset(oldest)], "{what}");
+    for from in oldest..end {
+        let (mut reader, mut buffer) = (Reader::new(Offset(from), crc32c), vec![0; 1 << 16]);
+        let chunk = reader.read(&disk.reader(), log.end(), &mut buffer).expect("it fits");
+        let first = chunk.expect("there is more").find_map(|item| match item {
+            Item::Events(frame) => Some(frame.offsets().end.0 > from),
+            Item::Gap { .. } => Some(false),
+            Item::Control(_) => None,
+        });
+        assert_ne!(first, Some(false), "from {from}: {what}");
+    }
+}
+
+#[test]
+fn a_next_segment_whose_old_header_cannot_be_read_any_more_is_begun_all_the_same() {
+    let (disk, mut log) = full_ring();
+    disk.make_unreadable(Some((3, 0..4096)));
+    append(&mut log, 60);
+    log.roll(&[TABLE], CLOCK).expect("the header is written as a whole page");
+    append(&mut log, 60);
+    assert_eq!(log.commit().map(|end| end.segment), Ok(3));
+    assert_dense(&disk, &log, "while it is open");
+    drop(log);
+    assert_dense(&disk, &open(&disk, 0, 3), "again");
+}
+
+#[test]
+fn a_next_segment_that_cannot_be_begun_is_passed_over_and_announced() {
+    let mut passed_over = 0;
+    for (operations, cut) in (0..48).map(|n| (n / 4, Cut::ALL[n as usize % 4])) {
+        let (disk, mut log) = full_ring();
+        append(&mut log, 60);
+        disk.fail_after(operations);
+        let sequence = log.end().sequence;
+        loop {
+            let victim = log.next_victim();
+            match log.roll(&[TABLE], CLOCK) {
+                Err(CommitError::SegmentFailed) => assert!(log.has_failed()),
+                evicted => break assert_eq!(evicted, Ok(victim), "{operations}"),
+            }
+        }
+        append(&mut log, 60);
+        if log.commit().is_err() {
+            log.roll(&[TABLE], CLOCK).expect("nothing goes wrong twice");
+            log.commit().expect("nothing goes wrong twice");
+        }
+        passed_over += u32::from(log.end().sequence == sequence + 2);
+        let what = format!("{operations}, {cut:?}");
+        assert_dense(&disk, &log, &what);
+        drop(log);
+        // What was passed over may have its old header again.
+        disk.power_cut(cut);
+        let mut log = open(&disk, 0, 3);
+        assert_eq!(log.end().offset, Offset(23));
+        for _ in 0..6 {
+            assert_dense(&disk, &log, &what);
+            append(&mut log, 60);
+            let victim = log.next_victim();
+            assert_eq!(log.roll(&[TABLE], CLOCK), Ok(victim));
+            append(&mut log, 60);
+            log.commit().expect("the disk is well");
+        }
+        assert_dense(&disk, &log, &what);
+    }
+    assert!(passed_over >= 16, "{passed_over} of them");
+}
+
+#[test]
+fn two_segments_that_cannot_be_begun_make_the_log_read_only() {
+    let (disk, mut log) = full_ring();
+    append(&mut log, 60);
+    log.commit().expect("the disk is well");
+    disk.fail_after(2);
+    assert_eq!(
+        log.roll(&[], CLOCK),
+        Err(CommitError::SegmentFailed),
+        "closed, and the wipe failed"
+    );
+    disk.fail_after(0);
+    assert_eq!(log.roll(&[], CLOCK), Err(CommitError::ReadOnly));
+    assert_eq!(log.end().offset, Offset(22));
+    assert_eq!(read(&disk, &log).0.last(), Some(&(21, 12)));
+}
+
+#[test]
+fn openings_begin_the_next_segment_also_if_that_fails_once() {
+    let mut rolled = 0;
+    let disk = Disk::new(SMALL, 1);
+    let mut log = open(&disk, 0, 1);
+    let frame = Frame { count: 1, clock: CLOCK, body: &[7; 500] };
+    while log.append(&frame).is_ok() {}
+    log.commit().expect("the disk is well");
+    drop(log);
+    for generation in 2..45 {
+        for operations in 0..10 {
+            let copy = disk.copy(operations);
+            copy.fail_after(operations);
+            // It opens.
+            let log = open(&copy, 0, generation);
+            rolled += u32::from(log.end().segment == 2);
+        }
+        drop(open(&disk, 0, generation));
+    }
+    assert!(rolled > 3, "{rolled} times");
+}
+
 /// The first barrier of a log may fail, or any other of an opening: the next opening, on the same running machine, is shown
 /// what the device does not have.
 #[test]
@@ -944,6 +1064,38 @@ fn the_ring_grows_and_closes_where_the_disk_is_full() {
     }
     let used = (0..9).filter(|segment| history.disk.bytes(*segment).is_some()).count();
     assert_eq!(used, 7);
+}
+
+#[test]
+fn the_ring_closes_only_where_nothing_older_lies_behind() {
+    let (disk, mut log) = full_ring();
+    append(&mut log, 60);
+    // The oldest segment is the last, and cannot be had.
+    disk.limit_room(3);
+    assert_eq!(log.next_victim(), None);
+    assert_eq!(log.roll(&[], CLOCK), Err(CommitError::SegmentFailed));
+    assert_eq!(log.next_victim(), Some(Offset(9)..Offset(15)));
+    assert_eq!(log.roll(&[], CLOCK), Ok(Some(Offset(9)..Offset(15))));
+    append(&mut log, 60);
+    log.commit().expect("the disk is well");
+    assert_dense(&disk, &log, "what lay between is there");
+}
+
+#[test]
+fn room_that_was_refused_is_asked_for_again_after_a_while() {
+    let disk = Disk::new(SMALL, 1);
+    let mut log = open(&disk, 0, 1);
+    for _ in 0..2 {
+        append(&mut log, 60);
+        log.roll(&[], CLOCK).expect("the disk is well");
+    }
+    log.commit().expect("the disk is well");
+    disk.limit_room(3);
+    let victim = Some(Offset(0)..Offset(1));
+    assert_eq!(log.next_victim(), victim, "the ring would close");
+    disk.limit_room(4);
+    assert_eq!(log.next_victim(), victim, "not at once");
+    assert!((0..1_000).any(|_| log.next_victim().is_none()));
 }
 
 #[test]

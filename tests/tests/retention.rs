@@ -65,8 +65,19 @@ impl Keeper {
     }
 
     fn of(geometry: Geometry, policy: Policy) -> Self {
+        Self::on(Disk::new(geometry, 1), policy)
+    }
+
+    /// On a disk that is full before the ring has its length.
+    fn with_room(policy: Policy, segments: u32) -> Self {
+        let disk = Disk::new(RING, 1);
+        disk.limit_room(segments);
+        Self::on(disk, policy)
+    }
+
+    fn on(disk: Disk, policy: Policy) -> Self {
         let noon = Moment { now: Instant(0), wall: Timestamp(NOON), is_set: false };
-        let keeper = Self::open(Disk::new(geometry, 1), policy, noon, 1);
+        let keeper = Self::open(disk, policy, noon, 1);
         keeper.ingest.positions().complete();
         keeper
     }
@@ -342,6 +353,56 @@ fn a_disk_that_fails_in_the_last_commit_keeps_nobody_from_stopping() {
 }
 
 #[test]
+fn a_log_that_holds_does_so_also_where_the_disk_is_full_before_the_ring_has_its_length() {
+    let policy = Policy { when_full: WhenFull::Hold, ..Policy::default() };
+    let mut keeper = Keeper::with_room(policy, 3);
+    keeper.ingest.positions().set("normal", Offset(0));
+    let mut taken = 0;
+    while keeper.publish(2_000).is_ok() {
+        taken += 1;
+        assert!(taken < 200, "the ring is full");
+        keeper.turn();
+    }
+    assert_eq!(keeper.gone(), Gone::default());
+    assert_eq!(keeper.ingest.durable().0, taken - 1);
+    for _ in 0..300 {
+        keeper.turn();
+    }
+    assert_eq!(keeper.gone(), Gone::default());
+    // There is room again, and after a while somebody asks.
+    keeper.disk.limit_room(4);
+    for _ in 0..300 {
+        keeper.turn();
+    }
+    assert_eq!((keeper.gone(), keeper.ingest.durable().0), (Gone::default(), taken));
+}
+
+#[test]
+fn a_next_segment_that_cannot_be_begun_evicts_nothing_that_is_held() {
+    let mut failures = 0;
+    for operations in 0..16 {
+        let mut keeper = Keeper::new(Policy { when_full: WhenFull::Hold, ..Policy::default() });
+        keeper.ingest.positions().set("normal", Offset(0));
+        while keeper.publish(2_000).is_ok() {
+            keeper.turn();
+        }
+        // The oldest segment may go; the one behind it, of which a part is shipped, may not.
+        keeper.ingest.positions().set("normal", Offset(40));
+        keeper.disk.fail_after(operations);
+        for _ in 0..5 {
+            keeper.turn();
+            if keeper.publish(2_000).is_err() {
+                break;
+            }
+        }
+        let gone = keeper.gone();
+        failures += keeper.counters().failures;
+        assert!(gone.unshipped.is_empty(), "operation {operations}: {gone:?}");
+    }
+    assert!(failures > 12, "{failures} operations");
+}
+
+#[test]
 fn a_segment_that_fails_evicts_nothing_that_is_held() {
     for operations in 0..3 {
         let mut keeper = Keeper::that_holds(RING);
@@ -483,8 +544,8 @@ thread_local! {
 
 #[test]
 fn who_looks_last_can_read_all_that_goes() {
-    for policy in [Policy::default(), hours(2)] {
-        let mut keeper = Keeper::new(policy);
+    for (policy, segments) in [(Policy::default(), 4), (Policy::default(), 3), (hours(2), 4)] {
+        let mut keeper = Keeper::with_room(policy, segments);
         let seen: Arc<Mutex<Vec<u64>>> = Arc::default();
         DISK.set(Some(keeper.disk.clone()));
         let looked = Arc::clone(&seen);

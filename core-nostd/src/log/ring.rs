@@ -100,12 +100,17 @@ pub(super) struct Ring<'m, M> {
 }
 
 impl<M: ReadMedia> Ring<'_, M> {
-    /// The header at an index, if it belongs to the ring.
+    /// The header at an index, if it belongs to the ring. One that is older than its place allows does
+    /// not: its segment could not be wiped, and was passed over.
     fn at(&self, index: u32) -> Option<Placed> {
+        let newest = self.head.header;
+        let from_head = u64::from(self.head.index) + u64::from(self.segments()) - u64::from(index);
+        let steps = self.wrap(from_head);
         match SegmentHeader::read(self.media, index, self.crc) {
             Ok(Found::Header(header))
                 if header.log_id == self.head.header.log_id
-                    && header.sequence <= self.head.header.sequence =>
+                    && header.sequence <= newest.sequence
+                    && header.sequence.saturating_add(u64::from(steps)) >= newest.sequence =>
             {
                 Some(Placed { index, header })
             }

@@ -43,6 +43,12 @@ pub struct Model {
 }
 
 impl Model {
+    /// A segment is begun at an offset.
+    pub fn next_segment(&mut self, base: u64) {
+        self.sequence += 1;
+        self.bases.insert(self.sequence, base);
+    }
+
     pub fn note_maybe(&mut self, begin: u64, numbers: core::ops::Range<u64>) {
         for (offset, number) in (begin..).zip(numbers) {
             self.maybe.entry(offset).or_default().push(number);

@@ -82,10 +82,10 @@ impl World {
         self.model.adopt(&found);
         self.model.may_have_rolled = false;
         let (sequence, next) = (log.end().sequence, log.next_offset().0);
-        self.model.sequence = sequence;
-        if log.counters().segments > 0 {
-            self.model.bases.insert(sequence, next);
+        for begun in (0..log.counters().segments).filter_map(|back| sequence.checked_sub(back)) {
+            self.model.bases.insert(begun, next);
         }
+        self.model.sequence = sequence;
         assert_eq!(log.end().offset, report.next, "an opening writes no events");
         assert_eq!(log.generation(), entropy.generation);
         self.log = Some(log);
@@ -316,12 +316,14 @@ impl World {
 
     pub fn roll(&mut self) -> Result<(), DiskError> {
         let clock = self.clock();
-        self.model.sequence += 1;
-        let (sequence, next) = (self.model.sequence, self.log().next_offset().0);
-        self.model.bases.insert(sequence, next);
-        let before = self.log().oldest();
+        let (before, begun) = (self.log().oldest(), self.log().counters().segments);
+        self.model.next_segment(self.log.as_ref().expect("open").next_offset().0);
         let mut rolled = self.try_roll(clock);
         if rolled == Err(CommitError::SegmentFailed) {
+            if self.log().counters().segments > begun {
+                // The next one cannot be begun: the one behind takes its place.
+                self.model.next_segment(self.log.as_ref().expect("open").next_offset().0);
+            }
             rolled = self.try_roll(clock);
         }
         match rolled {

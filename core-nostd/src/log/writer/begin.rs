@@ -109,6 +109,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
             state: State::Sound,
             header_due: HeaderDue::No,
             failure: None,
+            refused: 0,
             counters: Counters::default(),
         }
     }
@@ -195,7 +196,10 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
             let opened = Generation { number: self.generation, first }.encode();
             self.put_own(ControlKind::Opened, &opened, clock);
         } else {
-            self.roll(snapshot, clock)?;
+            match self.roll(snapshot, clock) {
+                Err(CommitError::SegmentFailed) => self.roll(snapshot, clock)?,
+                rolled => rolled?,
+            };
         }
         for gap in gaps {
             self.put_own(ControlKind::Gap, &gap_body(gap.start, gap.end), clock);

@@ -5,7 +5,7 @@ use core::borrow::BorrowMut;
 use super::super::frame::{FRAME_HEADER_BYTES, HEADER_BYTES, Kind};
 use super::super::media::Media;
 use super::super::ring::Placed;
-use super::super::segment::{HeaderCopy, SegmentHeader};
+use super::super::segment::{HeaderCopy, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::super::{End, Tail};
 use super::limits::RESERVE_BYTES;
 use super::{HeaderDue, Log, Summed};
@@ -52,11 +52,11 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         let full = (page_at - self.tail_at) as usize;
         let rest = (self.at - page_at) as usize;
         let Placed { index, header } = self.segment;
-        let buffer = self.buffer.borrow_mut();
+        let header = header.encode(self.crc);
         if self.header_due == HeaderDue::WithFrames {
-            write_header(&mut self.media, index, &header.encode(self.crc))?;
-            self.counters.bytes += page as u64;
+            self.write_header(index, &header)?;
         }
+        let buffer = self.buffer.borrow_mut();
         let mut home = full;
         if rest > 0 {
             buffer[full + rest..full + page].fill(0);
@@ -77,17 +77,36 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         self.counters.barriers += 1;
         self.media.barrier(index)?;
         if self.header_due == HeaderDue::AfterFrames {
-            write_header(&mut self.media, index, &header.encode(self.crc))?;
-            self.counters.bytes += page as u64;
+            self.write_header(index, &header)?;
             self.counters.barriers += 1;
             self.media.barrier(index)?;
         }
-        buffer.copy_within(full..full + rest, 0);
+        self.buffer.borrow_mut().copy_within(full..full + rest, 0);
         if rest > 0 && last_page == LastPage::ToSlot {
             self.slot = 3 - self.slot;
         }
         self.became_durable();
         Ok(())
+    }
+
+    /// Writes the page that a header stands in, twice, as a whole: of a part the kernel would read the rest
+    /// first, and nothing could be written where that cannot be read any more.
+    pub(super) fn write_header(
+        &mut self,
+        index: u32,
+        header: &[u8; SEGMENT_HEADER_BYTES],
+    ) -> Result<(), M::Error> {
+        let page = self.page();
+        let buffer = self.buffer.borrow_mut();
+        // What waits leaves so much of the buffer free.
+        let free = buffer.len() - page;
+        let image = &mut buffer[free..];
+        image.fill(0);
+        for place in SegmentHeader::PLACES {
+            image[place as usize..][..SEGMENT_HEADER_BYTES].copy_from_slice(header);
+        }
+        self.counters.bytes += page as u64;
+        self.media.write(index, 0, image)
     }
 
     fn became_durable(&mut self) {
@@ -108,12 +127,4 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         let tail = Tail { segment, at: self.tail_at, bytes, header };
         self.media.publish(self.end, self.oldest, tail);
     }
-}
-
-pub(super) fn write_header<M: Media>(
-    media: &mut M,
-    index: u32,
-    bytes: &[u8],
-) -> Result<(), M::Error> {
-    SegmentHeader::PLACES.iter().try_for_each(|&at| media.write(index, at, bytes))
 }

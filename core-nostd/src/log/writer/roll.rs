@@ -3,7 +3,7 @@
 //! Order: what this segment holds is made durable in its place; the oldest segment is given up;
 //! the records in force are written; header and first events become durable with the next commit.
 //! A cut before that leaves this segment the newest: what the next one begins with is judged by
-//! whether it is there as a whole.
+//! whether it is there as a whole. A segment that cannot be begun is passed over, once.
 
 use core::borrow::BorrowMut;
 
@@ -13,9 +13,13 @@ use super::super::media::Media;
 use super::super::ring::{Placed, Ring};
 use super::super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::super::{Clock, ControlKind, Gap};
-use super::commit::{LastPage, write_header};
+use super::commit::LastPage;
 use super::{CommitError, HeaderDue, Log, RESERVE_BYTES, State, Summed, half_bytes};
 use crate::Offset;
+
+/// Where there was no room for the next segment, it is not asked for so many times: a log that holds
+/// looks some dozens of times a second, and each attempt writes.
+const REFUSED_ASKS: u32 = 200;
 
 impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     /// The offset at which the next segment would begin: of the control records, those that hold
@@ -32,9 +36,10 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     /// then, or, if this segment has failed, waits for the next commit.
     ///
     /// # Errors
-    /// [`CommitError::SegmentFailed`] if this segment has failed only now: nothing was done, ask
-    /// again with the records in force at [`Log::roll_at`]. [`CommitError::ReadOnly`] if the next
-    /// segment cannot be written either, or [`CommitError::SnapshotTooLarge`].
+    /// [`CommitError::SegmentFailed`] if this segment has failed only now, or the next one cannot be
+    /// begun: ask again, also for [`Log::next_victim`], with the records in force at
+    /// [`Log::roll_at`]. [`CommitError::ReadOnly`] if two in a row cannot be written, or
+    /// [`CommitError::SnapshotTooLarge`].
     pub fn roll(
         &mut self,
         snapshot: &[(ControlKind, &[u8])],
@@ -53,14 +58,36 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         {
             return Err(self.fail(error));
         }
-        let index = self.prepare_next().map_err(|error| self.give_out(error))?;
-        if index == self.end.segment && index != self.segment.index {
-            // This segment failed before anything in it was durable, and there is no third one:
-            // the one with the durable end is not given up.
-            self.state = State::ReadOnly;
-            return Err(CommitError::ReadOnly);
+        let oldest = self.oldest;
+        let (index, begun) = match self.prepare_next() {
+            Ok(index) if index == self.end.segment && index != self.segment.index => {
+                // This segment failed before anything in it was durable, and there is no third one:
+                // the one with the durable end is not given up.
+                self.state = State::ReadOnly;
+                return Err(CommitError::ReadOnly);
+            }
+            Ok(index) => (index, self.begin_next(index, snapshot, clock)),
+            Err(error) => (self.index_behind(), Err(error)),
+        };
+        begun.map_err(|error| match self.state {
+            State::Sound => {
+                // Until the next one is there nobody has heard of what is evicted.
+                self.oldest = oldest;
+                self.pass_over(index, error)
+            }
+            _ => self.give_out(error),
+        })
+    }
+
+    /// The segment at `index` cannot be begun. All of this one is durable: so the log stands at the start
+    /// of that one as if it had failed at its first commit, and the one behind may be tried.
+    fn pass_over(&mut self, index: u32, error: M::Error) -> CommitError {
+        if self.segment.index != index {
+            self.start(index, self.segment.header.sequence + 1, self.next);
         }
-        self.begin_next(index, snapshot, clock).map_err(|error| self.give_out(error))
+        // The records in force are all that there can be of it, a frame in parts too.
+        (self.tail_at, self.at) = (self.durable_at, self.durable_at);
+        self.fail(error)
     }
 
     fn give_out(&mut self, error: M::Error) -> CommitError {
@@ -70,10 +97,11 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         CommitError::ReadOnly
     }
 
-    /// What [`Log::roll`] would evict.
-    #[must_use]
-    pub fn next_victim(&self) -> Option<Gap> {
-        let kept = self.kept_without((self.segment.index + 1) % self.geometry.segments);
+    /// What [`Log::roll`] would evict. Sees to it that there is room for the next segment, which may
+    /// take its time once: only then is it known where that is.
+    pub fn next_victim(&mut self) -> Option<Gap> {
+        let index = self.prepare_next().ok()?;
+        let kept = self.kept_without(index);
         (kept > self.oldest).then_some(self.oldest..kept)
     }
 
@@ -113,8 +141,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     /// it changes, and after a cut it does not come back with half of what it held. That it is
     /// blank already says nothing: a wipe may be visible and not durable.
     fn give_up(&mut self, index: u32) -> Result<(), M::Error> {
-        write_header(&mut self.media, index, &[0; SEGMENT_HEADER_BYTES])?;
-        self.counters.bytes += u64::from(self.geometry.page_bytes);
+        self.write_header(index, &[0; SEGMENT_HEADER_BYTES])?;
         self.counters.barriers += 1;
         self.media.barrier(index)
     }
@@ -122,12 +149,29 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     /// The index of the segment that comes next. Where the disk is full before the ring has its
     /// length, the ring closes as it is.
     fn prepare_next(&mut self) -> Result<u32, M::Error> {
-        let next = (self.segment.index + 1) % self.geometry.segments;
-        match self.media.prepare(next) {
-            Ok(()) => Ok(next),
-            Err(error) if next == 0 || self.segment.index == 0 => Err(error),
-            Err(_) => self.media.prepare(0).map(|()| 0),
+        let next = self.index_behind();
+        if self.refused > 0 {
+            self.refused -= 1;
+        } else {
+            match self.media.prepare(next) {
+                Ok(()) => return Ok(next),
+                Err(error) if !self.may_close() => return Err(error),
+                Err(_) => self.refused = REFUSED_ASKS,
+            }
         }
+        self.media.prepare(0).map(|()| 0)
+    }
+
+    /// Whether the ring may close behind this segment: no older one lies there.
+    fn may_close(&self) -> bool {
+        let ring = Ring { media: &self.media, crc: self.crc, head: self.segment };
+        self.index_behind() > 0
+            && self.segment.index > 0
+            && ring.oldest(None).index <= self.segment.index
+    }
+
+    fn index_behind(&self) -> u32 {
+        (self.segment.index + 1) % self.geometry.segments
     }
 
     /// The oldest offset that is kept when the segment at `index` is given up.
@@ -153,7 +197,6 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
             generation: self.generation,
             skipped: u32::try_from(base.0.saturating_sub(self.events_end.0)).unwrap_or(u32::MAX),
         };
-        self.events_end = base;
         self.segment = Placed { index, header };
         self.seal = header.seal(self.crc);
         self.at = self.geometry.data_at();
@@ -161,6 +204,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         self.next = base;
         self.durable_next = base;
         self.slot = 1;
+        self.refused = 0;
         self.header_due = HeaderDue::WithFrames;
         self.counters.segments += 1;
     }
