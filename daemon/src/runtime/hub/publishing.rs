@@ -63,7 +63,7 @@ impl Hub {
         let retained = &mut self.lock().retained;
         // What is removed makes room as soon as that is durable.
         retained.settle(durable);
-        retained.has_room(bytes)
+        retained.has_room(event.topic, bytes)
     }
 
     /// An event is not kept for new subscriptions: there is no room.
@@ -189,7 +189,7 @@ impl Hub {
             let mut record = &retained.record[..];
             if let Some(event) = decode(&mut record, Timestamp(0)) {
                 let message = Message::of(&event, Offset(retained.offset), Age(retained.age));
-                if !members.retained.has_room(message.bytes()) {
+                if !members.retained.has_room(event.topic, message.bytes()) {
                     // A start is one moment.
                     self.note_unretained(Instant(0), &event);
                     continue;

@@ -26,9 +26,10 @@ pub(super) struct Retained {
 }
 
 impl Retained {
-    /// Whether a message of so many bytes may be kept.
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
-        self.bytes + self.pending_bytes + bytes + ENTRY_BYTES <= RETAINED_BYTES_MAX
+    /// Whether a message to `topic` of so many bytes may be kept, in the place of the one that is kept there.
+    pub(super) fn has_room(&self, topic: &str, bytes: usize) -> bool {
+        let replaced = self.topics.get(topic).map_or(0, |before| cost(before));
+        self.bytes + self.pending_bytes + bytes + ENTRY_BYTES <= RETAINED_BYTES_MAX + replaced
     }
 
     /// A message to be kept was left for the log; all below `durable` is durable.
@@ -169,13 +170,19 @@ mod tests {
         let payload = vec![0; 256 << 10];
         let kept = (0..100_u64)
             .take_while(|offset| {
-                let room = retained.has_room(payload.len());
+                let topic = format!("t/{offset}");
+                let room = retained.has_room(&topic, payload.len());
                 if room {
-                    retained.keep(&message(&format!("t/{offset}"), &payload, *offset));
+                    retained.keep(&message(&topic, &payload, *offset));
                 }
                 room
             })
             .count();
         assert_eq!(kept, 63);
+        // The last value of a topic never stands in the way of the next one.
+        let whole = message("t/5", &payload, 0).bytes();
+        let left = RETAINED_BYTES_MAX - retained.bytes;
+        assert!(retained.has_room("t/5", whole + left));
+        assert!(!retained.has_room("t/5", whole + left + 1));
     }
 }
