@@ -1,6 +1,7 @@
 //! How the daemon's own log lines look.
 
 use clap::ValueEnum;
+use tracing::Level;
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -12,9 +13,35 @@ pub(super) enum LogFormat {
     Json,
 }
 
+/// Which log lines are written: those of a kind, and all that weigh more.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum LogLevel {
+    /// What is lost, or does not work
+    Error,
+    /// What needs a look
+    Warn,
+    /// What a daemon does once in a while, and who is not let in
+    #[default]
+    Info,
+    /// Who comes and goes, and what clients may not do
+    Debug,
+}
+
+impl From<LogLevel> for Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+        }
+    }
+}
+
 /// Writes log lines to standard error from now on.
-pub(super) fn start(format: LogFormat) {
+pub(super) fn start(format: LogFormat, level: LogLevel) {
     let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
+    let lines = lines.with_max_level(Level::from(level));
     match format {
         LogFormat::Text => {
             use std::io::IsTerminal;

@@ -24,7 +24,7 @@ use crate::config::problem::Problems;
 use crate::config::{Config, FILE_DEFAULT};
 use crate::io::control::group;
 use crate::runtime::{self, Failure};
-use logging::LogFormat;
+use logging::{LogFormat, LogLevel};
 
 /// Exit codes, as the help states them.
 const FAILED: u8 = 1;
@@ -63,6 +63,9 @@ enum Command {
         /// How its own log lines look
         #[arg(long, value_enum, default_value_t)]
         log_format: LogFormat,
+        /// Which of them are written
+        #[arg(long, value_enum, default_value_t)]
+        log_level: LogLevel,
     },
     /// Say what is wrong with a configuration, and change nothing
     Check {
@@ -175,7 +178,7 @@ impl PlaceArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
-        Command::Run { file, log_format } => run(&file, log_format),
+        Command::Run { file, log_format, log_level } => run(&file, log_format, log_level),
         Command::Check { file } => check::run(&file),
         Command::Init { path, from_mosquitto: None } => init::run(&path),
         Command::Init { path, from_mosquitto: Some(dir) } => init::import(&dir, &path),
@@ -209,9 +212,9 @@ fn bench(command: &crate::bench::BenchCommand) -> Result<(), ExitCode> {
     }
 }
 
-fn run(file: &FileArg, format: LogFormat) -> Result<(), ExitCode> {
+fn run(file: &FileArg, format: LogFormat, level: LogLevel) -> Result<(), ExitCode> {
     let config = file.load()?;
-    logging::start(format);
+    logging::start(format, level);
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }

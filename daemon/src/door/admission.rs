@@ -178,8 +178,12 @@ impl Visit {
         }
     }
 
-    /// Counts and logs what is refused.
+    /// Counts what is refused, and logs what was decided.
     fn tell(&self, now: Instant, answer: Admission, connect: &Connect<'_>) -> Admission {
+        if let Admission::Welcome(guest) = &answer {
+            let (address, client) = (self.address, shown(connect.client_id));
+            tracing::debug!(%address, client, user = guest.user().map(shown), "a client is let in");
+        }
         if let (Admission::Turned(reason), Some(door)) = (&answer, &self.door) {
             door.counters.refused.fetch_add(1, Ordering::Relaxed);
             if let Some(left_out) = lock(&door.refusals).admit(now) {

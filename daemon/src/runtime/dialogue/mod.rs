@@ -12,6 +12,7 @@ use core::num::NonZeroU16;
 use tokio::sync::Notify;
 use tributary_core::Offset;
 use tributary_core::time::{Age, Instant};
+use tributary_mqtt::session::Close;
 use tributary_mqtt::session::Kept;
 use tributary_mqtt::{Effect, Reason, Session, Settings};
 
@@ -21,6 +22,7 @@ use super::hub::{Ending, Hub, Key, Mailbox, Owned};
 use super::ingest::Ingest;
 use super::sessions::Change;
 use crate::door::{Guest, Visit};
+use crate::lines::shown;
 use crate::sync::lock;
 use admitting::Applicant;
 pub(super) use turn::Turn;
@@ -230,7 +232,7 @@ impl Dialogue {
                 Effect::Unsubscribe(unsubscribe) => {
                     self.unsubscribe(session, &mut turn, &unsubscribe, out);
                 }
-                Effect::Close(_) => self.closed = true,
+                Effect::Close(close) => self.close(session, &close),
             }
         }
         progress.left = turn.end(&self.wake);
@@ -307,8 +309,10 @@ impl Dialogue {
 
     /// The deadline has come.
     pub fn handle_timeout(&mut self, moment: Moment, out: &mut Vec<u8>) {
-        if let Effect::Close(_) = lock(&self.session).handle_timeout(moment.now, out) {
-            self.closed = true;
+        let session = Arc::clone(&self.session);
+        let session = &mut *lock(&session);
+        if let Effect::Close(close) = session.handle_timeout(moment.now, out) {
+            self.close(session, &close);
         }
     }
 
@@ -318,6 +322,7 @@ impl Dialogue {
         let Some(Member { key, mailbox, .. }) = self.member.take() else { return };
         let age = self.shared.age(moment);
         let session = &mut *lock(&self.session);
+        tracing::debug!(client = shown(session.client_id()), "a client has gone");
         let mut desk = self.shared.ingest.desk();
         self.shared.hub.leave(key, &mailbox, session, (age, &mut desk));
     }
@@ -358,10 +363,17 @@ impl Dialogue {
     ) {
         self.shared.ingest.note_refused();
         if let Some(id) = id
-            && let Effect::Close(_) = session.handle_refused(id, reason, out)
+            && let Effect::Close(close) = session.handle_refused(id, reason, out)
         {
-            self.closed = true;
+            self.close(session, &close);
         }
+    }
+
+    /// The session ends the connection, or its client does.
+    fn close(&mut self, session: &Session, &Close { reason, statement }: &Close) {
+        let client = shown(session.client_id());
+        tracing::debug!(client, ?reason, statement, "a client's connection ends");
+        self.closed = true;
     }
 }
 

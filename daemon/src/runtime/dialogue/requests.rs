@@ -13,6 +13,7 @@ use tributary_mqtt::{Reason, Session, Version};
 
 use super::turn::Turn;
 use super::{Dialogue, Held};
+use crate::lines::shown;
 use crate::runtime::clock::Moment;
 use crate::runtime::hub::{Asking, Owned};
 use crate::runtime::ingest::{Closed, NotTaken};
@@ -36,6 +37,8 @@ impl Dialogue {
         // Nothing is ever acknowledged that is not stored: MQTT 5 has a word for it; a connection of
         // MQTT 3.1.1 ends (MQTT-3.3.5-2 of 3.1.1 leaves the choice). At QoS 0 it is dropped.
         if !self.guest.may_publish(event.client, event.topic) {
+            let topic = shown(event.topic);
+            tracing::debug!(client = shown(event.client), topic, "a client may not publish this");
             return self.refuse(session, Reason::NotAuthorized, id, out);
         }
         match leave(session, turn, (&event, id)) {
@@ -84,6 +87,12 @@ impl Dialogue {
         session.answer_subscribe(subscribe, &mut answer, |filter, wanted| {
             requests.next().ok_or(Reason::QuotaExceeded)?;
             if !guest.may_subscribe(&name, filter) {
+                let filter = shown(filter);
+                tracing::debug!(
+                    client = shown(&name),
+                    filter,
+                    "a client may not subscribe to this"
+                );
                 return Err(Reason::NotAuthorized);
             }
             if member.lasting && !has_room {
