@@ -1,15 +1,21 @@
 //! What the commands have in common: how they end when nobody reads them any more, when the disk under their output
-//! is full, and what they need of a configuration.
+//! is full, what they need of a configuration, and how much the daemon tells of itself.
 
+use core::time::Duration;
 use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use tributary_tests::daemon::Daemon;
+use tributary_tests::process::Process;
+use tributary_tests::wait;
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 const FAILED: i32 = 1;
 const BAD_CONFIG: i32 = 2;
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Commands that print something of a running daemon or of its configuration.
 const PRINTING: [&[&str]; 9] = [
     &["status"],
@@ -85,5 +91,36 @@ fn a_file_means_what_lies_beside_it() -> Result<()> {
     let output = Command::new(TRIBUTARY).arg("check").current_dir(&there).output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success() && said.contains("log in tributary-data,"), "{output:?}");
+    Ok(())
+}
+
+#[test]
+fn the_daemon_tells_as_much_as_is_asked_for() -> Result<()> {
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    daemon.stop()?;
+    let run = |level: &str| -> Result<String> {
+        let log = daemon.dir().join(level);
+        let mut command = Command::new(TRIBUTARY);
+        command.args(["run", "--log-level", level, "--config"]).arg(daemon.config());
+        let mut process = Process::start("tributary", command, &log)?;
+        let mut device = wait::until("an open door", ANSWER_MAX, || {
+            process.check_running()?;
+            Ok(TcpStream::connect(("127.0.0.1", daemon.port())).ok())
+        })?;
+        device.write_all(b"\x10\x11\0\x04MQTT\x04\x02\0\x3c\0\x05press\xe0\0")?;
+        wait::until("its end", ANSWER_MAX, || {
+            Ok((std::io::Read::read(&mut device, &mut [0; 16])? == 0).then_some(()))
+        })?;
+        ensure!(process.terminate(ANSWER_MAX)?.success());
+        Ok(fs::read_to_string(&log)?)
+    };
+    ensure!(run("error")?.is_empty(), "nothing went wrong");
+    let info = run("info")?;
+    ensure!(info.contains("listening") && !info.contains("press"), "{info}");
+    let debug = run("debug")?;
+    for line in ["a client is let in", "a client's connection ends", "a client has gone"] {
+        let told = debug.lines().any(|told| told.contains(line) && told.contains("press"));
+        ensure!(told, "{line}: {debug}");
+    }
     Ok(())
 }
