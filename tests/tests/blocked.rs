@@ -172,6 +172,7 @@ fn a_lane_in_doubt_that_took_a_topic_sends_nothing_again() -> Result<()> {
     served.with(|cluster| cluster.forget_group(&identity));
     daemon.restart()?;
     publish(&daemon, 100, 50)?;
+    daemon.drain()?;
     arrive(&served, "free", 150, LEFT_MAX)?;
     arrive(&served, "barred", 150, LEFT_MAX)?;
     let log = daemon.log_lines()?;

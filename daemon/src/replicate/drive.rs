@@ -157,7 +157,10 @@ fn tell(
     };
     ingest.positions().set(name.name(), position);
     lock(traffic).tell(now(), wall(), name, lane.news());
+    // Under a table that comes later the lane is begun anew: either it sees that one, or is seen to be over.
+    let mut report = lock(report);
     let is_spent = lane.is_spent(&lock(table));
+    report.is_over |= is_spent;
     if is_spent {
         // It needs nothing of the log any more.
         ingest.positions().remove(name.name());

@@ -39,6 +39,8 @@ pub struct Report {
     pub account: Account,
     /// The table in force there, once the lane has read so far.
     pub table: Option<Table>,
+    /// The lane had nothing left to do and has ended: what it has counted is in its hint.
+    pub is_over: bool,
     revision: Option<(u64, Position, Option<Offset>)>,
 }
 

@@ -97,9 +97,16 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
+    /// The upstream with the lanes that are at work.
+    pub(super) fn upstream(&self) -> Option<Upstream> {
+        let mut upstream = lock(&self.upstream).clone()?;
+        upstream.lanes.retain(|lane| !lock(&lane.report).is_over);
+        Some(upstream)
+    }
+
     pub(super) fn status(&self) -> Status {
         let durable = self.ingest.durable();
-        let upstream = lock(&self.upstream).clone();
+        let upstream = self.upstream();
         let lanes = upstream.iter().flat_map(|upstream| &upstream.lanes);
         let mut reports: Reports =
             lanes.map(|lane| (lane.lane, lock(&lane.report).clone())).collect();

@@ -122,7 +122,9 @@ impl Lanes {
 
     /// Joins the lanes that had nothing left to do.
     async fn bury(&self) {
-        let is_over = |_: &Lane, lane: &mut Running| lane.thread.is_finished();
+        let is_over = |_: &Lane, lane: &mut Running| {
+            lane.thread.is_finished() || lock(&lane.answers.report).is_over
+        };
         let ended: Vec<_> = lock(&self.running).extract_if(.., is_over).collect();
         for (_, lane) in ended {
             join(lane.thread).await;

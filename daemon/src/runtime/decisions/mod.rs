@@ -76,7 +76,7 @@ impl Daemon {
     /// Has lanes that are in doubt go on where Kafka's topics show that they have come to, as far as these can
     /// be read at no great cost.
     pub(super) async fn settle_doubts(&self) {
-        let lanes = lock(&self.upstream).clone().map(|upstream| upstream.lanes);
+        let lanes = self.upstream().map(|upstream| upstream.lanes);
         for lane in lanes.into_iter().flatten() {
             let name = lane.lane.name();
             let Ok((halt @ (Halt::InDoubt { .. } | Halt::HangingTransaction), _)) = why(&lane)
@@ -113,7 +113,7 @@ impl Daemon {
         };
         let ground =
             tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
-        let upstream = lock(&self.upstream).clone().ok_or("there is no upstream")?;
+        let upstream = self.upstream().ok_or("there is no upstream")?;
         let search = Search {
             upstream: &upstream.config,
             gateway: &self.constants.gateway,
@@ -158,7 +158,7 @@ impl Daemon {
 
     /// The lane of this name; without a name the only one that has halted.
     fn halted(&self, name: Option<&str>) -> Result<LaneAnswers, String> {
-        let upstream = lock(&self.upstream).clone().ok_or("there is no upstream")?;
+        let upstream = self.upstream().ok_or("there is no upstream")?;
         let is_halted = |lane: &LaneAnswers| lock(&lane.report).halted.is_some();
         let mut lanes = upstream.lanes.into_iter();
         if let Some(name) = name {
