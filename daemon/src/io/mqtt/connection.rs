@@ -178,10 +178,8 @@ impl Connection {
         if let Some(deadline) = self.dialogue.deadline() {
             timer.set(deadline);
         }
-        let listens = self.ended.is_none()
-            && self.wants_more
-            && self.dialogue.wants_bytes(&self.out)
-            && self.wire.len() < WIRE_BYTES_MAX;
+        let has_room = self.dialogue.wants_bytes(&self.out) && self.wire.len() < WIRE_BYTES_MAX;
+        let listens = self.ended.is_none() && self.wants_more && has_room;
         let has_output = !self.is_written();
         let read_bytes = self.portion.read_bytes();
         let (mut reader, writer) = self.stream.split();
@@ -194,7 +192,12 @@ impl Connection {
                 drop(broken);
                 SCRATCH.with_borrow_mut(|scratch| self.take(&scratch[..count]))?;
             }
-            became = poll_fn(|context| socket.poll_write_ready(context)), if has_output => became?,
+            became = poll_fn(|context| socket.poll_write_ready(context)), if has_output => {
+                became?;
+                if !has_room {
+                    self.dialogue.handle_taken(moment());
+                }
+            }
             _ = maybe(&mut broken), if broken.is_some() => {
                 return Err(ErrorKind::ConnectionReset.into());
             }

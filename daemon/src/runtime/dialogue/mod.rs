@@ -239,6 +239,11 @@ impl Dialogue {
         progress
     }
 
+    /// The client takes what it was slow to take, and was not read meanwhile: its silence was ours.
+    pub fn handle_taken(&mut self, moment: Moment) {
+        lock(&self.session).handle_unread(moment.now);
+    }
+
     /// The connection is to end: others need the room that it takes, for a packet that has not come to its end,
     /// or for a CONNECT whose password is being verified.
     pub fn turn_out(&mut self, out: &mut Vec<u8>) {

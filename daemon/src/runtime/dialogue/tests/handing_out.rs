@@ -305,3 +305,15 @@ fn whose_place_is_not_durable_yet_is_waited_for() {
     hub.caught_up(&work, next, next);
     assert!(matches!(hub.next_work(next), Next::Wait) && !hub.is_awaited(next));
 }
+
+/// Its requests wait unread while its output is full.
+#[test]
+fn who_is_slow_to_take_what_it_wants_is_not_silent() {
+    let shared = new();
+    let (mut client, out) = (come_with(&shared, 'a', WANT), vec![0; OUT_BYTES_MAX]);
+    let begun = client.deadline().expect("its keep-alive");
+    let later = Moment { now: begun, ..moment() };
+    assert!(!client.wants_bytes(&out));
+    client.handle_taken(later);
+    assert_eq!(client.deadline(), Some(begun.plus_ms(begun.ms_since(moment().now))));
+}
