@@ -127,11 +127,14 @@ impl Hub {
         }
     }
 
-    /// Whether the client of a will has come again since, or has begun anew.
+    /// Whether the client of a will has come again since, or has begun anew, so that the log knows something newer
+    /// of it: of a session that has ended, only what lasts or has a will.
     pub fn is_superseded(&self, due: &DueWill) -> bool {
         let members = self.lock();
         let client = members.key_of(&due.client).and_then(|key| members.sessions.get(&key));
-        client.is_some_and(|client| due.ends || client.is_connected() || client.will.is_some())
+        client.is_some_and(|client| {
+            if due.ends { client.noted } else { client.is_connected() || client.will.is_some() }
+        })
     }
 
     /// Takes a will that is to be published now.

@@ -165,6 +165,25 @@ fn what_ended_before_a_client_came_does_not_end_what_it_has_begun() {
     assert!(state.clients.contains_key("a"), "a start would not know it");
 }
 
+/// The same, and it leaves nothing behind this time: of what the log knows, nothing holds any more.
+#[test]
+fn a_will_that_waited_while_its_client_came_is_not_published_again_after_a_crash() {
+    /// MQTT 5, client `a`, without a session that lasts.
+    const CONNECT: &[u8] = b"\x10\x0e\0\x04MQTT\x05\0\0\x3c\0\0\x01a";
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
+    enter(&shared, WITH_WILL, moment()).0.leave(at(1_000));
+    shared.ingest.hold(true);
+    let (_client, _) = enter(&shared, CONNECT, at(12_000));
+    assert_eq!(shared.hub.wills(), 1);
+    shared.ingest.hold(false);
+    assert!(settle_due(&shared, at(12_001), &mut shared.ingest.desk()));
+    let taken = shared.ingest.take();
+    assert_eq!((taken.events(), shared.hub.wills()), (1, 0));
+    let mut state = State::default();
+    fold(&mut state, &taken);
+    assert!(state.clients.is_empty(), "its will is known, and was published");
+}
+
 /// It waits for the lanes, which may take days.
 #[test]
 fn in_a_full_log_only_so_many_wait_to_begin_what_lasts() {
