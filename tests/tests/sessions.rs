@@ -75,6 +75,31 @@ fn changes_behind_the_last_event_of_a_segment_are_found() -> Result<()> {
     Ok(())
 }
 
+/// Filters that are shared for a while, one after the other, would fill the file.
+#[test]
+fn where_a_group_was_is_forgotten_when_nobody_shares_it() -> Result<()> {
+    let geometry = Geometry { segments: 4, segment_bytes: 16 * 4096, page_bytes: 4096 };
+    let (disk, clock) = (Disk::new(geometry, 1), Clock::default());
+    let buffer = vec![0; buffer_bytes(geometry, 12_000)];
+    let recovery = Recovery::run(disk.clone(), buffer, Offset(0), crc32c, &mut |_| {});
+    let entropy = Entropy { log_id: 1, generation: 1, salt: 1 };
+    let log = recovery.map_err(|why| anyhow!("{why:?}"))?.begin(entropy, clock, &[]);
+    let mut log = log.map_err(|why| anyhow!("{why:?}"))?;
+    let mut batch = Batch::new(1);
+    batch.push("ann", Offset(0), &Change::Begun { fresh: true, expiry_s: 60, will: None });
+    for filter in ["$share/g/a", "$share/g/b"] {
+        batch.push(filter, Offset(0), &Change::Dealt { cursor: 0 });
+        let subscribed = Change::Subscribed { filter, options: 1, identifier: 0 };
+        batch.push("ann", Offset(0), &subscribed);
+    }
+    batch.push("ann", Offset(0), &Change::Unsubscribed { filter: "$share/g/a" });
+    log.append_control(ControlKind::Sessions, batch.body(), clock)?;
+    let end = log.commit()?;
+    let (state, _) = resume(None, &disk.reader(), end)?;
+    ensure!(state.groups.keys().eq(["$share/g/b"]), "{:?}", state.groups);
+    Ok(())
+}
+
 const ALL: [Between; 3] = [Between::Kill, Between::Stop, Between::KillAndForget];
 
 #[test]
@@ -291,6 +316,73 @@ fn what_a_member_of_a_group_has_not_acknowledged_is_not_lost_in_a_crash() -> Res
     let (_daemon, mut bob, open) = crash_with_a_group(Qos::AtLeastOnce, Crash::Later)?;
     // At QoS 1 what he has acknowledged may come again, too.
     while bob.take()?.payload != open.payload {}
+    Ok(())
+}
+
+/// One member of a group comes back after a crash, and another stays away.
+#[test]
+fn what_a_group_has_dealt_is_not_dealt_again_at_each_start() -> Result<()> {
+    for between in ALL {
+        let mut daemon = Daemon::start(TRIBUTARY, "")?;
+        let mut boss = Wire::open(daemon.port(), &connect("boss"))?.0;
+        let mut members = Vec::new();
+        for name in ["ann", "bob"] {
+            let mut member = Wire::open(daemon.port(), &connect(name))?.0;
+            member.subscribe("$share/crew/job/+", Qos::AtLeastOnce)?;
+            members.push(member);
+        }
+        for job in 0..10 {
+            boss.publish_once("job/x", &format!("before {job}"), false)?;
+        }
+        for member in &mut members {
+            payloads(member, 5)?;
+        }
+        again(&mut daemon, between)?;
+        let mut boss = Wire::open(daemon.port(), &connect("boss"))?.0;
+        let mut bob = Wire::open(daemon.port(), &connect("bob"))?.0;
+        for job in 0..10 {
+            boss.publish_once("job/x", &format!("behind {job}"), false)?;
+        }
+        // What was acknowledged just before the crash may come again.
+        while bob.take()?.payload != "behind 9" {}
+        // It has heard what bob has said before.
+        bob.publish_once("plant/1", "done", false)?;
+        if between != Between::Stop {
+            wait::pass(PROGRESS);
+        }
+        for _ in 0..2 {
+            again(&mut daemon, between)?;
+            bob = Wire::open(daemon.port(), &connect("bob"))?.0;
+            bob.is_quiet()?;
+        }
+        let mut boss = Wire::open(daemon.port(), &connect("boss"))?.0;
+        boss.publish_once("job/x", "new", false)?;
+        ensure!(bob.take()?.payload == "new", "{between:?}");
+    }
+    Ok(())
+}
+
+/// The time of a session goes on over all starts, for those who share subscriptions, too.
+#[test]
+fn who_shares_a_subscription_and_stays_away_has_gone_with_the_first_crash() -> Result<()> {
+    let properties = encoded(&[Property::SessionExpiry(5)]);
+    let ann = Connect {
+        version: Version::V5,
+        properties: checked(Carrier::Connect, &properties),
+        ..connect("ann")
+    };
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    let mut member = Wire::open(daemon.port(), &ann)?.0;
+    member.subscribe("$share/crew/job/+", Qos::AtLeastOnce)?;
+    for number in 0..3 {
+        again(&mut daemon, Between::Kill)?;
+        wait::pass(Duration::from_secs(2));
+        // The log knows by it how late it is.
+        let mut device = Wire::open(daemon.port(), &connect("device"))?.0;
+        device.publish_once("plant/1", &number.to_string(), false)?;
+    }
+    let (_, present) = Wire::open(daemon.port(), &ann)?;
+    ensure!(!present, "six seconds are over");
     Ok(())
 }
 

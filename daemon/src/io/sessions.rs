@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::files::LOG_FILE_MODE;
-use crate::runtime::sessions::State;
+use crate::runtime::sessions::{State, Touched};
 
 /// The file in the data directory.
 const NAME: &str = "sessions.redb";
@@ -28,6 +28,7 @@ const TIMES_MAX: u64 = 4;
 
 const CLIENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("clients-1");
 const RETAINED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("retained-1");
+const GROUPS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("groups-1");
 const PLACE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("place-1");
 const LOG: &str = "log";
 const APPLIED: &str = "applied";
@@ -73,6 +74,7 @@ impl SessionStore {
         {
             writing.open_table(CLIENTS)?;
             writing.open_table(RETAINED)?;
+            writing.open_table(GROUPS)?;
             let mut place = writing.open_table(PLACE)?;
             let known = place.get(LOG)?.map(|value| value.value().to_vec());
             match known {
@@ -104,6 +106,10 @@ impl SessionStore {
                 state.retained.insert(topic.value().to_owned(), decode(bytes.value())?);
             }
         }
+        for entry in reading.open_table(GROUPS)?.iter()? {
+            let (filter, bytes) = entry?;
+            state.groups.insert(filter.value().to_owned(), decode(bytes.value())?);
+        }
         if let Some(applied) = reading.open_table(PLACE)?.get(APPLIED)? {
             state.applied = decode(applied.value())?;
         }
@@ -115,7 +121,7 @@ impl SessionStore {
     /// # Errors
     /// If the disk does not take it; nothing is changed then.
     pub fn write(&mut self, state: &mut State) -> Result<(), StoreError> {
-        let (clients, topics) = state.take_touched();
+        let Touched { clients, topics, groups } = state.take_touched();
         let writing = self.database.begin_write()?;
         {
             let mut table = writing.open_table(CLIENTS)?;
@@ -125,6 +131,10 @@ impl SessionStore {
             let mut table = writing.open_table(RETAINED)?;
             for topic in &topics {
                 put(&mut table, topic, state.retained.get(topic))?;
+            }
+            let mut table = writing.open_table(GROUPS)?;
+            for filter in &groups {
+                put(&mut table, filter, state.groups.get(filter))?;
             }
             let mut place = writing.open_table(PLACE)?;
             put(&mut place, APPLIED, Some(&state.applied))?;
@@ -195,6 +205,35 @@ mod tests {
         assert_eq!(again, state);
         assert_eq!(again.clients.keys().collect::<Vec<_>>(), ["b"]);
         assert_eq!(again.applied.change, 4);
+    }
+
+    /// An earlier version's file has none.
+    #[test]
+    fn where_groups_are_is_there_too_and_gone_with_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SessionStore::open(dir.path(), 7).unwrap();
+        let mut state = State::default();
+        begun(&mut state, 1, "a");
+        store.write(&mut state).unwrap();
+        let writing = store.database.begin_write().unwrap();
+        writing.delete_table(GROUPS).unwrap();
+        writing.commit().unwrap();
+        drop(store);
+        let mut store = SessionStore::open(dir.path(), 7).unwrap();
+        assert_eq!(store.load(true).unwrap(), state);
+        let (filter, identifier) = ("$share/g/a", 0);
+        for (number, client, change) in [
+            (2, "a", Change::Subscribed { filter, options: 1, identifier }),
+            (3, filter, Change::Dealt { cursor: 300 }),
+        ] {
+            state.apply_change(number, Noted { client, at: 4, change });
+        }
+        store.write(&mut state).unwrap();
+        assert_eq!(store.load(true).unwrap(), state);
+        state.apply_change(4, Noted { client: "a", at: 4, change: Change::Ended });
+        state.forget_groups();
+        store.write(&mut state).unwrap();
+        assert_eq!(store.load(true).unwrap().groups.len(), 0);
     }
 
     #[test]

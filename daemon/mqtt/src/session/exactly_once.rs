@@ -54,6 +54,12 @@ pub(super) enum HeldAnswer {
 }
 
 impl Session {
+    /// Whether it was accepted.
+    #[must_use]
+    pub const fn is_welcomed(&self) -> bool {
+        self.welcomed
+    }
+
     /// What is to be remembered when the connection ends; `None` if it was never accepted.
     #[must_use]
     pub fn keep(&self) -> Option<Kept> {
@@ -69,6 +75,11 @@ impl Session {
         self.outbound
             .in_flight()
             .filter(|entry| matches!(entry.phase, Phase::Reserved | Phase::SentBefore))
+    }
+
+    /// What is under way to the client.
+    pub fn in_flight(&self) -> impl Iterator<Item = &InFlight> {
+        self.outbound.in_flight()
     }
 
     /// The oldest place in the log of a message that is under way.

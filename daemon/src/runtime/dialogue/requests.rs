@@ -102,6 +102,9 @@ impl Dialogue {
             if member.lasting && !is_known {
                 let identifier = wanted.identifier.map_or(0, core::num::NonZeroU32::get);
                 let options = wanted.options.to_byte();
+                if filter.starts_with("$share/") {
+                    shared.hub.note_group(filter, turn.desk());
+                }
                 let subscribed = Change::Subscribed { filter, options, identifier };
                 member.noted = turn.change(&name, &subscribed);
             }

@@ -251,6 +251,24 @@ impl Client {
         self.over.contains(&offset.0) || self.had().any(|had| had == offset)
     }
 
+    /// The oldest message that may not have come to it, but for what is its own at QoS 2. While its session is at
+    /// work nobody knows: perhaps the oldest of all.
+    pub(super) fn oldest_unacked(&self) -> Option<Offset> {
+        let is_open = |entry: &&InFlight| !entry.exactly_once && !entry.retained;
+        let left_over = self.left_over.iter().filter(|outgoing| outgoing.group.is_some());
+        let left_over = left_over.filter_map(|outgoing| Some(outgoing.message.as_ref()?.offset));
+        let Some(connection) = &self.connection else {
+            let under_way = self.kept.in_flight.iter().filter(is_open).map(|entry| entry.offset);
+            return under_way.chain(left_over).min();
+        };
+        let session = connection.session.try_lock();
+        let Some(session) = session.ok().filter(|session| session.is_welcomed()) else {
+            return Some(Offset(0));
+        };
+        let under_way = session.in_flight().filter(is_open).map(|entry| entry.offset);
+        under_way.chain(left_over).chain(connection.mailbox.oldest(true)).min()
+    }
+
     /// Whether it is connected and gets messages as they come.
     pub(super) fn is_live(&self) -> bool {
         self.is_connected() && self.lag.is_none() && !self.filters.is_empty()

@@ -174,7 +174,7 @@ impl Hub {
         let will_lost =
             kept.is_some() && !will_wanted || client.is_some_and(|client| client.is_will_denied());
         members.connections -= 1;
-        let position = if members.live > 0 { members.position } else { desk.next() };
+        let position = members.position_at(desk);
         let unsent = mailbox.oldest(false);
         let waiting = mailbox.drain();
         members.with_client(key, |client| {
@@ -195,7 +195,9 @@ impl Hub {
             });
         });
         members.pass_on(key, waiting);
+        let groups = members.groups_of(key);
         members.note_left(key, age, desk);
+        members.note_groups_of(key, &groups, desk);
         drop(members);
         self.timers.notify_one();
         self.work.notify_one();
@@ -237,12 +239,8 @@ impl Members {
             self.end(client, desk);
             return;
         }
-        let exactly_once = |entry: &&InFlight| !entry.exactly_once && !entry.retained;
-        let unacked = client.kept.in_flight.iter().filter(exactly_once).map(|entry| entry.offset);
-        let left_over = client.left_over.iter().filter(|outgoing| outgoing.group.is_some());
-        let left_over = left_over.filter_map(|outgoing| Some(outgoing.message.as_ref()?.offset));
         let shared = held_for(client, &self.group_names, &self.groups);
-        let places = unacked.chain(client.lag).chain(left_over).chain(shared);
+        let places = client.oldest_unacked().into_iter().chain(client.lag).chain(shared);
         let cursor = places.min().unwrap_or(Offset(0));
         desk.change(&client.name, &Change::Progress { cursor: cursor.0 });
         let left = Change::Left {

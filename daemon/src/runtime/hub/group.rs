@@ -8,6 +8,7 @@ use tributary_mqtt::subscriptions::Subscription;
 
 use super::Key;
 use super::client::Client;
+use crate::runtime::sessions::Change;
 
 /// Those who share a filter under a name.
 #[derive(Debug)]
@@ -25,9 +26,31 @@ pub(super) struct Group {
     pub(super) dealt_before: Offset,
     /// From `lag` on, what members had at QoS 2 that are members no more.
     pub(super) had: BTreeSet<u64>,
+    /// Members that were dealt something that may not have come to them: nothing of it is older than this.
+    pub(super) owing: BTreeMap<Key, Offset>,
+    /// The log knows that all below is dealt with; `None`: no session that lasts was a member, it need not know.
+    pub(super) noted: Option<Offset>,
+    /// Something was dealt since that was noted.
+    pub(super) has_dealt: bool,
 }
 
 impl Group {
+    /// Nobody is a member yet.
+    pub(super) const fn new(shared: Box<str>, filter: Box<str>) -> Self {
+        Self {
+            shared,
+            filter,
+            members: Vec::new(),
+            turn: 0,
+            lag: None,
+            dealt_before: Offset(0),
+            had: BTreeSet::new(),
+            owing: BTreeMap::new(),
+            noted: None,
+            has_dealt: false,
+        }
+    }
+
     /// The members, beginning with the one whose turn it is.
     pub(super) fn in_turn(&self) -> impl Iterator<Item = (usize, Key, Subscription)> {
         let count = self.members.len();
@@ -83,9 +106,74 @@ impl Group {
         }
     }
 
+    /// A member was dealt a message that is to come to it.
+    pub(super) fn owe(&mut self, key: Key, offset: Offset) {
+        self.has_dealt = true;
+        let oldest = self.owing.entry(key).or_insert(offset);
+        *oldest = offset.min(*oldest);
+    }
+
+    /// All that a member was dealt has come to it, but perhaps for what is not older than `unacked`.
+    pub(super) fn settle(&mut self, key: Key, unacked: Option<Offset>) {
+        let Some(oldest) = self.owing.get_mut(&key) else { return };
+        match unacked {
+            // It may be one of its own.
+            Some(unacked) => *oldest = unacked.max(*oldest),
+            None => drop(self.owing.remove(&key)),
+        }
+    }
+
+    /// All below is dealt with; `position` is where the fan-out is.
+    fn place(&self, position: Offset) -> Offset {
+        let places = self.owing.values().copied().chain(self.lag);
+        places.min().unwrap_or(position)
+    }
+
+    /// What the log is to know of its place, at any rate.
+    pub(super) fn tell(&mut self, position: Offset) -> Change<'static> {
+        let place = self.place(position);
+        self.noted = Some(place);
+        self.has_dealt = !self.owing.is_empty();
+        Change::Dealt { cursor: place.0 }
+    }
+
+    /// The same, if something was dealt, or it has moved on by `stale` events without.
+    pub(super) fn tell_news(&mut self, position: Offset, stale: u64) -> Option<Change<'static>> {
+        let beyond = self.place(position).0.saturating_sub(self.noted?.0);
+        (beyond > 0 && (self.has_dealt || beyond >= stale)).then(|| self.tell(position))
+    }
+
+    /// Where it goes on after a start, if the log has `known` that, and who was `present` when the run before
+    /// ended.
+    pub(super) fn go_on(
+        &mut self,
+        known: Option<Offset>,
+        present: &BTreeSet<Key>,
+        sessions: &HashMap<Key, Box<Client>>,
+    ) {
+        // Nothing is for it from before it was one.
+        let place = |key: &Key| {
+            let client = sessions.get(key)?;
+            Some(client.lag?.max(self.since(client)?))
+        };
+        let (here, away): (Vec<Key>, Vec<Key>) =
+            self.members.iter().map(|(key, _)| *key).partition(|key| present.contains(key));
+        // Versions before did not tell. What a member had that was here may not have been acknowledged; nothing
+        // was dealt to those who had left before.
+        let unsure = here.iter().filter_map(place).min();
+        let furthest = here.iter().chain(&away).filter_map(place).max();
+        let lag = known.or(unsure).or(furthest);
+        let dealt_before = furthest.unwrap_or_default();
+        (self.lag, self.dealt_before) = (lag, dealt_before);
+        // What it passes over then is news.
+        self.has_dealt = lag.is_some_and(|lag| lag < dealt_before);
+        self.noted = known;
+    }
+
     /// A member leaves it, which had these at QoS 2.
     pub(super) fn part(&mut self, key: Key, had: impl Iterator<Item = Offset>) {
         self.members.retain(|(other, _)| *other != key);
+        self.owing.remove(&key);
         self.turn = 0;
         if let Some(lag) = self.lag {
             self.had.extend(had.filter(|offset| *offset >= lag).map(|offset| offset.0));

@@ -166,7 +166,7 @@ impl Outgoing {
 
     /// Its place in the log, if it is to be read from there again when it does not leave: what goes at QoS 0
     /// is not, and may not be in the log.
-    fn owed_at(&self) -> Option<Offset> {
+    pub(super) fn owed_at(&self) -> Option<Offset> {
         let message = self.message.as_ref()?;
         (message.event().qos.min(self.qos) > Qos::AtMostOnce).then_some(message.offset)
     }

@@ -111,6 +111,8 @@ struct Members {
     bytes: usize,
     /// Their connections ended with the run before, and the log does not know when.
     untold: Vec<Key>,
+    /// The log does not know how far they have dealt.
+    untold_groups: Vec<Key>,
     /// There was no room for their sessions at the start, and the log does not know.
     ended: Vec<Box<str>>,
     /// The time off of before this run was counted.

@@ -127,11 +127,14 @@ impl Hub {
         }
     }
 
-    /// Whether the client of a will has come again since, or has begun anew.
+    /// Whether the client of a will has come again since, or has begun anew, so that the log knows something newer
+    /// of it: of a session that has ended, only what lasts or has a will.
     pub fn is_superseded(&self, due: &DueWill) -> bool {
         let members = self.lock();
         let client = members.key_of(&due.client).and_then(|key| members.sessions.get(&key));
-        client.is_some_and(|client| due.ends || client.is_connected() || client.will.is_some())
+        client.is_some_and(|client| {
+            if due.ends { client.noted } else { client.is_connected() || client.will.is_some() }
+        })
     }
 
     /// Takes a will that is to be published now.
@@ -159,7 +162,8 @@ impl Hub {
     /// by `stale` events.
     pub fn note_progress(&self, desk: &mut Desk<'_>, stale: u64) {
         let mut members = self.lock();
-        let position = if members.live > 0 { members.position } else { desk.next() };
+        let position = members.position_at(desk);
+        members.note_groups(desk, stale);
         let Members { sessions, group_names, groups, .. } = &mut *members;
         for client in sessions.values_mut().filter(|client| client.lasting) {
             let Some(connection) = &client.connection else { continue };
@@ -212,21 +216,11 @@ impl Hub {
             present.extend(key.filter(|_| were_here[index]));
         }
         members.untold = present.iter().copied().collect();
-        let Members { sessions, groups, lagging, .. } = &mut *members;
+        let Members { sessions, groups, lagging, untold_groups, .. } = &mut *members;
         for (id, group) in groups {
-            // Nothing is for it from before it was one.
-            let place = |key: &Key| {
-                let client = sessions.get(key)?;
-                Some(client.lag?.max(group.since(client)?))
-            };
-            let (here, away): (Vec<Key>, Vec<Key>) =
-                group.members.iter().map(|(key, _)| *key).partition(|key| present.contains(key));
-            // What a member had that was here may not have been acknowledged. Nothing was
-            // dealt to those who had left before.
-            let unsure = here.iter().filter_map(place).min();
-            let furthest = here.iter().chain(&away).filter_map(place).max();
-            group.lag = unsure.or(furthest);
-            group.dealt_before = furthest.unwrap_or_default();
+            let known = state.groups.get(&*group.shared).copied();
+            untold_groups.extend(known.is_none().then_some(*id));
+            group.go_on(known.map(Offset), &present, sessions);
             lagging.insert(Target::Group(*id));
         }
         drop(members);
@@ -297,16 +291,21 @@ impl Members {
     }
 
     /// Tells the log that those who were connected have left by now: else each start would have their time
-    /// begin anew, and a gateway that starts often would never end their sessions. But not of those who share
-    /// subscriptions: what they were dealt may not have come to them as long as it is not known that they left.
+    /// begin anew, and a gateway that starts often would never end their sessions. Before that, where those go on
+    /// who share a subscription: of an earlier version's log only that they were connected tells it.
     fn tell_left(&mut self, desk: &mut Desk<'_>) {
+        let position = self.position_at(desk);
+        for id in core::mem::take(&mut self.untold_groups) {
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            let change = group.tell(position);
+            desk.change(&group.shared, &change);
+        }
         for name in core::mem::take(&mut self.ended) {
             desk.change(&name, &Change::Ended);
         }
         for key in core::mem::take(&mut self.untold) {
             let Some(client) = self.sessions.get(&key) else { continue };
-            let shares = client.filters.keys().any(|filter| filter.starts_with("$share/"));
-            let Some(left) = client.left.filter(|_| !shares) else { continue };
+            let Some(left) = client.left else { continue };
             let (expiry_s, will_due) = (client.expiry_s, client.will_due.map(|due| due.0));
             desk.change(&client.name, &Change::Left { age: left.0, expiry_s, will_due });
         }

@@ -1,7 +1,5 @@
 //! Subscriptions, shared and not, and the retained messages that they bring.
 
-use std::collections::BTreeSet;
-
 use tributary_core::Offset;
 use tributary_mqtt::codec::subscribe::RetainHandling;
 use tributary_mqtt::subscriptions::Subscription;
@@ -158,23 +156,18 @@ impl Members {
         self.subscriptions.insert(&named.1, Target::Group(group), any)?;
         let filter = named.1.clone();
         self.group_names.insert(named, group);
-        let new = Group {
-            shared: shared.into(),
-            filter,
-            members: Vec::new(),
-            turn: 0,
-            lag: None,
-            dealt_before: Offset(0),
-            had: BTreeSet::new(),
-        };
-        self.groups.insert(group, new);
+        self.groups.insert(group, Group::new(shared.into(), filter));
         Ok(group)
     }
 
     /// The group that a shared subscription belongs to.
     pub(super) fn group_of(&self, filter: &str) -> Option<&Group> {
+        self.groups.get(&self.group_key(filter)?)
+    }
+
+    pub(super) fn group_key(&self, filter: &str) -> Option<Key> {
         let (name, inner) = group::split(filter)?;
-        self.groups.get(self.group_names.get(&(Box::from(name), Box::from(inner)))?)
+        self.group_names.get(&(Box::from(name), Box::from(inner))).copied()
     }
 
     /// A client that gets messages as they come reads them from the log, from where the fan-out is: each for

@@ -114,6 +114,12 @@ impl Desk<'_> {
         !self.is_full() || self.state.change_bytes < CHANGES_WAITING_BYTES_MAX
     }
 
+    /// Whether so many changes wait that what can be told later should be.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.ingest.is_crowded()
+    }
+
     /// The next offset to be given out.
     #[must_use]
     pub fn next(&self) -> Offset {

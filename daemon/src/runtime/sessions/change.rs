@@ -81,6 +81,12 @@ pub enum Change<'a> {
     WillPublished,
     /// Nothing of the session holds any more.
     Ended,
+    /// Of a shared subscription, whose filter stands in the place of a client: all below has come to its
+    /// members, or is their own.
+    Dealt {
+        /// Offset in the log.
+        cursor: u64,
+    },
 }
 
 /// A will as the log keeps it.
@@ -150,7 +156,7 @@ impl<'a> StoredWill<'a> {
 /// A change as it stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Noted<'a> {
-    /// Whose.
+    /// Whose: a client, or those who share a filter.
     pub client: &'a str,
     /// The offset of the first event that comes after it.
     pub at: u64,

@@ -16,4 +16,4 @@ mod tests;
 pub use batch::Batch;
 pub use change::{Change, Noted, StoredWill, read_batch};
 pub use replay::{Lost, replay, resume};
-pub use state::{Applied, ClientState, Filter, InFlightState, RetainedState, State};
+pub use state::{Applied, ClientState, Filter, InFlightState, RetainedState, State, Touched};

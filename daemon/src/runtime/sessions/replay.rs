@@ -64,5 +64,6 @@ pub fn replay<M: ReadMedia>(state: &mut State, media: &M, end: End) -> Result<Lo
         }
     }
     state.applied.offset = state.applied.offset.max(end.offset.0);
+    state.forget_groups();
     Ok(lost)
 }

@@ -15,10 +15,22 @@ pub struct State {
     pub clients: BTreeMap<String, ClientState>,
     /// By topic.
     pub retained: BTreeMap<String, RetainedState>,
+    /// By shared filter: all below was dealt to members, and has come to them or is their own.
+    pub groups: BTreeMap<String, u64>,
     /// How far the log was folded in.
     pub applied: Applied,
-    /// What was touched since the last [`State::take_touched`].
-    touched: (BTreeSet<String>, BTreeSet<String>),
+    touched: Touched,
+}
+
+/// What has changed since it was written to the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Clients.
+    pub clients: BTreeSet<String>,
+    /// Topics of retained messages.
+    pub topics: BTreeSet<String>,
+    /// Shared filters.
+    pub groups: BTreeSet<String>,
 }
 
 /// A place in the log.
@@ -111,7 +123,7 @@ impl State {
             && let Some(client) = self.clients.get_mut(event.client)
         {
             client.unreleased.insert(packet_id.get(), offset);
-            self.touched.0.insert(event.client.to_owned());
+            self.touched.clients.insert(event.client.to_owned());
         }
         if event.retain {
             if event.payload.is_empty() {
@@ -120,7 +132,7 @@ impl State {
                 let retained = RetainedState::of(event, offset, age);
                 self.retained.insert(event.topic.to_owned(), retained);
             }
-            self.touched.1.insert(event.topic.to_owned());
+            self.touched.topics.insert(event.topic.to_owned());
         }
     }
 
@@ -131,7 +143,12 @@ impl State {
         }
         self.applied.change = number + 1;
         let Noted { client: name, at, change } = noted;
-        self.touched.0.insert(name.to_owned());
+        if let Change::Dealt { cursor } = change {
+            self.touched.groups.insert(name.to_owned());
+            self.groups.insert(name.to_owned(), cursor);
+            return;
+        }
+        self.touched.clients.insert(name.to_owned());
         if matches!(change, Change::Ended) {
             self.clients.remove(name);
             return;
@@ -151,8 +168,24 @@ impl State {
         }
     }
 
-    /// Clients and topics that were touched since the last call.
-    pub fn take_touched(&mut self) -> (BTreeSet<String>, BTreeSet<String>) {
+    /// Nobody shares these filters any more: looks at all clients, so after many changes.
+    pub fn forget_groups(&mut self) {
+        if self.groups.is_empty() {
+            return;
+        }
+        let filters = self.clients.values().flat_map(|client| client.filters.keys());
+        let shared: BTreeSet<&String> =
+            filters.filter(|filter| self.groups.contains_key(*filter)).collect();
+        let touched = &mut self.touched.groups;
+        self.groups.retain(|filter, _| {
+            let is_shared = shared.contains(filter);
+            touched.extend((!is_shared).then(|| filter.clone()));
+            is_shared
+        });
+    }
+
+    /// What was touched since the last call.
+    pub fn take_touched(&mut self) -> Touched {
         core::mem::take(&mut self.touched)
     }
 }
@@ -200,7 +233,7 @@ impl ClientState {
                 }
             }
             Change::WillPublished => (self.will, self.will_due) = (None, None),
-            Change::Ended => {}
+            Change::Ended | Change::Dealt { .. } => {}
         }
     }
 

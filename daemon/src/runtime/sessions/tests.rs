@@ -43,12 +43,13 @@ fn changes_survive_the_log() {
         Change::Reserved { packet_id: 7, offset: u64::MAX, retained: true },
         Change::Left { age: 3, expiry_s: 9, will_due: Some(4) },
         Change::Ended,
+        Change::Dealt { cursor: 300 },
     ];
     let mut batch = Batch::new(41);
     for (index, change) in changes.iter().enumerate() {
         assert_eq!(batch.push("press", Offset(100 + index as u64), change), 41 + index as u64);
     }
-    assert_eq!(batch.last(), 45);
+    assert_eq!(batch.last(), 46);
     let body = batch.body();
     let read: Vec<_> = read_batch(body).collect();
     assert_eq!(read.len(), changes.len());
@@ -111,6 +112,28 @@ fn what_is_over_is_not_sent_again_though_the_cursor_is_behind() {
     fold(&mut state, &[(12, Change::Progress { cursor: 11 })]);
     assert!(state.clients["press"].over.is_empty());
     assert_eq!(state.clients["press"].cursor, 11);
+}
+
+#[test]
+fn where_a_group_is_stays_as_long_as_somebody_shares_it() {
+    const SHARED: &str = "$share/g/a";
+    let mut state = State::default();
+    let subscribed = Change::Subscribed { filter: SHARED, options: 1, identifier: 0 };
+    fold(&mut state, &[(0, begun(true)), (0, subscribed)]);
+    for (number, cursor) in [(10, 3), (11, 5)] {
+        let change = Change::Dealt { cursor };
+        state.apply_change(number, Noted { client: SHARED, at: 9, change });
+    }
+    assert_eq!(state.clients.len(), 1, "a group is no client");
+    state.take_touched();
+    state.forget_groups();
+    assert_eq!(
+        (state.groups.get(SHARED).copied(), state.take_touched().groups.len()),
+        (Some(5), 0)
+    );
+    fold(&mut state, &[(9, Change::Unsubscribed { filter: SHARED })]);
+    state.forget_groups();
+    assert_eq!((state.groups.len(), state.take_touched().groups.len()), (0, 1));
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub(super) struct Group {
     pub(super) is_owed: bool,
     pub(super) may_repeat: bool,
     pub(super) qos: Qos,
+    /// Its members get it at different qualities of service.
+    pub(super) is_mixed: bool,
     pub(super) trace: Trace,
     pub(super) copies: u32,
 }
@@ -264,13 +266,14 @@ impl Event {
                 is_owed: false,
                 may_repeat: false,
                 qos,
+                is_mixed: false,
                 trace: Trace::Kept,
                 copies: 0,
             });
             group.members.entry(client).or_default().insert(wanted.name);
             group.may_repeat |= late;
             if group.qos != qos {
-                group.trace = Trace::Lost;
+                (group.is_mixed, group.trace) = (true, Trace::Lost);
             }
             group.qos = group.qos.min(qos);
             group.is_owed &= qos > Qos::AtMostOnce;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tributary_core::record::Qos;
 
-use super::{Promises, Subscription, Trace, shared};
+use super::{Promises, Subscription, Trace};
 use crate::client::Sent;
 
 /// What the gateway knows of a client.
@@ -15,9 +15,6 @@ pub(super) struct Session {
     expiry_s: u32,
     /// When its connection was lost, if it was.
     left: Option<u64>,
-    /// That was when the gateway failed, and it will count from the next failure if there is one: so it does for
-    /// those who share subscriptions.
-    left_unnoticed: bool,
 }
 
 /// A will as its client has left it.
@@ -59,7 +56,7 @@ impl Promises {
             self.end_session(client);
         }
         let session = self.state.sessions.entry(client).or_default();
-        (session.expiry_s, session.left, session.left_unnoticed) = (expiry_s, None, false);
+        (session.expiry_s, session.left) = (expiry_s, None);
         let before = match will {
             Some(will) => self.state.wills.insert(client, PendingWill { will, due: None }),
             None => self.state.wills.remove(&client),
@@ -133,20 +130,12 @@ impl Promises {
             self.state.sessions.get(client).is_some_and(|session| session.expiry_s > 0)
         };
         for group in self.events.iter_mut().flat_map(|event| event.groups.values_mut()) {
-            if !group.members.keys().all(lasts) || group.trace == Trace::Fading {
+            let all_last = group.members.keys().all(lasts);
+            if !all_last || group.trace == Trace::Fading {
                 group.trace = Trace::Lost;
             }
             // What one of them would get at QoS 2 is not dealt again.
-            let is_known = group.trace == Trace::Kept;
-            group.is_owed &= group.qos == Qos::AtLeastOnce && is_known;
-        }
-        for (client, session) in &mut self.state.sessions {
-            if core::mem::take(&mut session.left_unnoticed) {
-                session.left = None;
-                self.state.wills.entry(*client).and_modify(|will| will.due = None);
-            }
-            let shares = session.filters.keys().any(|filter| shared(filter).is_some());
-            session.left_unnoticed = session.left.is_none() && shares;
+            group.is_owed &= group.qos == Qos::AtLeastOnce && !group.is_mixed && all_last;
         }
         let known = self.events.iter().flat_map(|event| event.shares.keys());
         let clients: BTreeSet<usize> = self.state.sessions.keys().chain(known).copied().collect();

@@ -4,7 +4,7 @@ use super::*;
 use crate::runtime::hub::Next;
 
 /// QoS 1 to `t`, of whom there may be several.
-const SHARE: &[u8] = b"\x82\x10\0\x02\0\0\x0a$share/g/t\x01";
+pub(super) const SHARE: &[u8] = b"\x82\x10\0\x02\0\0\x0a$share/g/t\x01";
 /// QoS 1 to `t`.
 const WANT: &[u8] = b"\x82\x07\0\x01\0\0\x01t\x01";
 
@@ -147,6 +147,171 @@ fn a_group_whose_last_member_goes_waits_in_the_log() {
         taken(&mut client);
     }
     assert!(read_from.iter().filter(|from| **from <= Offset(3)).count() >= 2, "{read_from:?}");
+}
+
+/// The log is told how far everybody has come, and what a start would know of that.
+fn note(shared: &Shared, state: &mut State) {
+    shared.hub.note_progress(&mut shared.ingest.desk(), u64::MAX);
+    let taken = shared.ingest.take();
+    fold(state, &taken);
+    let end = shared.ingest.desk().next();
+    shared.ingest.committed(end, taken);
+}
+
+/// Comes to a group and subscribes, with what a start would know of that.
+fn join(shared: &Arc<Shared>, name: char, state: &mut State) -> Dialogue {
+    let (mut dialogue, mut out) = enter(shared, &lasting(name), moment());
+    note(shared, state);
+    dialogue.handle_wake(moment(), &mut out);
+    dialogue.handle_bytes(moment(), SHARE, &mut out);
+    note(shared, state);
+    dialogue.handle_wake(moment(), &mut out);
+    dialogue
+}
+
+/// A daemon that has ended at `next`, and knows this when it begins again.
+fn begin_again(state: &State, next: u64) -> Arc<Shared> {
+    let clocks = Clocks::resume(None, None, moment());
+    let shared = Arc::new(Shared {
+        ingest: Arc::new(Ingest::new(Offset(next))),
+        hub: Arc::default(),
+        clocks: Arc::new(Mutex::new(clocks)),
+        settings: Settings::default(),
+    });
+    shared.ingest.number_changes_from(state.applied.change);
+    shared.hub.restore(state.clone(), clocks.now(moment()).age, &clocks.anchor());
+    shared
+}
+
+/// What comes to a client from its mailbox is acknowledged. How many that were.
+fn acknowledged(client: &mut Dialogue) -> usize {
+    let mut out = Vec::new();
+    client.handle_wake(moment(), &mut out);
+    let (mut at, mut messages) = (0, 0);
+    while at < out.len() {
+        if out[at] & 0xF0 == 0x30 {
+            let puback = [0x40, 2, out[at + 5], out[at + 6]];
+            client.handle_bytes(moment(), &puback, &mut Vec::new());
+            messages += 1;
+        }
+        at += 2 + usize::from(out[at + 1]);
+    }
+    messages
+}
+
+/// Where what has to be read for a client, and for its group, begins.
+fn read_from(shared: &Shared, end: u64) -> Vec<u64> {
+    let mut from = Vec::new();
+    while let Some(work) = next_read(&shared.hub) {
+        from.push(work.from.0);
+        shared.hub.caught_up(&work, Offset(end), Offset(end));
+    }
+    from
+}
+
+#[test]
+fn a_group_goes_on_where_it_was_whoever_stays_away() {
+    const GROUP: &str = "$share/g/t";
+    let (shared, mut state) = (new(), State::default());
+    let (mut a, mut b) = (join(&shared, 'a', &mut state), join(&shared, 'b', &mut state));
+    assert_eq!(state.groups[GROUP], 0);
+    publish(&shared, 4);
+    distribute(&shared, 0..4);
+    assert_eq!((taken(&mut a), acknowledged(&mut b)), (2, 2));
+    // Something of it may not have come to the one.
+    note(&shared, &mut state);
+    assert_eq!(state.groups[GROUP], 0);
+    // It was there, and stays away; what it was dealt is dealt to the other.
+    let shared = begin_again(&state, 4);
+    assert!(settle_due(&shared, moment(), &mut shared.ingest.desk()));
+    let mut b = join(&shared, 'b', &mut state);
+    let own = next_read(&shared.hub).expect("its own");
+    shared.hub.caught_up(&own, Offset(4), Offset(4));
+    let work = next_read(&shared.hub).expect("the group's");
+    assert_eq!(work.from, Offset(0));
+    for offset in 0..4 {
+        assert!(shared.hub.catch_up(&work, Offset(offset), &event(Qos::AtLeastOnce), Age(0)));
+    }
+    shared.hub.caught_up(&work, Offset(4), Offset(4));
+    note(&shared, &mut state);
+    assert_eq!(state.groups[GROUP], 0, "nothing of it is acknowledged");
+    assert_eq!(acknowledged(&mut b), 4);
+    note(&shared, &mut state);
+    assert_eq!(state.groups[GROUP], 4);
+    // From then on it is over, at each start; until it goes on.
+    for _ in 0..2 {
+        let shared = begin_again(&state, 4);
+        assert!(settle_due(&shared, moment(), &mut shared.ingest.desk()));
+        let _b = join(&shared, 'b', &mut state);
+        assert!(read_from(&shared, 4).iter().all(|from| *from == 4));
+    }
+}
+
+/// Who joins a group later has no part in where it is.
+#[test]
+fn what_waits_for_a_group_waits_whoever_joins_it_before_a_crash() {
+    let (shared, mut state) = (new(), State::default());
+    join(&shared, 'a', &mut state).leave(moment());
+    note(&shared, &mut state);
+    assert!(state.clients["a"].left.is_some());
+    publish(&shared, 3);
+    let _b = join(&shared, 'b', &mut state);
+    let shared = begin_again(&state, 3);
+    assert!(settle_due(&shared, moment(), &mut shared.ingest.desk()));
+    let _b = join(&shared, 'b', &mut state);
+    assert_eq!(read_from(&shared, 3), [3, 0]);
+}
+
+/// Each time a filter of any length is told.
+#[test]
+fn how_far_groups_have_dealt_is_told_later_where_too_much_waits() {
+    let (shared, mut state) = (new(), State::default());
+    let mut a = join(&shared, 'a', &mut state);
+    publish(&shared, 2);
+    distribute(&shared, 0..2);
+    assert_eq!(acknowledged(&mut a), 2);
+    let filter = &"x".repeat(60_000);
+    while !shared.ingest.is_crowded() {
+        shared.ingest.desk().change("b", &Change::Unsubscribed { filter });
+    }
+    note(&shared, &mut state);
+    assert_eq!(state.groups["$share/g/t"], 0);
+    note(&shared, &mut state);
+    assert_eq!(state.groups["$share/g/t"], 2);
+}
+
+/// An earlier version has told nothing of where its groups were.
+#[test]
+fn a_group_of_an_earlier_version_goes_on_where_its_members_were_and_from_then_on_by_itself() {
+    let (shared, mut state) = (new(), State::default());
+    let (mut a, mut b) = (join(&shared, 'a', &mut state), join(&shared, 'b', &mut state));
+    publish(&shared, 4);
+    distribute(&shared, 0..4);
+    assert_eq!((taken(&mut a), acknowledged(&mut b)), (2, 2));
+    note(&shared, &mut state);
+    state.groups.clear();
+    let shared = begin_again(&state, 4);
+    assert!(settle_due(&shared, moment(), &mut shared.ingest.desk()));
+    fold(&mut state, &shared.ingest.take());
+    assert_eq!(state.groups["$share/g/t"], 0, "and not where the other is");
+    assert!(state.clients.values().all(|client| client.left.is_some()));
+}
+
+/// Its member was there before it was one.
+#[test]
+fn a_group_of_an_earlier_version_gets_nothing_from_before_it_was_one() {
+    let (shared, mut state) = (new(), State::default());
+    let (mut a, mut out) = enter(&shared, &lasting('a'), moment());
+    note(&shared, &mut state);
+    a.handle_wake(moment(), &mut out);
+    publish(&shared, 2);
+    a.handle_bytes(moment(), SHARE, &mut out);
+    note(&shared, &mut state);
+    assert_eq!((state.clients["a"].cursor, state.groups.remove("$share/g/t")), (0, Some(2)));
+    let shared = begin_again(&state, 2);
+    assert!(settle_due(&shared, moment(), &mut shared.ingest.desk()));
+    fold(&mut state, &shared.ingest.take());
+    assert_eq!(state.groups["$share/g/t"], 2);
 }
 
 /// Has those who listen change in the middle of what is read.

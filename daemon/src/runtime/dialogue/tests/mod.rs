@@ -161,8 +161,27 @@ fn what_ended_before_a_client_came_does_not_end_what_it_has_begun() {
     let taken = shared.ingest.take();
     assert_eq!((taken.events(), shared.hub.wills()), (1, 0));
     let mut state = State::default();
-    fold(&mut state, taken);
+    fold(&mut state, &taken);
     assert!(state.clients.contains_key("a"), "a start would not know it");
+}
+
+/// The same, and it leaves nothing behind this time: of what the log knows, nothing holds any more.
+#[test]
+fn a_will_that_waited_while_its_client_came_is_not_published_again_after_a_crash() {
+    /// MQTT 5, client `a`, without a session that lasts.
+    const CONNECT: &[u8] = b"\x10\x0e\0\x04MQTT\x05\0\0\x3c\0\0\x01a";
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
+    enter(&shared, WITH_WILL, moment()).0.leave(at(1_000));
+    shared.ingest.hold(true);
+    let (_client, _) = enter(&shared, CONNECT, at(12_000));
+    assert_eq!(shared.hub.wills(), 1);
+    shared.ingest.hold(false);
+    assert!(settle_due(&shared, at(12_001), &mut shared.ingest.desk()));
+    let taken = shared.ingest.take();
+    assert_eq!((taken.events(), shared.hub.wills()), (1, 0));
+    let mut state = State::default();
+    fold(&mut state, &taken);
+    assert!(state.clients.is_empty(), "its will is known, and was published");
 }
 
 /// It waits for the lanes, which may take days.
@@ -205,22 +224,32 @@ fn in_a_full_log_only_so_many_wait_to_begin_what_lasts() {
 }
 
 /// What a start knows of what was left for the log.
-fn fold(state: &mut State, taken: Taken) {
-    for batch in taken.changes {
+fn fold(state: &mut State, taken: &Taken) {
+    for batch in &taken.changes {
         for (number, noted) in read_batch(batch.body()) {
             state.apply_change(number, noted);
         }
     }
 }
 
-/// The gateway fails again and again, and its client never comes.
+/// The gateway fails again and again, and its client never comes. Whether it shares subscriptions or not.
 #[test]
 fn who_was_there_when_the_gateway_failed_has_left_once_and_for_all() {
+    who_was_there_has_left(SUBSCRIBE);
+    who_was_there_has_left(handing_out::SHARE);
+}
+
+fn who_was_there_has_left(request: &[u8]) {
     let before = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
     let mut state = State::default();
-    enter(&before, WITH_WILL, moment());
-    fold(&mut state, before.ingest.take());
-    assert_eq!(state.clients["a"].left, None);
+    let (mut dialogue, mut out) = enter(&before, WITH_WILL, moment());
+    let taken = before.ingest.take();
+    fold(&mut state, &taken);
+    before.ingest.committed(Offset(0), taken);
+    dialogue.handle_wake(moment(), &mut out);
+    dialogue.handle_bytes(moment(), request, &mut out);
+    fold(&mut state, &before.ingest.take());
+    assert_eq!((state.clients["a"].left, state.clients["a"].filters.len()), (None, 1));
     // Two seconds for the will, and ten for the session.
     for (ms, wills, sessions) in [(1_000, 0, 1), (2_500, 0, 1), (3_500, 1, 1), (11_500, 0, 0)] {
         let clocks = before.clocks.lock().map(|clocks| *clocks).expect("nobody has failed");
@@ -231,7 +260,7 @@ fn who_was_there_when_the_gateway_failed_has_left_once_and_for_all() {
         let taken = shared.ingest.take();
         assert_eq!(taken.events(), wills, "after {ms} ms");
         assert_eq!(shared.hub.sessions(10).len(), sessions, "after {ms} ms");
-        fold(&mut state, taken);
+        fold(&mut state, &taken);
     }
 }
 
