@@ -399,7 +399,8 @@ fn a_file_that_has_rotted_is_set_aside_and_made_anew() -> Result<()> {
     daemon.restart()?;
     let (mut listener, present) = Wire::open(daemon.port(), &connect("listener"))?;
     ensure!(present && listener.take()?.payload == "waits");
-    let told = |daemon: &Daemon| Ok::<_, anyhow::Error>(daemon.log_lines()?.matches("damaged").count());
+    let told =
+        |daemon: &Daemon| Ok::<_, anyhow::Error>(daemon.log_lines()?.matches("damaged").count());
     ensure!(told(&daemon)? == 1 && daemon.data().join("sessions.redb.damaged").exists());
     ensure!(daemon.stop()?.success());
     daemon.restart()?;

@@ -288,18 +288,6 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 }
 
 #[cfg(test)]
-impl SessionStore {
-    /// Has rows that nobody can read.
-    pub(crate) fn spoil(&self, client: &str, topic: &str) {
-        let writing = self.database.begin_write().unwrap();
-        for (table, key) in [(CLIENTS, client), (RETAINED, topic)] {
-            writing.open_table(table).unwrap().insert(key, &[0xFF; 3][..]).unwrap();
-        }
-        writing.commit().unwrap();
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;
 
@@ -308,6 +296,17 @@ mod tests {
     use tributary_core::properties::Properties;
     use tributary_core::record::{Event, Origin, Qos};
     use tributary_core::time::{Age, Timestamp};
+
+    impl SessionStore {
+        /// Has rows that nobody can read.
+        pub(crate) fn spoil(&self, client: &str, topic: &str) {
+            let writing = self.database.begin_write().unwrap();
+            for (table, key) in [(CLIENTS, client), (RETAINED, topic)] {
+                writing.open_table(table).unwrap().insert(key, &[0xFF; 3][..]).unwrap();
+            }
+            writing.commit().unwrap();
+        }
+    }
 
     fn begun(state: &mut State, number: u64, client: &str) {
         let change = Change::Begun { fresh: true, expiry_s: 60, will: None };
@@ -400,7 +399,10 @@ mod tests {
         }
         assert!(!aside.is_empty());
         let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        assert_eq!(names.collect::<std::collections::BTreeSet<_>>(), [NAME, ASIDE].map(Into::into).into());
+        assert_eq!(
+            names.collect::<std::collections::BTreeSet<_>>(),
+            [NAME, ASIDE].map(Into::into).into()
+        );
     }
 
     #[test]

@@ -133,8 +133,8 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
         let all = Extent { media: &reader, end, next: end.offset, is_durable: true };
         Folding::begin((dir, log.id()), reader.clone(), &all)
     });
-    let sessions = sessions
-        .map_err(|error| Failure::Directory(format!("the log's sessions: {error}")))?;
+    let sessions =
+        sessions.map_err(|error| Failure::Directory(format!("the log's sessions: {error}")))?;
     Ok(Opened { recovered, reader, gateway, place, damage, generations, sessions })
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tributary_mqtt::Settings as MqttSettings;
 
 use super::answers::{Constants, Daemon};
+use super::clock::Clocks;
 use super::commands::FileCommands;
 use super::committer::Committer;
 use super::cursors::Cursors;
@@ -23,7 +24,6 @@ use super::dialogue::Shared;
 use super::doors::Doors;
 use super::downlinks::{Downlinks, Keeping};
 use super::fanout;
-use super::clock::Clocks;
 use super::folding::{self, Folding, Trouble};
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
