@@ -3,8 +3,9 @@
 //! `TRIBUTARY_ROT` says how many files are damaged (150 unless it is set), `TRIBUTARY_ROT_FROM` which
 //! is the first.
 
+use core::panic::AssertUnwindSafe;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail, ensure};

@@ -151,21 +151,7 @@ impl SessionStore {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(true);
         let database = database(options.mode(LOG_FILE_MODE).open(path)?)?;
-        let writing = database.begin_write()?;
-        {
-            let mut table = writing.open_table(CLIENTS)?;
-            for (name, client) in &state.clients {
-                put(&mut table, name, Some(client))?;
-            }
-            let mut table = writing.open_table(RETAINED)?;
-            for (topic, retained) in &state.retained {
-                put(&mut table, topic, Some(retained))?;
-            }
-            let mut place = writing.open_table(PLACE)?;
-            place.insert(LOG, &log.to_le_bytes()[..])?;
-            put(&mut place, APPLIED, Some(&state.applied))?;
-        }
-        writing.commit()?;
+        fill(&database, log, state)?;
         Ok(database)
     }
 
@@ -254,6 +240,25 @@ fn database(file: File) -> Result<Database, StoreError> {
     Ok(builder.create_with_backend(FileBackend::new(file)?)?)
 }
 
+/// Writes all of `state` into a file that is new.
+fn fill(database: &Database, log: u64, state: &State) -> Result<(), StoreError> {
+    let writing = database.begin_write()?;
+    {
+        let mut table = writing.open_table(CLIENTS)?;
+        for (name, client) in &state.clients {
+            put(&mut table, name, Some(client))?;
+        }
+        let mut table = writing.open_table(RETAINED)?;
+        for (topic, retained) in &state.retained {
+            put(&mut table, topic, Some(retained))?;
+        }
+        let mut place = writing.open_table(PLACE)?;
+        place.insert(LOG, &log.to_le_bytes()[..])?;
+        put(&mut place, APPLIED, Some(&state.applied))?;
+    }
+    Ok(writing.commit()?)
+}
+
 /// Gives a file another name, too; where the file system has no such thing, instead.
 fn keep_aside(path: &Path, aside: &Path) -> io::Result<()> {
     let or_missing = |done: io::Result<()>| match done {
@@ -289,7 +294,12 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use core::sync::atomic::{AtomicBool, Ordering};
     use std::os::unix::fs::MetadataExt;
+    use std::sync::Arc;
+
+    use redb::StorageBackend;
+    use redb::backends::InMemoryBackend;
 
     use super::*;
     use crate::runtime::sessions::{Change, Noted};
@@ -297,7 +307,45 @@ mod tests {
     use tributary_core::record::{Event, Origin, Qos};
     use tributary_core::time::{Age, Timestamp};
 
+    /// What takes nothing any more.
+    #[derive(Debug, Default)]
+    struct Full {
+        inner: InMemoryBackend,
+        is_full: Arc<AtomicBool>,
+    }
+
+    impl StorageBackend for Full {
+        fn len(&self) -> io::Result<u64> {
+            self.inner.len()
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.inner.read(offset, out)
+        }
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.inner.set_len(len)
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            self.inner.sync_data()
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            if self.is_full.load(Ordering::Relaxed) {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            self.inner.write(offset, data)
+        }
+    }
+
     impl SessionStore {
+        /// A file that holds nothing, and takes nothing.
+        pub(crate) fn on_a_full_disk(log: u64) -> Self {
+            let full = Full::default();
+            let is_full = Arc::clone(&full.is_full);
+            let database = Database::builder().create_with_backend(full).unwrap();
+            fill(&database, log, &State::default()).unwrap();
+            is_full.store(true, Ordering::Relaxed);
+            Self { database, path: PathBuf::new() }
+        }
+
         /// Has rows that nobody can read.
         pub(crate) fn spoil(&self, client: &str, topic: &str) {
             let writing = self.database.begin_write().unwrap();

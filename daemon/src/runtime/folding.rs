@@ -88,7 +88,7 @@ impl Folding {
             Ok(state) => state,
             Err(error) => {
                 folding.fail(&error);
-                folding.from_log(all)?
+                folding.log_alone(all)?
             }
         };
         Ok((folding, state))
@@ -150,7 +150,7 @@ impl Folding {
                 Ok(Ok(self.make_anew(all, &why, state)))
             }
             Err(StoreError::Damaged(why)) => {
-                let state = self.from_log(all)?;
+                let state = self.log_alone(all)?;
                 Ok(Ok(self.make_anew(all, &why, state)))
             }
             Err(error) => Ok(Err(error)),
@@ -193,7 +193,7 @@ impl Folding {
     }
 
     /// What the log tells alone.
-    fn from_log<M: ReadMedia>(&mut self, all: &Extent<'_, M>) -> Result<State, ReadError> {
+    fn log_alone<M: ReadMedia>(&mut self, all: &Extent<'_, M>) -> Result<State, ReadError> {
         let (state, lost) = resume(None, all.media, all.end)?;
         // What only the file knew of an earlier loss is lost with it.
         self.told = Offset(0);
@@ -257,7 +257,7 @@ impl Folding {
     /// What went wrong once goes wrong again: the file is opened anew.
     fn fail(&mut self, error: &StoreError) {
         self.store = None;
-        self.trouble.begins(error.to_string());
+        self.trouble.begins(&error.to_string());
     }
 
     fn tell(&mut self, lost: &Lost, end: End) {
@@ -306,8 +306,8 @@ impl Trouble {
         lock(&self.why).clone()
     }
 
-    fn begins(&self, why: String) {
-        if lock(&self.why).replace(why.clone()).as_ref() != Some(&why) {
+    fn begins(&self, why: &str) {
+        if lock(&self.why).replace(why.to_owned()).as_deref() != Some(why) {
             tracing::error!(why, "sessions are not folded: the next start reads more of the log");
         }
     }
@@ -629,6 +629,19 @@ mod tests {
         assert_eq!((topics(&known(&folding)), folding.trouble.why()), (vec!["a"], None));
     }
 
+    /// What has failed once would fail for ever: it is opened again.
+    #[test]
+    fn a_disk_that_was_full_is_tried_again() {
+        let mut kept = Kept::new();
+        let (mut folding, _) = kept.begin();
+        kept.retain("a");
+        folding.store = Some(SessionStore::on_a_full_disk(1));
+        folding.fold();
+        assert!(folding.trouble.why().is_some() && folding.is_due());
+        folding.fold();
+        assert_eq!((topics(&known(&folding)), folding.trouble.why()), (vec!["a"], None));
+    }
+
     /// Told by the start, or by a fold, and not by the next one again.
     #[test]
     fn what_the_log_has_lost_is_told_once() {
@@ -638,7 +651,7 @@ mod tests {
             let (folding, _) = kept.begin();
             let mut folding = Some(folding);
             for topic in ["a", "b", "c"] {
-                kept.retain_bytes(topic, &[7; 20_000]);
+                kept.retain_bytes(topic, &[7; 16_000]);
             }
             let segment = kept.dir.path().join("input-00000.seg");
             let mut bytes = fs::read(&segment).unwrap();
