@@ -1,6 +1,6 @@
 //! The file of sessions on cards that rot: bits that flip, pages that hold zeros or something else, pages
 //! that were never written, ends that are missing. Never a panic, which would be the end of each start.
-//! `TRIBUTARY_ROT` says how many files are damaged (150 unless it is set), `TRIBUTARY_ROT_FROM` which
+//! `TRIBUTARY_ROT` says how many files are damaged (60 unless it is set), `TRIBUTARY_ROT_FROM` which
 //! is the first.
 
 use core::panic::AssertUnwindSafe;
@@ -19,7 +19,7 @@ use tributary_core::time::{Age, Timestamp};
 const LOG: u64 = 7;
 const NAME: &str = "sessions.redb";
 const PAGE: usize = 4096;
-const CASES: u64 = 150;
+const CASES: u64 = 60;
 /// How often it was opened and closed before.
 const GENERATIONS: u64 = 4;
 
