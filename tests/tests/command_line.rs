@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -122,5 +123,21 @@ fn the_daemon_tells_as_much_as_is_asked_for() -> Result<()> {
         let told = debug.lines().any(|told| told.contains(line) && told.contains("press"));
         ensure!(told, "{line}: {debug}");
     }
+    Ok(())
+}
+
+/// The disk under its lines is full: a gateway goes on, and can be asked what is wrong.
+#[test]
+fn the_daemon_goes_on_where_its_lines_cannot_be_written() -> Result<()> {
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    daemon.stop()?;
+    let mut command = Command::new(TRIBUTARY);
+    command.arg("run").arg("--config").arg(daemon.config());
+    let mut process = Process::start("tributary", command, Path::new("/dev/full"))?;
+    wait::until("an answer", ANSWER_MAX, || {
+        process.check_running()?;
+        Ok(daemon.status().ok().map(drop))
+    })?;
+    ensure!(process.terminate(ANSWER_MAX)?.success());
     Ok(())
 }

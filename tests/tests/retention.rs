@@ -20,7 +20,7 @@ use tributary::runtime::facts::Facts;
 use tributary::runtime::ingest::{Closed, Ingest, NotTaken};
 use tributary::runtime::opening::{Recovered, recover};
 use tributary::runtime::retention::{Gone, Policy};
-use tributary::runtime::sessions::{Change, read_batch};
+use tributary::runtime::sessions::{Change, State, read_batch, replay};
 use tributary::runtime::writer::Writer;
 use tributary_cluster::{Kafka, Served, Settings, TopicSettings};
 use tributary_core::Offset;
@@ -564,6 +564,43 @@ fn who_looks_last_can_read_all_that_goes() {
         assert_eq!(expired > 0, policy.max_age.is_some());
         let seen = seen.lock().expect("nobody panicked");
         assert_eq!(*seen, (0..evicted + expired).collect::<Vec<_>>());
+    }
+}
+
+/// Folds what the log has behind a state.
+fn fold(state: &mut State) {
+    DISK.with_borrow(|disk| {
+        let reader = disk.as_ref().expect("it was set").reader();
+        replay(state, &reader, reader.end().0).expect("it can be read");
+    });
+}
+
+/// Sessions may fill a ring with what they tell while no event comes.
+#[test]
+fn who_looks_last_can_read_what_stands_in_segments_without_events() {
+    for events in [0, 1] {
+        let mut keeper = Keeper::new(Policy::default());
+        let known: Arc<Mutex<State>> = Arc::default();
+        DISK.set(Some(keeper.disk.clone()));
+        let folded = Arc::clone(&known);
+        keeper.writer = keeper.writer.with_last_look(Box::new(move |below| {
+            let mut folded = folded.lock().expect("nobody panicked");
+            if folded.applied.offset <= below.0 {
+                fold(&mut folded);
+            }
+        }));
+        for _ in 0..events {
+            keeper.publish(9).expect("taken");
+        }
+        let filter = "x".repeat(180);
+        let change = Change::Subscribed { filter: &filter, options: 1, identifier: 0 };
+        for number in 0..3_000 {
+            keeper.ingest.desk().change(&format!("c{number}"), &change);
+            keeper.turn();
+        }
+        let mut known = known.lock().expect("nobody panicked");
+        fold(&mut known);
+        assert_eq!(known.clients.len(), 3_000, "{events}");
     }
 }
 

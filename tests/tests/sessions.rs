@@ -466,3 +466,58 @@ fn wills_find_no_room(daemon: &Daemon) -> Result<()> {
     ensure!(kept <= 6, "{kept} are kept");
     Ok(())
 }
+
+/// A client that is away, with a message waiting, on a daemon that was ended in order.
+fn stopped_with_a_session() -> Result<Daemon> {
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    let mut listener = Wire::open(daemon.port(), &connect("listener"))?.0;
+    listener.subscribe("plant/#", Qos::AtLeastOnce)?;
+    drop(listener);
+    Wire::open(daemon.port(), &connect("device"))?.0.publish_once("plant/1", "waits", true)?;
+    ensure!(daemon.stop()?.success());
+    Ok(daemon)
+}
+
+/// Pages of the file that have become others while nobody looked.
+#[test]
+fn a_file_that_has_rotted_is_set_aside_and_made_anew() -> Result<()> {
+    let mut daemon = stopped_with_a_session()?;
+    let file = daemon.data().join("sessions.redb");
+    let mut bytes = fs::read(&file)?;
+    for page in bytes[4096..].chunks_mut(4096) {
+        page.fill(0xA5);
+    }
+    fs::write(&file, bytes)?;
+    daemon.restart()?;
+    let (mut listener, present) = Wire::open(daemon.port(), &connect("listener"))?;
+    ensure!(present && listener.take()?.payload == "waits");
+    let told =
+        |daemon: &Daemon| Ok::<_, anyhow::Error>(daemon.log_lines()?.matches("damaged").count());
+    ensure!(told(&daemon)? == 1 && daemon.data().join("sessions.redb.damaged").exists());
+    ensure!(daemon.stop()?.success());
+    daemon.restart()?;
+    ensure!(told(&daemon)? == 1, "once");
+    Ok(())
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_told() -> Result<()> {
+    const WORDS: &str = "SESSIONS ARE NOT FOLDED";
+    let mut daemon = stopped_with_a_session()?;
+    let file = daemon.data().join("sessions.redb");
+    fs::remove_file(&file)?;
+    fs::create_dir(&file)?;
+    daemon.restart()?;
+    let (mut listener, present) = Wire::open(daemon.port(), &connect("listener"))?;
+    ensure!(present && listener.take()?.payload == "waits");
+    let log = daemon.status()?["log"].take();
+    ensure!(log["unfolded"].is_string(), "{log:#}");
+    ensure!(daemon.command(&["status"])?.contains(WORDS));
+    fs::remove_dir(&file)?;
+    ensure!(daemon.stop()?.success() && file.is_file());
+    daemon.restart()?;
+    let log = daemon.status()?["log"].take();
+    ensure!(log["unfolded"].is_null(), "{log:#}");
+    ensure!(!daemon.command(&["status"])?.contains(WORDS));
+    Ok(())
+}

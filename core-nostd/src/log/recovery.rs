@@ -7,10 +7,11 @@
 
 use core::borrow::BorrowMut;
 
-use super::media::Media;
+use super::media::{Media, ReadMedia};
 use super::report::Report;
 use super::ring::{Head, Placed, Ring, find_head};
 use super::salvage::{Found, Salvage, Sources};
+use super::seek::Shown;
 use super::segment::{self, HeaderCopy, SegmentHeader};
 use super::writer::Log;
 use super::{Clock, Control, ControlKind, End, Entropy, LogId, Tail};
@@ -182,6 +183,19 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
         let bytes = &self.buffer.borrow()[..(self.found.at - at) as usize];
         let header = HeaderCopy::of(index, &header, self.crc);
         Some(Tail { segment: index, at, bytes, header })
+    }
+
+    /// The log up to that end as readers see it, before anything is written; `None` if there is no log.
+    #[must_use]
+    pub fn shown(&self) -> Option<(End, impl ReadMedia<Error = M::Error> + '_)> {
+        let shown = Shown { media: &self.media, tail: self.tail()? };
+        Some((self.end()?, shown))
+    }
+
+    /// Whether what was found survives a power cut.
+    #[must_use]
+    pub const fn is_durable(&self) -> bool {
+        self.settled.is_ok()
     }
 
     /// Where the log lies.

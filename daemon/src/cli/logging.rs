@@ -41,7 +41,8 @@ impl From<LogLevel> for Level {
 /// Writes log lines to standard error from now on.
 pub(super) fn start(format: LogFormat, level: LogLevel) {
     let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
-    let lines = lines.with_max_level(Level::from(level));
+    // A line that nobody can take (the disk under it is full, its reader has gone) is lost, and nothing else.
+    let lines = lines.with_max_level(Level::from(level)).log_internal_errors(false);
     match format {
         LogFormat::Text => {
             use std::io::IsTerminal;

@@ -151,6 +151,9 @@ fn log(text: &mut String, log: &LogStatus, uptime_s: u64) {
     for (stream, why) in &log.unusable {
         line(text, "", &format!("STREAM {stream} CANNOT BE USED: {why}"));
     }
+    if let Some(why) = &log.unfolded {
+        line(text, "", &format!("SESSIONS ARE NOT FOLDED, the next start reads more: {why}"));
+    }
     for cursor in &log.cursors {
         line(text, "", &self::cursor(cursor));
     }

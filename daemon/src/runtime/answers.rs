@@ -15,6 +15,7 @@ use super::cursors::{Cursors, Reading};
 use super::dead_letters::FileLetters;
 use super::downlinks::Downlinks;
 use super::facts::Facts;
+use super::folding::Trouble;
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
 use super::replaying::{self, Replaying};
@@ -94,6 +95,8 @@ pub(super) struct Daemon {
     pub(super) replay: Arc<tokio::sync::Mutex<()>>,
     /// Told when a lane has halted.
     pub(super) halted: Arc<Notify>,
+    /// What keeps sessions from being folded.
+    pub(super) folding: Trouble,
 }
 
 impl Daemon {
@@ -167,6 +170,7 @@ impl Daemon {
                 .extent()
                 .map(|all| (all.oldest.0, all.next.0)),
             unusable,
+            unfolded: self.folding.why(),
             clock_trusted: lock(&self.clocks).now(moment()).trusted,
         }
     }

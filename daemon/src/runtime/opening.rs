@@ -1,14 +1,18 @@
 //! Opens the data directory: the lock, the log, what the log remembers, who we are.
 
+use std::path::Path;
+
 use tributary_core::Offset;
 use tributary_core::log::{
-    BODY_BYTES_MAX, Control, ControlKind, Entropy, Item, Log, Media, OpenError, Reader, Recovery,
-    Report, buffer_bytes,
+    BODY_BYTES_MAX, Control, ControlKind, Entropy, Item, Log, Media, OpenError, ReadError, Reader,
+    Recovery, Report, buffer_bytes,
 };
 
 use super::clock::{Anchor, Clocks, Moment};
+use super::folding::{Extent, Folding};
 use super::scrub::{Damage, Gaps};
 use super::server::Failure;
+use super::sessions::State;
 use super::snapshot::Snapshot;
 use super::stream;
 use crate::config::Config;
@@ -43,10 +47,21 @@ pub fn recover<M: Media>(
     entropy: Entropy,
     moment: Moment,
 ) -> Result<Recovered<M>, OpenError<M::Error>> {
+    recover_after(media, (entropy, moment), |_| {})
+}
+
+/// The same; `look` sees what was found, and comes before anything is written or given up: where the
+/// newest segment is full or fails, an opening begins the next one.
+fn recover_after<M: Media>(
+    media: M,
+    (entropy, moment): (Entropy, Moment),
+    look: impl FnOnce(&Recovery<M, Box<[u8]>>),
+) -> Result<Recovered<M>, OpenError<M::Error>> {
     let buffer = vec![0; buffer_bytes(media.geometry(), BODY_BYTES_MAX)].into_boxed_slice();
     let mut snapshot = Snapshot::default();
     let mut note = |control: Control<'_>| snapshot.note_control(&control);
     let recovery = Recovery::run(media, buffer, Offset(0), crc32c, &mut note)?;
+    look(&recovery);
     let report = Box::new(recovery.report().clone());
     let anchor = snapshot.anchor().and_then(Anchor::decode);
     let mut clocks = Clocks::resume(report.last_clock, anchor, moment);
@@ -73,6 +88,8 @@ pub(super) struct Opened {
     pub(super) place: Place,
     pub(super) damage: Damage,
     pub(super) generations: Vec<(u32, Offset)>,
+    /// The file of sessions, and what it and the log know.
+    pub(super) sessions: (Folding, State),
 }
 
 /// Opens the log of a configuration, or creates it.
@@ -83,7 +100,11 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
     files.follow_size();
     files.make_ahead()?;
     let (reader, place) = (files.reader(), files.place().clone());
-    let mut recovered = recover(files, entropy()?, moment_looked_at())
+    let mut sessions = None;
+    let look = |recovery: &Recovery<SegmentFiles, Box<[u8]>>| {
+        sessions = look_at_sessions(&config.log.dir, &reader, recovery);
+    };
+    let mut recovered = recover_after(files, (entropy()?, moment_looked_at()), look)
         .map_err(|error| Failure::Directory(error.to_string()))?;
     follow_places(&mut recovered.snapshot, &reader);
     let Recovered { log, report, .. } = &recovered;
@@ -107,7 +128,28 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
     if more > 0 {
         tracing::error!(more, "gaps are joined to the last one, with what lies between");
     }
-    Ok(Opened { recovered, reader, gateway, place, damage, generations })
+    let sessions = sessions.unwrap_or_else(|| {
+        let (end, dir) = (reader.end(), &config.log.dir);
+        let all = Extent { media: &reader, end, next: end.offset, is_durable: true };
+        Folding::begin((dir, log.id()), reader.clone(), &all)
+    });
+    let sessions =
+        sessions.map_err(|error| Failure::Directory(format!("the log's sessions: {error}")))?;
+    Ok(Opened { recovered, reader, gateway, place, damage, generations, sessions })
+}
+
+/// Has sessions folded from what the log holds, before the opening gives something up. `None`: there is no
+/// log yet.
+fn look_at_sessions(
+    dir: &Path,
+    reader: &SegmentReader,
+    recovery: &Recovery<SegmentFiles, Box<[u8]>>,
+) -> Option<Result<(Folding, State), ReadError>> {
+    let Report { id, next, .. } = recovery.report();
+    let (end, media) = recovery.shown()?;
+    let is_durable = recovery.is_durable();
+    let found = Extent { media: &media, end, next: *next, is_durable };
+    Some(Folding::begin((dir, (*id)?), reader.clone(), &found))
 }
 
 /// Has the places of Kafka topics follow the events behind the last control records: those of a segment
@@ -147,4 +189,73 @@ pub fn table_of(snapshot: &Snapshot) -> Result<Table, Failure> {
             "the log's routing table was written by a newer version: install that version".into(),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tributary_core::log::{Clock, Frame};
+    use tributary_core::properties::Properties;
+    use tributary_core::record::{Event, Origin, Qos, encode, encoded_len};
+    use tributary_core::time::{Age, Timestamp};
+
+    use super::*;
+    use crate::runtime::sessions::{Batch, Change};
+
+    const CLOCK: Clock = Clock { wall: Timestamp(5), age: Age(5), trusted: true };
+
+    fn event(payload: &[u8]) -> Vec<u8> {
+        let event = Event {
+            topic: "a",
+            payload,
+            client: "press",
+            time: CLOCK.wall,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            origin: Origin::Device,
+            packet_id: None,
+            properties: Properties::NONE,
+        };
+        let mut body = vec![0; encoded_len(&event, CLOCK.wall)];
+        encode(&event, CLOCK.wall, &mut body);
+        body
+    }
+
+    /// Of a full ring, whose newest segment has no more room but for openings: what only its oldest
+    /// segment tells.
+    #[test]
+    fn sessions_are_folded_before_an_opening_gives_their_segment_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::empty();
+        config.log.dir = dir.path().to_owned();
+        (config.log.bytes_max, config.log.volatile) = (8 << 20, true);
+        let mut log = open(&config).unwrap().recovered.log;
+        let mut batch = Batch::new(1);
+        batch.push("ann", Offset(0), &Change::Begun { fresh: true, expiry_s: 60, will: None });
+        log.append_control(ControlKind::Sessions, batch.body(), CLOCK).unwrap();
+        for bytes in [60_000, 50] {
+            let body = event(&vec![0; bytes]);
+            let frame = Frame { count: 1, clock: CLOCK, body: &body };
+            loop {
+                if log.append(&frame).is_ok() {
+                    log.commit().unwrap();
+                } else if log.next_victim().is_none() {
+                    log.roll(&[], CLOCK).unwrap();
+                } else {
+                    break;
+                }
+            }
+        }
+        assert_eq!(log.oldest(), Offset(0));
+        drop(log);
+        for _ in 0..100 {
+            // None of them has come to folding.
+            std::fs::remove_file(dir.path().join("sessions.redb")).unwrap();
+            let Opened { recovered, sessions: (_, state), .. } = open(&config).unwrap();
+            assert!(state.clients.contains_key("ann"));
+            if recovered.log.oldest() > Offset(0) {
+                return;
+            }
+        }
+        panic!("an opening begins a segment at last");
+    }
 }

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tributary_mqtt::Settings as MqttSettings;
 
 use super::answers::{Constants, Daemon};
+use super::clock::Clocks;
 use super::commands::FileCommands;
 use super::committer::Committer;
 use super::cursors::Cursors;
@@ -23,7 +24,7 @@ use super::dialogue::Shared;
 use super::doors::Doors;
 use super::downlinks::{Downlinks, Keeping};
 use super::fanout;
-use super::folding::{self, Folding};
+use super::folding::{self, Folding, Trouble};
 use super::hub::Hub;
 use super::ingest::{Closed, Ingest};
 use super::keeper;
@@ -32,6 +33,7 @@ use super::opening::{self, Opened, Recovered};
 use super::retention::Policy;
 use super::routing::Routing;
 use super::scrub::{self, Damage};
+use super::sessions::State;
 use super::sources::Sources;
 use super::writer::Writer;
 use crate::config::{Config, Lane};
@@ -112,7 +114,7 @@ impl Server {
         path: Option<PathBuf>,
         opened: Opened,
     ) -> Result<(Self, Sockets), Failure> {
-        let Opened { recovered, reader, gateway, place, damage, generations } = opened;
+        let Opened { recovered, reader, gateway, place, damage, generations, sessions } = opened;
         let damage = Arc::new(damage);
         let Recovered { log, snapshot, clocks, .. } = recovered;
         let (id, generation, table) = (log.id(), log.generation(), opening::table_of(&snapshot)?);
@@ -124,8 +126,7 @@ impl Server {
         let clocks = Arc::new(Mutex::new(clocks));
         let policy = Policy::of(&config.log);
         let (hub, known) = (Arc::new(Hub::default()), *lock(&clocks));
-        let folding = Folding::restore(config, id, reader.clone(), (&ingest, &hub, &known))?;
-        let folding = Arc::new(Mutex::new(folding));
+        let (folding, trouble) = restore(sessions, (&ingest, &hub, &known))?;
         let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, policy)
             .with_last_look(folding::last_look(&folding));
         // First: who finds an open MQTT port may ask.
@@ -150,6 +151,7 @@ impl Server {
             hints: hints.clone(),
             replay: Arc::default(),
             halted: Arc::default(),
+            folding: trouble,
         });
         let committer = Committer::new(writer, Arc::clone(&ingest), config.log.commit_delay);
         let committer = Arc::new(committer);
@@ -330,6 +332,18 @@ fn constants(
 fn listen_for_questions(config: &Config) -> Result<control::Listener, Failure> {
     control::listen(&config.log.dir)
         .map_err(|e| Failure::Directory(format!("cannot make the control socket: {e}")))
+}
+
+/// Has sessions go on as they are known.
+fn restore(
+    (mut folding, state): (Folding, State),
+    into: (&Ingest, &Hub, &Clocks),
+) -> Result<(Arc<Mutex<Folding>>, Trouble), Failure> {
+    folding
+        .restore(state, into)
+        .map_err(|error| Failure::Directory(format!("the log's sessions: {error}")))?;
+    let trouble = folding.trouble();
+    Ok((Arc::new(Mutex::new(folding)), trouble))
 }
 
 /// Keeps the file of sessions not far behind the log; with what ends that.

@@ -97,6 +97,9 @@ pub struct LogStatus {
     /// Streams beside it that cannot be used, and why.
     #[serde(default)]
     pub unusable: BTreeMap<String, String>,
+    /// Why what it tells of sessions is not kept in the file of sessions, while that is so.
+    #[serde(default)]
+    pub unfolded: Option<String>,
     /// Named readers.
     #[serde(default)]
     pub cursors: Vec<CursorStatus>,

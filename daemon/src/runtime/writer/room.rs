@@ -47,9 +47,9 @@ impl<M: Media> Writer<M> {
                 );
                 return Err(CommitError::SegmentFailed);
             }
-            if let Some(victim) = self.log.next_victim() {
-                self.look_at_last(victim.end);
-            }
+            // A segment that holds no event may hold what sessions told.
+            let victim = self.log.next_victim();
+            self.look_at_last(victim.map_or(self.log.oldest(), |victim| victim.end));
             let at = self.log.roll_at();
             let sound = at == self.log.next_offset();
             let snapshot = if sound { &mut self.snapshot } else { &mut self.durable_snapshot };
