@@ -109,7 +109,10 @@ impl Process {
     }
 
     fn ended(&self, status: ExitStatus) -> anyhow::Error {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        // What is no file may have no end.
+        let log =
+            if self.log.is_file() { std::fs::read_to_string(&self.log) } else { Ok(String::new()) };
+        let log = log.unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let tail = &lines[lines.len().saturating_sub(20)..];
         anyhow!("{} ended with {status}:\n{}", self.name, tail.join("\n"))
