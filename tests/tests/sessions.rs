@@ -8,7 +8,9 @@ use tributary::runtime::hub::RETAINED_BYTES_MAX;
 use tributary::runtime::sessions::{Batch, Change, resume};
 use tributary_core::Offset;
 use tributary_core::crc::crc32c;
-use tributary_core::log::{Clock, ControlKind, Entropy, Geometry, Recovery, buffer_bytes};
+use tributary_core::log::{
+    Clock, ControlKind, Entropy, Geometry, Log, ReadMedia as _, Recovery, buffer_bytes,
+};
 use tributary_core::record::Qos;
 use tributary_mqtt::codec::Packet;
 use tributary_mqtt::codec::ack::Ack;
@@ -53,16 +55,23 @@ fn again(daemon: &mut Daemon, between: Between) -> Result<()> {
     daemon.restart()
 }
 
+fn small_disk() -> Disk {
+    Disk::new(Geometry { segments: 4, segment_bytes: 16 * 4096, page_bytes: 4096 }, 1)
+}
+
+fn new_log(disk: &Disk) -> Result<Log<Disk, Vec<u8>>> {
+    let buffer = vec![0; buffer_bytes(disk.geometry(), 12_000)];
+    let recovery = Recovery::run(disk.clone(), buffer, Offset(0), crc32c, &mut |_| {});
+    let entropy = Entropy { log_id: 1, generation: 1, salt: 1 };
+    let log = recovery.map_err(|why| anyhow!("{why:?}"))?.begin(entropy, Clock::default(), &[]);
+    log.map_err(|why| anyhow!("{why:?}"))
+}
+
 /// The segment that begins at the offset where they hold is the next one.
 #[test]
 fn changes_behind_the_last_event_of_a_segment_are_found() -> Result<()> {
-    let geometry = Geometry { segments: 4, segment_bytes: 16 * 4096, page_bytes: 4096 };
-    let (disk, clock) = (Disk::new(geometry, 1), Clock::default());
-    let buffer = vec![0; buffer_bytes(geometry, 12_000)];
-    let recovery = Recovery::run(disk.clone(), buffer, Offset(0), crc32c, &mut |_| {});
-    let entropy = Entropy { log_id: 1, generation: 1, salt: 1 };
-    let log = recovery.map_err(|why| anyhow!("{why:?}"))?.begin(entropy, clock, &[]);
-    let mut log = log.map_err(|why| anyhow!("{why:?}"))?;
+    let (disk, clock) = (small_disk(), Clock::default());
+    let mut log = new_log(&disk)?;
     let mut batch = Batch::new(1);
     let begun = Change::Begun { fresh: true, expiry_s: 60, will: None };
     ensure!(batch.push("ann", Offset(0), &begun) == 1);
@@ -78,13 +87,8 @@ fn changes_behind_the_last_event_of_a_segment_are_found() -> Result<()> {
 /// Filters that are shared for a while, one after the other, would fill the file.
 #[test]
 fn where_a_group_was_is_forgotten_when_nobody_shares_it() -> Result<()> {
-    let geometry = Geometry { segments: 4, segment_bytes: 16 * 4096, page_bytes: 4096 };
-    let (disk, clock) = (Disk::new(geometry, 1), Clock::default());
-    let buffer = vec![0; buffer_bytes(geometry, 12_000)];
-    let recovery = Recovery::run(disk.clone(), buffer, Offset(0), crc32c, &mut |_| {});
-    let entropy = Entropy { log_id: 1, generation: 1, salt: 1 };
-    let log = recovery.map_err(|why| anyhow!("{why:?}"))?.begin(entropy, clock, &[]);
-    let mut log = log.map_err(|why| anyhow!("{why:?}"))?;
+    let (disk, clock) = (small_disk(), Clock::default());
+    let mut log = new_log(&disk)?;
     let mut batch = Batch::new(1);
     batch.push("ann", Offset(0), &Change::Begun { fresh: true, expiry_s: 60, will: None });
     for filter in ["$share/g/a", "$share/g/b"] {

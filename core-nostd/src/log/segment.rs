@@ -15,7 +15,8 @@
 //! ```
 //!
 //! It stands in the first sector and again in the second, so that one bad sector does not cost a
-//! segment; the page is written as a whole, with zeros. Magic, version and checksum stay where they are in every later version.
+//! segment; the page is written as a whole, with zeros. Magic, version and checksum stay where they are in
+//! every later version.
 
 use super::frame::{Seal, u32_at, u64_at};
 use super::media::{Geometry, ReadMedia};
