@@ -104,6 +104,7 @@ impl<'b> Events<'b> {
 impl<'b> Iterator for Events<'b> {
     type Item = (Offset, Event<'b>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         while self.next < self.end {
             let event = record::decode(&mut self.body, self.clock.wall)?;

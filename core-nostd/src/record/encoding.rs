@@ -67,6 +67,7 @@ pub fn encode(event: &Event<'_>, base: Timestamp, out: &mut [u8]) {
 
 /// Reads the record at the start of `bytes`, and moves them on. `None` if it is none.
 #[must_use]
+#[inline]
 pub fn decode<'a>(bytes: &mut &'a [u8], base: Timestamp) -> Option<Event<'a>> {
     let length = usize::try_from(varint::take(bytes)?).ok()?;
     let (mut content, rest) = bytes.split_at_checked(length)?;
@@ -75,9 +76,10 @@ pub fn decode<'a>(bytes: &mut &'a [u8], base: Timestamp) -> Option<Event<'a>> {
     content = after;
     let delta = varint::unzigzag(varint::take(&mut content)?);
     let packet_id = if flags & PACKET_ID == 0 { None } else { Some(packet_id(&mut content)?) };
+    let (client, topic) = names(&mut content)?;
     Some(Event {
-        client: text(&mut content)?,
-        topic: text(&mut content)?,
+        client,
+        topic,
         properties: Properties(piece(&mut content)?),
         payload: content,
         time: Timestamp(base.0.saturating_add(delta)),
@@ -106,6 +108,7 @@ fn packet_id(content: &mut &[u8]) -> Option<NonZeroU16> {
     NonZeroU16::new(u16::from_le_bytes(*bytes))
 }
 
+#[inline]
 fn piece<'a>(content: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::try_from(varint::take(content)?).ok()?;
     let (piece, rest) = content.split_at_checked(length)?;
@@ -113,6 +116,21 @@ fn piece<'a>(content: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(piece)
 }
 
+/// The client id and the topic. Most topics are shorter than 128 bytes: then what lies between the two is an ASCII
+/// character, and both are looked at as one text.
+#[inline]
+fn names<'a>(content: &mut &'a [u8]) -> Option<(&'a str, &'a str)> {
+    let client = usize::try_from(varint::take(content)?).ok()?;
+    let Some(&between @ ..0x80) = content.get(client) else {
+        let client = content.split_off(..client)?;
+        return Some((core::str::from_utf8(client).ok()?, text(content)?));
+    };
+    let both = content.split_off(..client + 1 + usize::from(between))?;
+    let both = core::str::from_utf8(both).ok()?;
+    Some((both.get(..client)?, both.get(client + 1..)?))
+}
+
+#[inline]
 fn text<'a>(content: &mut &'a [u8]) -> Option<&'a str> {
     core::str::from_utf8(piece(content)?).ok()
 }
@@ -151,6 +169,39 @@ mod tests {
             assert_eq!(decode(&mut rest, base), Some(event));
             assert!(rest.is_empty());
         }
+    }
+
+    #[test]
+    fn names_of_any_length_survive_and_must_be_text() {
+        let long = "ü".repeat(100);
+        let at = |bytes| core::str::from_utf8(&long.as_bytes()[..bytes]).expect("whole characters");
+        for (client, topic) in [("", "a"), ("ü", "ß/ü"), ("c", at(126)), ("c", at(128)), (at(200), at(200))] {
+            let event = Event { client, topic, ..EVENT };
+            let mut bytes = [0; 512];
+            let length = encoded_len(&event, EVENT.time);
+            encode(&event, EVENT.time, &mut bytes[..length]);
+            assert_eq!(decode(&mut &bytes[..length], EVENT.time), Some(event));
+            let behind = length - event.payload.len() - event.properties.0.len() - 1;
+            for name in [behind - topic.len(), behind - 1] {
+                let mut broken = bytes;
+                broken[name] = 0xFF;
+                assert_eq!(decode(&mut &broken[..length], EVENT.time), None, "byte {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_character_that_ends_in_the_next_name_is_none() {
+        let event = Event { client: "cc", topic: "tt", ..EVENT };
+        let mut bytes = [0; 128];
+        let length = encoded_len(&event, EVENT.time);
+        encode(&event, EVENT.time, &mut bytes[..length]);
+        let client = bytes.iter().position(|&byte| byte == b'c').expect("it is in there");
+        bytes[client + 1] = 0xC3;
+        assert_eq!(decode(&mut &bytes[..length], EVENT.time), None);
+        bytes[client + 1] = b'c';
+        bytes[client + 3] = 0xBC;
+        assert_eq!(decode(&mut &bytes[..length], EVENT.time), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tributary_core::time::Timestamp;
 use crate::store::{RECORD_BYTES, Store};
 
 /// Bytes that a reader reads at once, as the daemon's tools do.
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// The log.
 pub struct Ours {
