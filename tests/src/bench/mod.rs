@@ -17,7 +17,8 @@ use serde_json::Value;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
-pub use figures::{Bar, Figures, Row};
+use figures::SLOW;
+pub use figures::{Bar, Figures, Row, Syncs};
 use server::Server;
 
 use crate::authority::Authority;
@@ -46,6 +47,8 @@ const STORM: (u32, u32) = (5_000, 2);
 /// The whole path gets so much of what Mosquitto takes in: half a route's events are selected.
 const PATH_SHARE: f64 = 2.0;
 const SYNCS: usize = 500;
+/// What has [`syncs`] alone run, in the directory named behind it, and told as JSON.
+pub const SYNCS_OF: &str = "--syncs-of";
 const DRAIN_MAX: Duration = Duration::from_mins(5);
 
 /// What a load came to.
@@ -73,7 +76,8 @@ pub struct Programs {
 pub fn run(programs: &Programs, place: &Path) -> Result<Figures> {
     let Programs { packaged, generator: binary } = programs;
     let mut figures = Figures { machine: machine()?, ..Figures::default() };
-    (figures.sync_p50_us, figures.sync_p99_us) = syncs(place)?;
+    figures.sync = syncs(place)?;
+    figures.slow_sync = slow_syncs(place)?;
     let loads = LOADS.map(|load| (format!("{} x {}", load.0, load.1), load, &[][..]));
     let others = OTHERS.map(|(name, load, more)| (name.to_owned(), load, more));
     for (name, load, more) in loads.into_iter().chain(others) {
@@ -81,6 +85,12 @@ pub fn run(programs: &Programs, place: &Path) -> Result<Figures> {
         figures.rows.push(measure(binary, mosquitto, (&name, load, more))?);
         let tributary = Server::tributary(packaged, &place.join("tributary"), "")?;
         figures.rows.push(measure(binary, tributary, (&name, load, more))?);
+    }
+    for (name, connections) in SLOW.into_iter().zip([1, 10]) {
+        let server = Server::tributary_with_slow_syncs(packaged, &place.join("tributary"))?;
+        let row = measure(binary, server, (name, (connections, 1), &[]))?;
+        // Whoever holds up its syncs takes part of its processor.
+        figures.rows.push(Row { cpu_us: 0.0, ..row });
     }
     for server in [
         Server::mosquitto(&place.join("mosquitto"))?,
@@ -263,7 +273,10 @@ fn load(
 
 /// One sync after the other of four kilobytes in a file that was written before: what the disk
 /// itself needs.
-fn syncs(place: &Path) -> Result<(f64, f64)> {
+///
+/// # Errors
+/// The file cannot be written.
+pub fn syncs(place: &Path) -> Result<Syncs> {
     let path = place.join("disk");
     let file = fs::File::create(&path)?;
     let page = [0x55; 4096];
@@ -281,7 +294,17 @@ fn syncs(place: &Path) -> Result<(f64, f64)> {
     fs::remove_file(&path)?;
     times.sort_unstable();
     let us = |time: Duration| time.as_secs_f64() * 1e6;
-    Ok((us(times[SYNCS / 2]), us(times[SYNCS * 99 / 100])))
+    Ok(Syncs { p50_us: us(times[SYNCS / 2]), p99_us: us(times[SYNCS * 99 / 100]) })
+}
+
+/// The same by this program once more, whose syncs are held up as the daemon's are then.
+fn slow_syncs(place: &Path) -> Result<Syncs> {
+    let mut command = server::with_slow_syncs(&std::env::current_exe()?);
+    let output = command.arg(SYNCS_OF).arg(place).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "{command:?}: {}", output.status);
+    let told: Value = serde_json::from_slice(&output.stdout)?;
+    let number = |name: &str| told[name].as_f64().context("a figure");
+    Ok(Syncs { p50_us: number("p50_us")?, p99_us: number("p99_us")? })
 }
 
 fn machine() -> Result<String> {

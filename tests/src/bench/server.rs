@@ -16,6 +16,8 @@ use crate::{ports, wait};
 
 const START_MAX: Duration = Duration::from_secs(20);
 const STOP_MAX: Duration = Duration::from_secs(20);
+/// So much longer takes a sync that is slow, in µs: about what good cards need.
+const SLOW_SYNC_US: u32 = 3_000;
 
 /// A broker.
 pub(super) struct Server {
@@ -44,6 +46,15 @@ impl Server {
 
     /// This project's, on a new log in `dir`.
     pub(super) fn tributary(binary: &Path, dir: &Path, sections: &str) -> Result<Self> {
+        Self::run(Command::new(binary), (binary, dir), sections)
+    }
+
+    /// The same as if the disk were slow.
+    pub(super) fn tributary_with_slow_syncs(binary: &Path, dir: &Path) -> Result<Self> {
+        Self::run(with_slow_syncs(binary), (binary, dir), "")
+    }
+
+    fn run(mut command: Command, (binary, dir): (&Path, &Path), sections: &str) -> Result<Self> {
         let port = ports::free()?;
         let config = format!(
             "gateway = \"bench\"\n[log]\ndir = \"{}\"\nsize = \"4 GiB\"\n\
@@ -52,7 +63,6 @@ impl Server {
         );
         fs::create_dir_all(dir)?;
         fs::write(dir.join("tributary.toml"), config)?;
-        let mut command = Command::new(binary);
         command.arg("run").arg("--config").arg(dir.join("tributary.toml"));
         Self::start("tributary", command, (dir, binary), port)
     }
@@ -96,6 +106,15 @@ impl Server {
         fs::remove_dir_all(&self.dir)?;
         Ok(())
     }
+}
+
+/// `binary`, each of whose `fdatasync` takes [`SLOW_SYNC_US`] longer. Nothing else of it is looked at, and it
+/// stays the child that is started.
+pub(super) fn with_slow_syncs(binary: &Path) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-D", "-qq", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=fdatasync", "-e"]);
+    command.arg(format!("inject=fdatasync:delay_exit={SLOW_SYNC_US}")).arg(binary);
+    command
 }
 
 /// Debian keeps brokers where only root looks.
