@@ -175,7 +175,9 @@ mod tests {
     fn names_of_any_length_survive_and_must_be_text() {
         let long = "ü".repeat(100);
         let at = |bytes| core::str::from_utf8(&long.as_bytes()[..bytes]).expect("whole characters");
-        for (client, topic) in [("", "a"), ("ü", "ß/ü"), ("c", at(126)), ("c", at(128)), (at(200), at(200))] {
+        for (client, topic) in
+            [("", "a"), ("ü", "ß/ü"), ("c", at(126)), ("c", at(128)), (at(200), at(200))]
+        {
             let event = Event { client, topic, ..EVENT };
             let mut bytes = [0; 512];
             let length = encoded_len(&event, EVENT.time);

@@ -12,7 +12,7 @@ use crate::store::{Kind, RECORD_BYTES, RECORDS_MAX, Store};
 /// Records of one commit.
 pub const PER_COMMIT: [usize; 4] = [1, 16, 256, RECORDS_MAX];
 /// Rounds of each store at each size.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 const ROUND: Duration = Duration::from_millis(250);
 /// What the raw file and our ring take, all of it written before.
 const KEEP_BYTES: u64 = 64 << 20;

@@ -112,7 +112,17 @@ impl Server {
 /// stays the child that is started.
 pub(super) fn with_slow_syncs(binary: &Path) -> Command {
     let mut command = Command::new("strace");
-    command.args(["-D", "-qq", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=fdatasync", "-e"]);
+    command.args([
+        "-D",
+        "-qq",
+        "-f",
+        "--seccomp-bpf",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=fdatasync",
+        "-e",
+    ]);
     command.arg(format!("inject=fdatasync:delay_exit={SLOW_SYNC_US}")).arg(binary);
     command
 }
