@@ -51,6 +51,11 @@ record is an entry, or a row under the next number, with the settings that make 
 ratios within a round. Device bytes and flushes are counted by the kernel, on a loop device. A crash is a process that aborts; what
 it left is opened by another one; of the readings of all that is there the quickest counts.
 
+What keeps some bars out of reach: two commits of 16 fill a page, so most end one page and begin another. Ours are then two writes
+at two places, since what was acknowledged in the page that is filled must not be overwritten where it lies; the raw file and
+okaywal write both pages at once, over it. Seven commits of 4096 fill a segment, and each new one takes more flushes. Of reading a
+third is the kernel's copy from its cache.
+
 ";
 
 impl Figures {
