@@ -149,6 +149,7 @@ impl Server {
             upstream: Mutex::new(None),
             table: Arc::new(Mutex::new(table)),
             hints: hints.clone(),
+            done: Arc::default(),
             replay: Arc::default(),
             halted: Arc::default(),
             folding: trouble,
