@@ -223,6 +223,28 @@ fn a_stream_that_cannot_be_used_is_told_and_keeps_nobody_waiting() -> Result<()>
     Ok(())
 }
 
+/// A directory of that name, as a broken restore of a backup leaves one: devices are served.
+#[test]
+fn a_control_socket_that_cannot_be_made_is_told_and_made_when_it_can() -> Result<()> {
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    daemon.stop()?;
+    let socket = daemon.data().join("tributary.sock");
+    fs::remove_file(&socket)?;
+    fs::create_dir(&socket)?;
+    daemon.restart()?;
+    Device::publish(daemon.port(), "plant/1/telemetry", vec!["{}".to_owned()])?;
+    let told = daemon.log_lines()?;
+    ensure!(told.contains(&format!("remove the directory {}", socket.display())), "{told}");
+    ensure!(!daemon.try_command(&["status"])?.status.success(), "nobody can answer");
+    fs::remove_dir(&socket)?;
+    wait::until("a control socket", READ_MAX, || {
+        Ok(daemon.try_command(&["status"])?.status.success().then_some(()))
+    })?;
+    ensure!(daemon.status()?["log"]["durable"] == 1, "it was acknowledged");
+    daemon.stop()?;
+    Ok(())
+}
+
 #[test]
 fn refuses_a_log_of_a_newer_version() -> Result<()> {
     let mut patient = Patient::new()?;

@@ -235,6 +235,28 @@ fn each_command_has_one_copy_over_power_cuts_and_failing_disks() -> Result<(), S
     Ok(())
 }
 
+#[test]
+fn what_was_kept_can_be_read_behind_a_write_that_failed() -> Result<(), String> {
+    let (stream, log) = (Disk::new(GEOMETRY, 1), Disk::new(GEOMETRY, 2));
+    let mut input = opened(&log, 1)?;
+    let clock = Clock { wall: MOMENT.wall, age: Age(1), trusted: true };
+    let mut kept = commands(&stream, &Arc::new(Mutex::new(0)));
+    append(&mut input, &event("0", Origin::Downlink), clock)?;
+    kept.settle(MOMENT, (&log.reader(), input.log.end()), Offset(0))?;
+    stream.cut_after(0);
+    let fresh = Fresh { offset: Offset(1), clock, event: event("1", Origin::Downlink) };
+    let failed = kept.keep(MOMENT, &[fresh]);
+    stream.be_well();
+    let (kept, mut found) = (Mutex::new(kept), Vec::new());
+    let full = kept.read(Offset(0)..Offset(u64::MAX), &mut |offset, _, _| {
+        found.push(offset);
+        true
+    });
+    assert!(failed.is_err() && full.is_none());
+    assert_eq!(found.first(), Some(&Offset(0)), "{found:?}");
+    Ok(())
+}
+
 /// What lies far below is not read again at each start.
 #[test]
 fn the_stream_knows_how_far_the_input_was_copied() -> Result<(), String> {

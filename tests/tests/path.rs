@@ -175,6 +175,27 @@ fn looks_back_for_a_route_that_asks(kafka: Kafka) -> Result<()> {
     check_both(&daemon, &served, &sent)
 }
 
+/// A route goes to another lane, and the one that it leaves has nothing left to do: it ends, and comes back.
+#[test]
+fn what_lanes_have_shipped_stays_counted_when_they_have_ended() -> Result<()> {
+    let (_served, upstream) = cluster(TV2)?;
+    let in_lane = |lane: &str| format!("{upstream}{ALL}lane = \"{lane}\"\n");
+    let mut daemon = Daemon::start(TRIBUTARY, &in_lane("normal"))?;
+    let mut shipped = 0;
+    for lane in ["normal", "high", "bulk", "high"] {
+        daemon.reload(&in_lane(lane), &["all"])?;
+        Device::publish(daemon.port(), "plant/1/telemetry", readings(30))?;
+        shipped += 30;
+        wait::until("one lane", ANSWER_MAX, || {
+            let upstream = daemon.drain()?["upstream"].take();
+            ensure!(upstream["counters"]["records"] == shipped, "{upstream:#}");
+            let lanes = upstream["lanes"].as_array().context("lanes")?;
+            Ok((lanes.len() == 1 && lanes[0]["lane"] == lane).then_some(()))
+        })?;
+    }
+    Ok(())
+}
+
 fn check_both(daemon: &Daemon, served: &Served, sent: &[Sent]) -> Result<()> {
     let events = daemon.events()?;
     let (all, hot) = (committed(served, "all")?, committed(served, "hot")?);

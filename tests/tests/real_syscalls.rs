@@ -1,11 +1,25 @@
 //! What the daemon asks of the operating system, in order: a PUBACK leaves only after `fdatasync`
-//! of the segment that its event was written to has returned. Seen by `strace`.
+//! of the segment that its event was written to has returned. Seen by `strace`; and what becomes of the log where
+//! the system does not answer, also by `strace`.
+
+use core::time::Duration;
+use std::fs::OpenOptions;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use tributary_tests::daemon::Daemon;
+use serde_json::Value;
+use tributary_tests::daemon::{Daemon, STOP_MAX};
 use tributary_tests::device::Device;
+use tributary_tests::process::Process;
+use tributary_tests::wait;
 
 const EVENTS: usize = 50;
+/// Of four kilobytes each: more than two segments.
+const MANY_EVENTS: usize = 2_400;
+/// What is left of a file that was cut short.
+const CUT_BYTES: u64 = 1 << 20;
+/// For the daemon to come to that file.
+const START_MAX: Duration = Duration::from_secs(20);
 /// Where a log that was just made is written to.
 const SEGMENT: &str = "/input-00000.seg>";
 
@@ -69,6 +83,37 @@ fn check(trace: &str) -> Result<usize> {
 
 fn synced(state: State) -> State {
     if state == State::Written { State::Synced } else { state }
+}
+
+/// A file that has to be made longer, and whose length the system told some times and does not tell any more.
+#[test]
+fn a_file_whose_length_is_not_known_is_not_written_over() -> Result<()> {
+    const EXE: &str = env!("CARGO_BIN_EXE_tributary-under-test");
+    let mut daemon = Daemon::start(EXE, "")?;
+    Device::publish(daemon.port(), "a/b", vec!["x".repeat(4_000); MANY_EVENTS])?;
+    daemon.stop()?;
+    let segment = daemon.data().join("input-00001.seg");
+    OpenOptions::new().write(true).open(&segment)?.set_len(CUT_BYTES)?;
+    let verified = || -> Result<Value> {
+        Ok(serde_json::from_slice(&daemon.try_command(&["log", "verify", "--json"])?.stdout)?)
+    };
+    let before = verified()?;
+    let (log, path) = (daemon.dir().join("traced.log"), segment.to_str().context("UTF-8")?);
+    let mut command = Command::new("strace");
+    command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "trace=statx"]);
+    command.args(["-e", "inject=statx:error=EIO:when=4+", EXE, "run", "--config"]);
+    command.arg(daemon.config());
+    let mut traced = Process::start("tributary", command, &log)?;
+    wait::until("the failure", START_MAX, || {
+        traced.check_running()?;
+        let told = std::fs::read_to_string(&log)?;
+        Ok(told.contains("the log stays smaller than configured").then_some(()))
+    })?;
+    traced.terminate(STOP_MAX)?;
+    let after = verified()?;
+    ensure!(before["events"].as_u64() > Some(1_000), "{before}");
+    ensure!((&after["events"], &after["gaps"]) == (&before["events"], &before["gaps"]), "{after}");
+    Ok(())
 }
 
 #[test]

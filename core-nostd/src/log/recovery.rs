@@ -95,8 +95,8 @@ fn settled_head<M: Media>(media: &mut M, crc: Crc32c) -> (Head<M::Error>, Result
 
 impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
     /// Reads what there is. `buffer` belongs to the log from then on, see
-    /// [`buffer_bytes`](super::buffer_bytes); a control record that is larger than it without a
-    /// page is not visited. No offset below `floor` will be given out: the highest that is named
+    /// [`buffer_bytes`](super::buffer_bytes); a control record that is larger than it without three
+    /// pages is not visited. No offset below `floor` will be given out: the highest that is named
     /// outside the log. `visit` gets the control records of the newest segment in order: it begins
     /// with those that were in force.
     ///

@@ -2,7 +2,8 @@
 //! is noted as a gap, what was whole only together with a slot is put in its place.
 //!
 //! What was acknowledged and cannot be read cannot be brought back; nothing that can be read is
-//! changed or taken away. So it can be run as often as one likes.
+//! changed or taken away. So it can be run as often as one likes. Where a start would give up the oldest
+//! segment, it is left to one: it knows how large the log may be, and folds sessions first.
 
 use serde::Serialize;
 
@@ -40,8 +41,7 @@ pub fn repair(place: &Place) -> Result<Repaired, ToolError> {
     }
     expect_log(place)?;
     let unusable = |error: &dyn core::fmt::Display| ToolError::Directory(error.to_string());
-    // A size of nothing: the log keeps the one that it has.
-    let files = SegmentFiles::open(&place.dir, 0, true).map_err(|error| unusable(&error))?;
+    let files = SegmentFiles::open_to_keep(&place.dir).map_err(|error| unusable(&error))?;
     let entropy = entropy().map_err(|error| unusable(&error))?;
     let recovered = recover(files, entropy, moment()).map_err(|error| unusable(&error))?;
     let (log, report) = (recovered.log, recovered.report);
@@ -69,9 +69,81 @@ fn expect_log(place: &Place) -> Result<(), ToolError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::path::Path;
 
+    use tempfile::TempDir;
+    use tributary_core::Offset;
+    use tributary_core::log::{Clock, ControlKind, Frame};
+    use tributary_core::time::{Age, Timestamp};
+
     use super::*;
+    use crate::io::segments::SEGMENT_BYTES;
+    use crate::log_tools::OpenedLog;
+
+    /// More openings than have room at the end of a segment.
+    const TIMES: usize = 60;
+    const CLOCK: Clock = Clock { wall: Timestamp(5), age: Age(5), trusted: true };
+
+    /// A log of two segments that has no more room but for openings. What its first one tells stands nowhere else.
+    fn full() -> (TempDir, Place) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let bytes = 2 * u64::from(SEGMENT_BYTES);
+        let files = SegmentFiles::open(dir.path(), bytes, true).expect("a directory");
+        let entropy = entropy().expect("random numbers");
+        let mut log = recover(files, entropy, moment()).expect("a new log").log;
+        log.append_control(ControlKind::Sessions, b"12345678", CLOCK).expect("there is room");
+        for bytes in [60_000, 50] {
+            let body = vec![0; bytes];
+            let frame = Frame { count: 1, clock: CLOCK, body: &body };
+            loop {
+                if log.append(&frame).is_ok() {
+                    log.commit().expect("a sound disk");
+                } else if log.next_victim().is_none() {
+                    log.roll(&[], CLOCK).expect("a sound disk");
+                } else {
+                    break;
+                }
+            }
+        }
+        let place = Place { dir: dir.path().to_owned(), stream: INPUT.to_owned() };
+        (dir, place)
+    }
+
+    fn oldest(place: &Place) -> Offset {
+        OpenedLog::open(place, None).expect("it can be read").oldest
+    }
+
+    /// Each repair notes an opening, until there is no more room for one.
+    fn repaired(place: &Place) -> (usize, Option<String>) {
+        for times in 0..TIMES {
+            if let Err(error) = repair(place) {
+                return (times, Some(error.to_string()));
+            }
+            assert_eq!(oldest(place), Offset(0), "events are gone after {times} repairs");
+        }
+        (TIMES, None)
+    }
+
+    #[test]
+    fn a_repair_gives_nothing_up() {
+        let (_dir, place) = full();
+        let (times, why) = repaired(&place);
+        let why = why.expect("there is no more room");
+        assert!(times > 10 && why.contains("input-00000.seg makes room"), "{times}: {why}");
+        assert_eq!(oldest(&place), Offset(0));
+        assert!(repair(&place).is_err() && oldest(&place) == Offset(0), "nor does the next one");
+    }
+
+    /// The log may become larger than it is: the daemon has made the next file ahead.
+    #[test]
+    fn a_repair_goes_on_in_what_is_unused() {
+        let (dir, place) = full();
+        File::create(dir.path().join("input-00002.seg")).expect("a sound disk");
+        assert_eq!(repaired(&place), (TIMES, None));
+        let bytes = dir.path().join("input-00002.seg").metadata().expect("it is there").len();
+        assert_eq!(bytes, u64::from(SEGMENT_BYTES));
+    }
 
     #[test]
     fn what_holds_no_log_is_left_as_it_is() {

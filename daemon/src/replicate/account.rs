@@ -116,10 +116,19 @@ impl Account {
 
     /// So many records of a route were found in Kafka.
     pub fn deliver(&mut self, route: u32, records: u64) {
+        self.meet(route).delivered += records;
+    }
+
+    /// So many of its events are gone, as was found in Kafka.
+    pub fn lose(&mut self, route: u32, events: u64) {
+        self.meet(route).lost += events;
+    }
+
+    fn meet(&mut self, route: u32) -> &mut Counts {
         if !self.knows(route) {
             self.counts.push((route, Counts::default()));
         }
-        self.of(route).delivered += records;
+        self.of(route)
     }
 
     /// An operator passes over so many offsets of each route.

@@ -14,7 +14,7 @@ use tributary_core::log::ControlKind;
 use super::aside::Detour;
 use super::feed::Present;
 use super::lane::{Beginning, Effect, Lane};
-use super::report::Report;
+use super::report::{Counters, Report};
 use super::table::Table;
 use super::traffic::{Traffic, View};
 use crate::config::upstream::Access;
@@ -52,6 +52,8 @@ pub struct Context {
     pub detours: mpsc::Sender<DetourAsked>,
     /// Where the lane tells how it stands.
     pub report: Arc<Mutex<Report>>,
+    /// What all lanes have done, those that have ended among them.
+    pub done: Arc<Mutex<Counters>>,
     /// Told when an operator has decided where the lane goes on: the hint says.
     pub decided: Arc<Notify>,
     /// Told when the lane has halted.
@@ -72,8 +74,9 @@ pub type DetourAsked = (Detour, oneshot::Sender<()>);
 /// Runs a lane until it is told to stop, or has nothing left to do. Needs a tokio runtime with I/O and time.
 pub async fn run(context: Context) {
     let Context { beginning, access, hint, traffic, table, log, .. } = context;
-    let Context { ingest, letters, clocks, detours, report, decided, halted, mut stop, .. } =
-        context;
+    let Context {
+        ingest, letters, clocks, detours, report, done, decided, halted, mut stop, ..
+    } = context;
     let name = beginning.lane;
     lock(&traffic).reset(name);
     let mut lane = Lane::new(now(), beginning, log.clone());
@@ -110,7 +113,7 @@ pub async fn run(context: Context) {
         if goes_on {
             continue;
         }
-        let is_spent = tell(&lane, name, (&report, &halted), (&ingest, &traffic, &table));
+        let is_spent = tell(&lane, name, (&report, &done, &halted), (&ingest, &traffic, &table));
         if is_spent || lane.is_done(now()) {
             lock(&traffic).reset(name);
             return;
@@ -143,13 +146,14 @@ pub async fn run(context: Context) {
 fn tell(
     lane: &Lane<SegmentReader>,
     name: crate::config::Lane,
-    (report, halted): (&Mutex<Report>, &Notify),
+    (report, done, halted): (&Mutex<Report>, &Mutex<Counters>, &Notify),
     (ingest, traffic, table): (&Ingest, &Mutex<Traffic>, &Mutex<Table>),
 ) -> bool {
     let position = {
         let mut report = lock(report);
-        let was_halted = report.halted.is_some();
+        let (was_halted, before) = (report.halted.is_some(), report.counters);
         lane.tell(now(), &mut report);
+        lock(done).add(report.counters.since(before));
         if !was_halted && report.halted.is_some() {
             halted.notify_one();
         }

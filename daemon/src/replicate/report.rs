@@ -44,7 +44,7 @@ pub struct Report {
     revision: Option<(u64, Position, Option<Offset>)>,
 }
 
-/// What a lane has done since the daemon started.
+/// What a lane has done since it began, or all of them since the daemon started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Sessions with the cluster.
@@ -71,6 +71,21 @@ impl Counters {
         self.batch_bytes += batch_bytes;
         self.bytes_sent += bytes_sent;
         self.throttled_ms += throttled_ms;
+    }
+
+    /// What has come since the lane had counted this.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        let Self { sessions, transactions, records, batch_bytes, bytes_sent, throttled_ms } =
+            before;
+        Self {
+            sessions: self.sessions - sessions,
+            transactions: self.transactions - transactions,
+            records: self.records - records,
+            batch_bytes: self.batch_bytes - batch_bytes,
+            bytes_sent: self.bytes_sent - bytes_sent,
+            throttled_ms: self.throttled_ms - throttled_ms,
+        }
     }
 }
 
@@ -249,8 +264,9 @@ mod tests {
             throttled_ms: 6,
         };
         let mut sum = Counters::default();
-        sum.add(counters);
+        sum.add(counters.since(sum));
         assert_eq!(sum, counters);
+        assert_eq!(counters.since(sum), Counters::default(), "each once");
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::io::control::{self, Answers, Decide, Lines, Replay, Request};
 use crate::io::crc::crc32c;
 use crate::io::segments::{COMMANDS, DEAD_LETTER, INPUT, Place, SegmentReader};
 use crate::log_tools::LogEnd;
-use crate::replicate::report::Report;
+use crate::replicate::report::{Counters as LaneCounters, Report};
 use crate::replicate::table::Table;
 use crate::replicate::traffic::{Traffic, month_of};
 use crate::sync::lock;
@@ -91,6 +91,8 @@ pub(super) struct Daemon {
     pub(super) table: Arc<Mutex<Table>>,
     /// What the log knows of the lanes.
     pub(super) hints: Hints,
+    /// What lanes have done since the start, those that have ended among them.
+    pub(super) done: Arc<Mutex<LaneCounters>>,
     /// Held by the replay of dead letters that runs.
     pub(super) replay: Arc<tokio::sync::Mutex<()>>,
     /// Told when a lane has halted.
@@ -233,7 +235,8 @@ impl Daemon {
             Month { bytes: if this_month { spent.bytes } else { 0 }, bytes_max: config.monthly };
         let brokers = config.brokers.iter().map(|(host, port)| format!("{host}:{port}")).collect();
         let at_least_once = config.delivery == Delivery::AtLeastOnce;
-        UpstreamStatus { at_least_once, ..UpstreamStatus::of(brokers, lanes, month, durable.0) }
+        let shipped = (*lock(&self.done), month);
+        UpstreamStatus { at_least_once, ..UpstreamStatus::of(brokers, lanes, shipped, durable.0) }
     }
 
     fn lane_status(&self, lane: &LaneAnswers, report: &Report, durable: Offset) -> LaneStatus {

@@ -69,6 +69,8 @@ pub struct Commands<M: Media, R, O> {
     end: Offset,
     /// Offsets of copies in the stream by those in the input.
     marks: BTreeMap<Offset, Offset>,
+    /// When it was to be opened last.
+    moment: Option<Moment>,
 }
 
 /// The stream in files.
@@ -151,7 +153,7 @@ where
 
     const fn in_stream(stream: OnDemand<M, R, O>, log_id: u64) -> Self {
         let (settled, noted, end) = (Offset(0), Offset(0), Offset(0));
-        Self { stream, log_id, settled, noted, end, marks: BTreeMap::new() }
+        Self { stream, log_id, settled, noted, end, marks: BTreeMap::new(), moment: None }
     }
 
     /// How the stream stands; `None`: it was never used.
@@ -233,6 +235,7 @@ where
 
     /// Opens the stream, unless it is open.
     fn opened(&mut self, moment: Moment) -> Result<(), String> {
+        self.moment = Some(moment);
         if self.stream.get().is_some() {
             return Ok(());
         }
@@ -271,6 +274,13 @@ where
         offsets: &Range<Offset>,
         each: &mut dyn FnMut(Offset, &Event<'_>, Age) -> bool,
     ) -> Option<Offset> {
+        // A write that failed has closed it, and what it holds is as good as before.
+        if self.stream.was_used()
+            && let Some(moment) = self.moment
+            && let Err(why) = self.opened(moment)
+        {
+            tracing::debug!(why);
+        }
         let Self { stream, marks, log_id, end, .. } = self;
         let stream = stream.get().filter(|_| offsets.start < *end)?;
         let oldest = stream.extent().oldest;

@@ -73,7 +73,7 @@ pub(super) fn settle_due(shared: &Shared, moment: Moment, desk: &mut Desk<'_>) -
     }
     hub.handle_due(shared.age(moment), desk);
     while let Some(due) = hub.take_will() {
-        if !publish(shared, moment, &due, desk) {
+        if !publish(shared, moment, (&due, false), desk) {
             hub.put_will_back(due);
             return false;
         }
@@ -81,24 +81,38 @@ pub(super) fn settle_due(shared: &Shared, moment: Moment, desk: &mut Desk<'_>) -
     true
 }
 
-/// Leaves a will for the log. Whether there was room. A log that is closed for good has none. A will for which
-/// there is no room among what is retained is not kept: nobody is there to be told.
-fn publish(shared: &Shared, moment: Moment, due: &DueWill, desk: &mut Desk<'_>) -> bool {
+/// Leaves the wills of a client that comes again for the log, room or not: what it begins now would have the log
+/// forget them, so they wait in front of that.
+pub(super) fn settle_wills_of(shared: &Shared, moment: Moment, name: &str, desk: &mut Desk<'_>) {
+    while let Some(due) = shared.hub.take_will_of(name) {
+        publish(shared, moment, (&due, true), desk);
+    }
+}
+
+/// Leaves a will for the log. Whether there was room. A log that has failed has none, and one that is closed for the
+/// end of the daemon still knows it at the next start. A will for which there is no room among what is retained is not
+/// kept: nobody is there to be told.
+fn publish(
+    shared: &Shared,
+    moment: Moment,
+    (due, is_before_change): (&DueWill, bool),
+    desk: &mut Desk<'_>,
+) -> bool {
     let Shared { ingest, hub, .. } = shared;
     let event = due.will.event(&due.client, moment.wall);
     let is_kept = event.retain && hub.has_room_for(&event, ingest.durable());
-    match desk.append(&Event { retain: is_kept, ..event }) {
-        Err(NotTaken::Busy | NotTaken::Closed(Closed::Full)) => false,
+    let left = Event { retain: is_kept, ..event };
+    let left =
+        if is_before_change { Ok(desk.append_before_change(&left)) } else { desk.append(&left) };
+    match left {
+        Err(NotTaken::Busy | NotTaken::Closed(Closed::Full | Closed::Stopping)) => false,
         Err(NotTaken::Closed(closed)) => {
             tracing::error!(client = &*due.client, ?closed, "a will is lost");
             true
         }
         Ok(offset) => {
-            // Of a client that is back the log knows something newer.
-            if !hub.is_superseded(due) {
-                let over = if due.ends { Change::Ended } else { Change::WillPublished };
-                desk.change(&due.client, &over);
-            }
+            let over = if hub.goes_on(due) { Change::WillPublished } else { Change::Ended };
+            desk.change(&due.client, &over);
             if is_kept {
                 hub.retain(&event, (offset, shared.age(moment)), ingest.durable());
             } else if event.retain {

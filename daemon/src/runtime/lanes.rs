@@ -190,6 +190,7 @@ impl Lanes {
             letters: Arc::clone(&daemon.letters),
             clocks: Arc::clone(&daemon.clocks),
             report: Arc::clone(&answers.report),
+            done: Arc::clone(&daemon.done),
             decided: Arc::clone(&answers.decided),
             halted: Arc::clone(&daemon.halted),
             detours: self.detours.clone(),
@@ -218,4 +219,30 @@ fn compression(wanted: config::Compression) -> Compression {
         config::Compression::Lz4 => Codec::Lz4,
         config::Compression::Zstd => Codec::Zstd,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::threads::spawn;
+
+    /// Its thread is still ending when another table needs it.
+    #[tokio::test]
+    async fn a_lane_that_is_ending_is_waited_for_and_can_be_begun_anew() {
+        let (lanes, _asked) = Lanes::new(Hints::default(), 1, Vec::new());
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let thread = spawn("ending", move || held.recv().unwrap_or_default()).expect("a thread");
+        let answers = LaneAnswers {
+            lane: Lane::Normal,
+            identity: String::new(),
+            report: Arc::default(),
+            decided: Arc::default(),
+        };
+        lock(&answers.report).is_over = true;
+        let (stop, _) = watch::channel(false);
+        lock(&lanes.running).insert(Lane::Normal, Running { stop, thread, answers });
+        let ending = async { drop(let_go) };
+        let (standing, ()) = tokio::join!(lanes.standing(), ending);
+        assert!(!standing.at_work[Lane::Normal.index()], "nobody would begin it");
+    }
 }

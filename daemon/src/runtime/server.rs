@@ -103,7 +103,7 @@ pub(super) struct Server {
 
 /// Where devices and people will be let in.
 struct Sockets {
-    control: control::Listener,
+    control: Option<control::Listener>,
     listeners: Vec<mqtt::Listener>,
 }
 
@@ -130,7 +130,7 @@ impl Server {
         let writer = Writer::new(log, Arc::clone(&ingest), Arc::clone(&clocks), snapshot, policy)
             .with_last_look(folding::last_look(&folding));
         // First: who finds an open MQTT port may ask.
-        let control = listen_for_questions(config)?;
+        let control = control::listen(&config.log.dir);
         let (doors, sockets) = Doors::open(config)?;
         let listeners = doors.describe(&sockets);
         let letters = open_letters(config, id.0, &reader);
@@ -149,6 +149,7 @@ impl Server {
             upstream: Mutex::new(None),
             table: Arc::new(Mutex::new(table)),
             hints: hints.clone(),
+            done: Arc::default(),
             replay: Arc::default(),
             halted: Arc::default(),
             folding: trouble,
@@ -183,6 +184,7 @@ impl Server {
     /// Lets devices and people in: from here on the routes in force are the configuration's.
     fn open(&self, sockets: Sockets) {
         let Sockets { control, listeners } = sockets;
+        let control = (self.started.log.dir.clone(), control);
         tokio::spawn(control::serve(control, Arc::clone(&self.daemon), self.stop.subscribe()));
         let shared = Arc::clone(&self.shared);
         let unread = Arc::default();
@@ -327,11 +329,6 @@ fn constants(
         damage,
         started: clock::now(),
     }
-}
-
-fn listen_for_questions(config: &Config) -> Result<control::Listener, Failure> {
-    control::listen(&config.log.dir)
-        .map_err(|e| Failure::Directory(format!("cannot make the control socket: {e}")))
 }
 
 /// Has sessions go on as they are known.

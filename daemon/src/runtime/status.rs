@@ -219,7 +219,7 @@ pub struct UpstreamStatus {
     pub backlog: u64,
     /// Age of the oldest of them.
     pub oldest_undelivered_ms: Option<u64>,
-    /// Since the start, all lanes together.
+    /// Since the start, all lanes together, with those that have ended.
     pub counters: LaneCounters,
     /// Bytes sent this month.
     pub month: Month,
@@ -264,16 +264,17 @@ pub struct LaneStatus {
 }
 
 impl UpstreamStatus {
-    /// Puts together what the lanes say of themselves.
+    /// Puts together what the lanes say of themselves, and what all there were have sent.
     #[must_use]
-    pub fn of(brokers: Vec<String>, lanes: Vec<LaneStatus>, month: Month, durable: u64) -> Self {
+    pub fn of(
+        brokers: Vec<String>,
+        lanes: Vec<LaneStatus>,
+        (counters, month): (LaneCounters, Month),
+        durable: u64,
+    ) -> Self {
         let ill = lanes.iter().find(|lane| lane.state != "live");
         let shown = ill.or(lanes.first()).cloned().unwrap_or_default();
         let settled = lanes.iter().map(|lane| lane.settled).min().unwrap_or(durable);
-        let mut counters = LaneCounters::default();
-        for lane in &lanes {
-            counters.add(lane.counters);
-        }
         Self {
             at_least_once: false,
             state: shown.state,

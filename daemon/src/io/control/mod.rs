@@ -5,11 +5,11 @@
 //! dealt with that. At the end comes `{"end":true}`: the last answer is waited for.
 
 mod asking;
+mod listening;
 
-use std::fs::{self, File, Permissions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use asking::{ask, connect, group, read};
+pub use listening::{Listener, listen};
 
 /// The socket's name in the data directory.
 const NAME: &str = "tributary.sock";
@@ -174,30 +175,20 @@ impl Lines {
     }
 }
 
-/// A socket that listens for questions.
-pub type Listener = UnixListener;
-
-/// Opens the socket of a data directory, which must be locked by this process.
-///
-/// # Errors
-/// If it cannot be made.
-pub fn listen(dir: &Path) -> io::Result<Listener> {
-    let path = dir.join(NAME);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = with_short_path(dir, |path| UnixListener::bind(path))?;
-    fs::set_permissions(&path, Permissions::from_mode(0o660))?;
-    Ok(listener)
-}
-
-/// Serves questions until told to stop.
+/// Serves questions until told to stop: as soon as there is a socket for them in the data directory.
 pub async fn serve<A: Answers>(
-    listener: UnixListener,
+    (dir, listener): (PathBuf, Option<Listener>),
     answers: Arc<A>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let listener = if let Some(listener) = listener {
+        listener
+    } else {
+        tokio::select! {
+            listener = listening::listen_later(&dir) => listener,
+            _ = stop.changed() => return,
+        }
+    };
     let places = Arc::new(Semaphore::new(ASKERS_MAX));
     loop {
         let accepted = tokio::select! {

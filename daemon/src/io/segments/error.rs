@@ -25,6 +25,11 @@ pub enum SegmentError {
         /// Why.
         source: std::io::Error,
     },
+    /// A segment would have to make room, and none may.
+    Kept {
+        /// Its file.
+        path: PathBuf,
+    },
     /// A file of the log fails.
     Io {
         /// The file.
@@ -55,6 +60,13 @@ impl core::fmt::Display for SegmentError {
                 "cannot use {}: {source}; it must be a directory that this user may write to",
                 dir.display()
             ),
+            Self::Kept { path } => write!(
+                f,
+                "the log can only go on where {} makes room, and a repair gives up nothing that can \
+                 be read: start the daemon, which mends the log as well, and keeps what sessions \
+                 told there",
+                path.display()
+            ),
             Self::Io { path, what, source } => {
                 write!(f, "cannot {what} {}: {source}{}", path.display(), advice(source))
             }
@@ -84,7 +96,7 @@ impl core::error::Error for SegmentError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Directory { source, .. } | Self::Io { source, .. } => Some(source),
-            Self::Locked { .. } | Self::InRam { .. } => None,
+            Self::Locked { .. } | Self::InRam { .. } | Self::Kept { .. } => None,
         }
     }
 }

@@ -29,7 +29,7 @@ use note::NoteKeeper;
 pub use place::Place;
 pub use prospect::Prospect;
 pub use reader::SegmentReader;
-use ring::{remove_behind, ring_in};
+use ring::{is_begun, remove_behind, ring_as_it_is, ring_in};
 #[cfg(test)]
 use shared::FILES_OPEN_MAX;
 use shared::{Shared, sync_directory};
@@ -58,9 +58,20 @@ pub struct SegmentFiles {
     shared: Arc<Shared>,
     note: NoteKeeper,
     place: Place,
+    begins: Begins,
     /// Locked as long as this lives; the kernel unlocks it however the process ends. Of the input:
     /// the other streams are opened by who has it.
     _lock: Option<File>,
+}
+
+/// Which segments may be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    Any,
+    /// None that holds something.
+    Unused,
+    /// This one was the next: none behind it is begun in its place, which would give it up as well.
+    None(u32),
 }
 
 impl SegmentFiles {
@@ -76,6 +87,18 @@ impl SegmentFiles {
         make_directory(dir, DirBuilder::new().mode(LOG_DIR_MODE)).map_err(unusable)?;
         let lock = lock_directory(dir)?;
         Self::of_stream(dir, (INPUT, bytes_max), (place, Some(lock)))
+    }
+
+    /// Locks a directory, and opens the files in it for a log that gives nothing up: it goes on in what is
+    /// unused. The ring is as long as its files are.
+    ///
+    /// # Errors
+    /// If it cannot be used; the message says what to do.
+    pub fn open_to_keep(dir: &Path) -> Result<Self, SegmentError> {
+        let unusable = |source| SegmentError::Directory { dir: dir.to_owned(), source };
+        let segments = ring_as_it_is(dir, INPUT).map_err(unusable)?;
+        let files = Self::open(dir, u64::from(segments) * u64::from(SEGMENT_BYTES), true)?;
+        Ok(Self { begins: Begins::Unused, ..files })
     }
 
     /// Opens the files of another stream in a directory that this process has locked.
@@ -115,7 +138,18 @@ impl SegmentFiles {
             page_bytes: place.page_bytes,
         };
         let shared = Arc::new(Shared::new((geometry, asked), dir, stream));
-        Ok(Self { shared, note: NoteKeeper::new(dir, stream), place, _lock: lock })
+        let note = NoteKeeper::new(dir, stream);
+        Ok(Self { shared, note, place, begins: Begins::Any, _lock: lock })
+    }
+
+    /// Sees to it that nothing is given up that is to be kept.
+    fn check_begin(&mut self, segment: u32) -> Result<(), SegmentError> {
+        let path = self.shared.path(segment);
+        if self.begins == Begins::Unused && path.exists() && is_begun(&path) {
+            self.begins = Begins::None(segment);
+        }
+        let Begins::None(kept) = self.begins else { return Ok(()) };
+        Err(SegmentError::Kept { path: self.shared.path(kept) })
     }
 
     /// Has the files made that are missing, while the log is used.
@@ -178,6 +212,7 @@ impl ReadMedia for SegmentFiles {
 
 impl Media for SegmentFiles {
     fn prepare(&mut self, segment: u32) -> Result<(), SegmentError> {
+        self.check_begin(segment)?;
         self.shared.make(segment).inspect_err(|error| self.shared.note_smaller(error))
     }
 

@@ -1,5 +1,6 @@
 //! Which files in a directory are the segments of a stream, and how many its ring has.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Result};
 use std::os::unix::fs::FileExt;
@@ -27,6 +28,13 @@ pub(super) fn ring_in(dir: &Path, stream: &str, asked: u32) -> Result<u32> {
         }
     }
     Ok(segments)
+}
+
+/// How many segments a ring has that is to be as long as its files are: those that were made ahead belong to it.
+pub(super) fn ring_as_it_is(dir: &Path, stream: &str) -> Result<u32> {
+    let begun = ring_in(dir, stream, 0)?;
+    let there: BTreeSet<u32> = files_of(dir, stream)?.into_iter().map(|(index, _)| index).collect();
+    Ok((begun..u32::MAX).find(|index| !there.contains(index)).unwrap_or(begun))
 }
 
 /// Removes the files behind a ring of so many segments that hold nothing: made ahead when the log was
@@ -75,7 +83,7 @@ fn files_of(dir: &Path, stream: &str) -> Result<Vec<(u32, PathBuf)>> {
 }
 
 /// Whether a file has the header of a segment, of any version, in one of its places.
-fn is_begun(path: &Path) -> bool {
+pub(super) fn is_begun(path: &Path) -> bool {
     // What cannot be read may be one.
     headers(path).is_none_or(|headers| headers.iter().any(|header| header.starts_with(MAGIC)))
 }

@@ -246,7 +246,7 @@ impl Shared {
         SegmentError::Io { path: self.path(segment), what, source }
     }
 
-    fn path(&self, segment: u32) -> PathBuf {
+    pub(super) fn path(&self, segment: u32) -> PathBuf {
         self.dir.join(file_name(self.stream, segment))
     }
 }

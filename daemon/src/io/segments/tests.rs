@@ -311,6 +311,26 @@ fn files_are_made_ahead_and_never_over_what_is_used() {
     assert_eq!(open(dir.path(), SIZE, 2).next_offset(), Offset(1));
 }
 
+/// Whatever it has: a power cut may have left it so, and the log may be in it.
+#[test]
+fn a_file_that_is_made_longer_keeps_what_it_has() {
+    let dir = directory();
+    let files = SegmentFiles::open(dir.path(), SIZE, true).unwrap();
+    let path = dir.path().join("input-00001.seg");
+    for length in [0, 1, 4_096, 300_000, SEGMENT_BYTES as usize - 1, SEGMENT_BYTES as usize] {
+        fs::write(&path, vec![0xA5; length]).unwrap();
+        let mut before = length;
+        while files.shared.make_longer(1, 700_000).unwrap() {
+            let made = fs::read(&path).unwrap();
+            let (kept, new) = made.split_at(length);
+            assert!(kept.iter().all(|byte| *byte == 0xA5) && new.iter().all(|byte| *byte == 0));
+            assert!(made.len() > before && made.len() <= before + 700_000);
+            before = made.len();
+        }
+        assert_eq!(before, SEGMENT_BYTES as usize, "from {length}");
+    }
+}
+
 /// Reads until `stop`, and checks that what it gets is what was appended; how many events it got.
 fn read_along(media: &SegmentReader, stop: &AtomicU64) -> u64 {
     let mut reader = Reader::new(Offset(0), crc32c);

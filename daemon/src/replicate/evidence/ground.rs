@@ -33,6 +33,10 @@ pub struct Ground {
     pub backfill: Option<Offset>,
     /// No record in doubt is older; `None`: nobody knows.
     pub since: Option<Timestamp>,
+    /// Whether some of what is in doubt is gone from the log: a transaction may have told that and nothing else.
+    pub has_gaps: bool,
+    /// The topic in which it would have, and the lane.
+    pub gaps: Option<(String, Lane)>,
 }
 
 /// Offsets that a lane would have shipped for a route.
@@ -113,6 +117,18 @@ impl Ground {
         Ok(ground)
     }
 
+    /// Has the topic read that is told of gaps, where it can tell more than the others. Where the lane reads back
+    /// its records do not show whether what is gone was passed then or before.
+    #[must_use]
+    pub fn with_gaps(mut self, topic: Option<&str>, lane: Lane) -> Self {
+        let reads_back = self.backfill.is_some() || !self.looks_back.is_empty();
+        if let Some(topic) = topic.filter(|_| self.has_gaps && !reads_back) {
+            self.topics.insert(topic.to_owned());
+            self.gaps = Some((topic.to_owned(), lane));
+        }
+        self
+    }
+
     /// Whether, and where on the lane's way, a record of a route and an offset is in doubt; and the route's number.
     #[must_use]
     pub fn place(&self, route: &str, offset: u64) -> Option<(u32, Place)> {
@@ -174,6 +190,7 @@ impl Ground {
         let starts = self.routes.values().flatten().map(|share| share.offsets.start);
         let first = starts.min().unwrap_or(doubt.start).min(doubt.start);
         let times = Times::read(log, &(first..doubt.end))?;
+        self.has_gaps = times.gone_to.is_some_and(|end| end > doubt.start);
         for PutBack { route, offset } in &times.put_back {
             if self.place(route, *offset).is_some() {
                 return Err(format!(

@@ -203,7 +203,7 @@ fn what_was_read_back_is_found_and_is_not_read_back_again() {
         let known = u64::from(start < 50);
         let delivered: BTreeMap<_, _> =
             [(1, known), (2, 3)].into_iter().filter(|it| it.1 > 0).collect();
-        assert_eq!(halfway, Ok(Verdict { at: 50, backfill, delivered }));
+        assert_eq!(halfway, Ok(Verdict { at: 50, backfill, delivered, ..Verdict::default() }));
         let done = verdict(&ground, start, &[("b", &[20, 49])]).expect("a verdict");
         assert_eq!((done.at, done.backfill), (50, None));
         let further = verdict(&ground, start, &[("b", &[20]), ("a", &[55])]).expect("a verdict");
@@ -266,4 +266,21 @@ fn a_record_that_bears_the_offset_of_another_event_proves_nothing() {
     let why = past.ground(Lane::Normal, 5..15, "").map(drop);
     assert!(why.is_err_and(|why| why.contains("event 10 was put back")));
     assert!(past.ground(Lane::Normal, 11..15, "").is_ok());
+}
+
+#[test]
+fn who_was_told_of_gaps_is_asked_only_where_some_are_in_doubt() {
+    let mut past = Past::new(&[("a", None)]);
+    past.fill(100);
+    past.log.trim(Offset(50), clock(0)).expect("there is room");
+    past.log.commit().expect("a disk");
+    let asked = |past: &Past, doubt, account| {
+        let ground = past.ground(Lane::Normal, doubt, account).expect("a ground");
+        ground.with_gaps(Some("gaps"), Lane::Normal).topics.contains("gaps")
+    };
+    assert!(asked(&past, 30..60, "1.1e.0.0;") && asked(&past, 49..60, "1.31.0.0;"));
+    assert!(!asked(&past, 50..60, "1.32.0.0;"));
+    past.ask_for(&[("a", None), ("b", Some(Start::Oldest))]);
+    past.fill(120);
+    assert!(!asked(&past, 40..110, "1.28.0.0;"), "the lane reads back: gaps prove nothing");
 }

@@ -4,7 +4,9 @@
 //! follow each other. So the highest offset of this log that stands in any topic of the lane tells how far
 //! it has come: all that it had selected up to there is in Kafka, and nothing behind. It takes that every topic was
 //! read, from before the doubt began to the end, and that nothing was deleted there meanwhile. A topic that is not
-//! there at all has nothing of the lane. Where the lane reads back, "highest" is what comes last on its way.
+//! there at all has nothing of the lane. Where the lane reads back, "highest" is what comes last on its way. What is
+//! gone from the log was passed by a transaction, too, which may have told the topic of gaps and nothing else: its
+//! records name the offsets.
 
 mod ground;
 mod survey;
@@ -14,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use tributary_bridge::{Began, Found, ReadRecord};
 use tributary_core::Offset;
 
+use super::feed::{GAP_ROUTE, GapTold};
+use crate::config::Lane;
 pub use ground::{Ground, LookBack, Place, Share, Step};
 
 /// Which log, opening and offset a batch begins with.
@@ -38,6 +42,9 @@ pub struct Evidence {
     nexts: BTreeMap<(String, i32), u64>,
     /// By the number of the route, what is in doubt and stands in Kafka.
     found: BTreeMap<u32, BTreeSet<Place>>,
+    /// By the number of the route what is told to be gone: its first offset, and its end. Of routes with nothing in
+    /// doubt under 0.
+    gone: BTreeSet<(u32, u64, u64)>,
     /// The last of it by partition.
     shown: BTreeMap<(String, i32), Place>,
     /// Bytes of records that were read.
@@ -64,6 +71,8 @@ pub struct Verdict {
     pub backfill: Option<Offset>,
     /// By the number of each route that the lane has met how many of its records in doubt stand there.
     pub delivered: BTreeMap<u32, u64>,
+    /// How many of a route's events Kafka was told to be gone.
+    pub lost: BTreeMap<u32, u64>,
 }
 
 impl Evidence {
@@ -79,6 +88,7 @@ impl Evidence {
             partitions: BTreeMap::new(),
             nexts: BTreeMap::new(),
             found: BTreeMap::new(),
+            gone: BTreeSet::new(),
             shown: BTreeMap::new(),
             bytes: 0,
             flaw: None,
@@ -145,6 +155,10 @@ impl Evidence {
 
     fn note(&mut self, (topic, partition): (&str, i32), record: &ReadRecord) {
         let Some((offset, route)) = place_of(record) else {
+            if let Some(told) = self.gap_of(topic, record) {
+                self.note_gap((topic, partition), &told);
+                return;
+            }
             let place = record.offset;
             let words = format!(
                 "the record {place} of {topic} does not name its offset and route: `headers` leaves them out"
@@ -154,8 +168,33 @@ impl Evidence {
         };
         if let Some((id, place)) = self.ground.place(route, offset) {
             self.found.entry(id).or_default().insert(place);
-            let last = self.shown.entry((topic.to_owned(), partition)).or_insert(place);
-            *last = place.max(*last);
+            self.show((topic, partition), place);
+        }
+    }
+
+    fn show(&mut self, (topic, partition): (&str, i32), place: Place) {
+        let last = self.shown.entry((topic.to_owned(), partition)).or_insert(place);
+        *last = place.max(*last);
+    }
+
+    /// What a record tells to be gone, if it is one of those.
+    fn gap_of(&self, topic: &str, record: &ReadRecord) -> Option<GapTold> {
+        self.ground.gaps.as_ref().filter(|(of_gaps, _)| of_gaps == topic)?;
+        serde_json::from_slice(record.value.as_ref()?).ok()
+    }
+
+    /// A transaction of the lane has passed what is gone.
+    fn note_gap(&mut self, at: (&str, i32), told: &GapTold) {
+        let is_own = |(_, lane): &(String, Lane)| told.lane == lane.name();
+        if !self.ground.gaps.as_ref().is_some_and(is_own) {
+            return;
+        }
+        let start = self.start;
+        for it in told.routes.iter().filter(|it| it.end > start) {
+            let shares = self.ground.routes.get(&it.route);
+            let id = shares.and_then(|shares| shares.first()).map_or(GAP_ROUTE, |share| share.id);
+            self.gone.insert((id, it.first, it.end));
+            self.show(at, Place { at: it.end - 1, step: Step::On });
         }
     }
 
@@ -197,7 +236,14 @@ impl Evidence {
         }
         let mut delivered: BTreeMap<u32, u64> =
             self.found.iter().map(|(route, places)| (*route, places.len() as u64)).collect();
+        let mut missing = BTreeMap::new();
+        for (id, first, end) in self.gone.iter().filter(|(id, ..)| *id != GAP_ROUTE) {
+            *missing.entry(*id).or_insert(0) += end - first;
+        }
+        let last_gone = self.gone.iter().map(|(.., end)| *end).max();
+        let last_gone = last_gone.map(|end| Place { at: end - 1, step: Step::On });
         let last = self.found.values().filter_map(|places| places.last()).max();
+        let last = last.max(last_gone.as_ref());
         let (at, backfill) = match last {
             None => (self.start, self.ground.backfill),
             Some(Place { at, step: Step::On }) => (at + 1, None),
@@ -210,7 +256,7 @@ impl Evidence {
         for id in self.ground.looks_back.iter().filter(has_begun).flat_map(|back| &back.ids) {
             delivered.entry(*id).or_insert(0);
         }
-        Ok(Verdict { at, backfill, delivered })
+        Ok(Verdict { at, backfill, delivered, lost: missing })
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Times {
     pub(super) earliest: Option<Timestamp>,
     /// Whether the clock could be trusted with all of them.
     pub(super) is_trusted: bool,
+    /// Where some are gone, behind the last of those.
+    pub(super) gone_to: Option<u64>,
     /// Those whose records bear the offsets of others.
     pub(super) put_back: Vec<PutBack>,
 }
@@ -107,10 +109,15 @@ impl Tables {
 
 impl Times {
     pub(super) fn read<M: ReadMedia>(log: (&M, End), offsets: &Range<u64>) -> Result<Self, String> {
-        let mut times = Self { earliest: None, is_trusted: true, put_back: Vec::new() };
+        let mut times =
+            Self { earliest: None, is_trusted: true, gone_to: None, put_back: Vec::new() };
         walk(log, offsets.start, |item| {
-            if let Item::Events(frame) = item {
-                times.note(frame, offsets);
+            match item {
+                Item::Events(frame) => times.note(frame, offsets),
+                Item::Gap { range, .. } if !range.is_empty() && range.start.0 < offsets.end => {
+                    times.gone_to = Some(range.end.0);
+                }
+                Item::Gap { .. } | Item::Control(_) => {}
             }
             Ok(())
         })?;

@@ -1,6 +1,7 @@
 //! What records prove, and what they do not.
 
 use super::*;
+use crate::config::Lane;
 use tributary_bridge::Bytes;
 use tributary_core::time::Timestamp;
 
@@ -77,7 +78,8 @@ fn the_highest_offset_in_any_topic_counts_and_others_records_do_not() {
     assert!(!evidence.is_complete());
     evidence.handle_found(&at_end("all"));
     assert!(evidence.is_complete());
-    let verdict = Verdict { at: 122, backfill: None, delivered: [(1, 2), (2, 3)].into() };
+    let delivered = [(1, 2), (2, 3)].into();
+    let verdict = Verdict { at: 122, delivered, ..Verdict::default() };
     assert_eq!(evidence.verdict(), Ok(verdict));
 }
 
@@ -131,7 +133,46 @@ fn a_topic_that_is_not_there_has_nothing() {
     evidence.handle_found(&at_end("all"));
     assert!(evidence.is_complete());
     let delivered = [(2, 1)].into();
-    assert_eq!(evidence.verdict(), Ok(Verdict { at: 121, backfill: None, delivered }));
+    assert_eq!(evidence.verdict(), Ok(Verdict { at: 121, delivered, ..Verdict::default() }));
+}
+
+/// A record that tells of gaps, of a log and a lane.
+fn gap(base: u64, (log, lane): (u64, &str), routes: &[(&str, u64, u64)]) -> ReadRecord {
+    let routes: Vec<_> = routes
+        .iter()
+        .map(|(route, first, end)| serde_json::json!({"route": route, "first": first, "end": end}))
+        .collect();
+    let log = format!("{log:016x}");
+    let value = serde_json::json!({"gateway": "gw", "lane": lane, "log": log, "routes": routes});
+    let value = Some(Bytes::from(value.to_string().into_bytes()));
+    ReadRecord { value, ..record(base, base, &[(BATCH, format!("{log},00000001,120"))]) }
+}
+
+/// Of a transaction that had nothing else.
+#[test]
+fn a_gap_that_was_told_was_passed() {
+    let gapped = || Ground { has_gaps: true, ..ground() }.with_gaps(Some("gaps"), Lane::Normal);
+    let verdict = |told: Vec<ReadRecord>| {
+        let mut evidence = Evidence::new(7, 100, gapped());
+        for topic in ["hot", "all", "gaps"] {
+            evidence.handle_found(&began(topic, Began::First));
+        }
+        evidence.handle_found(&records("all", batch(7, 0, "all", &[105])));
+        evidence.handle_found(&records("gaps", told));
+        evidence.verdict().expect("all of it was read")
+    };
+    let own = (7, "normal");
+    let told = [("hot", 110, 130), ("all", 120, 130), ("other", 125, 130)];
+    let told = verdict(vec![gap(0, own, &told), gap(1, own, &told)]);
+    let (delivered, lost) = ([(2, 1)].into(), [(1, 20), (2, 10)].into());
+    assert_eq!(told, Verdict { at: 130, delivered, lost, ..Verdict::default() });
+    let before = verdict(vec![gap(0, own, &[("hot", 80, 100)])]);
+    assert_eq!((before.at, before.lost.len()), (106, 0), "it was passed before the doubt");
+    let others =
+        [gap(0, (7, "high"), &[("hot", 110, 130)]), gap(1, (8, "normal"), &[("hot", 110, 130)])];
+    let others = verdict(others.into());
+    assert_eq!((others.at, others.lost.len()), (106, 0), "another lane's, and another log's");
+    assert_eq!(ground().with_gaps(Some("gaps"), Lane::Normal).topics, ground().topics, "not read");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use core::ops::Range;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tributary_bridge::{BatchBuilder, Partitioner, PushError, Record};
 use tributary_core::Offset;
 
@@ -87,10 +87,10 @@ impl Fold {
             let first = range.start.0.max(entry.begin);
             if first < end {
                 account.of(entry.id).lost += end - first;
-                told.push(Told { route: &entry.rule.name, first, end });
+                told.push(Told { route: entry.rule.name.clone(), first, end });
             }
         }
-        let step = tell((origin, lane, range.start), &told, (present, batch));
+        let step = tell((origin, lane, range.start), told, (present, batch));
         if matches!(step, Step::On) {
             self.account = account;
         }
@@ -116,10 +116,10 @@ impl Fold {
             let Range { start: first, end } = lost(entry, self.lane, (met, back), &gone);
             if first < end {
                 account.of(entry.id).lost += end - first;
-                told.push(Told { route: &entry.rule.name, first, end });
+                told.push(Told { route: entry.rule.name.clone(), first, end });
             }
         }
-        let step = tell((origin, self.lane, gone.start), &told, (present, batch));
+        let step = tell((origin, self.lane, gone.start), told, (present, batch));
         if matches!(step, Step::On) {
             (self.account, self.gone) = (account, None);
         }
@@ -127,18 +127,28 @@ impl Fold {
     }
 }
 
+/// The record of a gap.
+#[derive(Debug, Deserialize, Serialize)]
+pub(in crate::replicate) struct GapTold {
+    pub(in crate::replicate) gateway: String,
+    pub(in crate::replicate) lane: String,
+    /// Its id in hexadecimal digits.
+    pub(in crate::replicate) log: String,
+    pub(in crate::replicate) routes: Vec<Told>,
+}
+
 /// What a route has lost, for who reads the topic of gaps.
-#[derive(Serialize)]
-struct Told<'a> {
-    route: &'a str,
-    first: u64,
-    end: u64,
+#[derive(Debug, Deserialize, Serialize)]
+pub(in crate::replicate) struct Told {
+    pub(in crate::replicate) route: String,
+    pub(in crate::replicate) first: u64,
+    pub(in crate::replicate) end: u64,
 }
 
 /// Tells the topic of gaps, if there is one. What is gone counts once that is in a batch.
 fn tell(
     whose: (&Origin, Lane, Offset),
-    routes: &[Told<'_>],
+    routes: Vec<Told>,
     into: (&Present, &mut BatchBuilder),
 ) -> Step {
     let Some(topic) = whose.0.gaps.as_ref().filter(|_| !routes.is_empty()) else {
@@ -154,16 +164,12 @@ fn tell(
 fn push(
     topic: &str,
     (origin, lane, first): (&Origin, Lane, Offset),
-    routes: &[Told<'_>],
+    routes: Vec<Told>,
     (present, batch): (&Present, &mut BatchBuilder),
 ) -> Result<(), PushError> {
-    let value = serde_json::json!({
-        "gateway": origin.gateway,
-        "log": format!("{:016x}", origin.log_id),
-        "lane": lane.name(),
-        "routes": routes,
-    });
-    let value = value.to_string();
+    let (gateway, log) = (origin.gateway.clone(), format!("{:016x}", origin.log_id));
+    let told = GapTold { gateway, lane: lane.name().to_owned(), log, routes };
+    let value = serde_json::to_string(&told).unwrap_or_else(|_| unreachable!("plain values"));
     batch.reserve(core::iter::once(topic), value.len() + origin.gateway.len())?;
     batch.push(&Record {
         topic,

@@ -14,7 +14,7 @@ mod letters;
 mod present;
 mod putting;
 
-pub(super) use gone::GAP_ROUTE;
+pub(super) use gone::{GAP_ROUTE, GapTold};
 pub use present::{Filled, Present};
 
 use core::ops::Range;

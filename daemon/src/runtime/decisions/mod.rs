@@ -114,6 +114,7 @@ impl Daemon {
         let ground =
             tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())??;
         let upstream = self.upstream().ok_or("there is no upstream")?;
+        let ground = ground.with_gaps(upstream.config.gaps.as_deref(), lane.lane);
         let search = Search {
             upstream: &upstream.config,
             gateway: &self.constants.gateway,
@@ -210,6 +211,9 @@ fn proven(
     let mut account = Account::parse(&base.account).unwrap_or_default();
     for (route, count) in &verdict.delivered {
         account.deliver(*route, *count);
+    }
+    for (route, count) in &verdict.lost {
+        account.lose(*route, *count);
     }
     account.backfill = verdict.backfill;
     let records: u64 = verdict.delivered.values().sum();

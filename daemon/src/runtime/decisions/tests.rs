@@ -68,12 +68,24 @@ fn where_topics_show_how_far_was_read_back_that_goes_on() {
     let known = known();
     let low = known.hint.as_ref().expect("there is one").hint.low.clone();
     let halt = Halt::InDoubt { kafka: None, hint: Some((Offset(40), Offset(60))) };
-    let verdict =
-        Verdict { at: 40, backfill: Some(Offset(9)), delivered: [(1, 2), (2, 4), (3, 0)].into() };
+    let delivered = [(1, 2), (2, 4), (3, 0)].into();
+    let verdict = Verdict { at: 40, backfill: Some(Offset(9)), delivered, ..Verdict::default() };
     let plan = proven("normal", (&halt, Said::Nothing), (&known, low), &verdict);
     let low = plan.hint.expect("one is made").hint.low;
     assert_eq!((low.offset, low.account.as_str()), (Offset(40), "b=9;1.7.0.0;2.4.0.0;3.0.0.0;"));
     assert!(plan.words.contains("at offset 40, and reads back from 9 first: of what"));
+}
+
+#[test]
+fn what_kafka_was_told_to_be_gone_counts_as_lost() {
+    let known = known();
+    let low = known.hint.as_ref().expect("there is one").hint.low.clone();
+    let halt = Halt::InDoubt { kafka: None, hint: Some((Offset(40), Offset(60))) };
+    let (delivered, lost) = ([(1, 2)].into(), [(1, 10), (2, 12)].into());
+    let verdict = Verdict { at: 55, delivered, lost, ..Verdict::default() };
+    let plan = proven("normal", (&halt, Said::Nothing), (&known, low), &verdict);
+    let low = plan.hint.expect("one is made").hint.low;
+    assert_eq!((low.offset, low.account.as_str()), (Offset(55), "1.7.a.0;2.0.c.0;"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{Dialogue, Entering, Member};
 use crate::io::files::random_u64;
 use crate::runtime::delivering::Delivering;
 use crate::runtime::hub::{Ask, Entered, NotEntered};
-use crate::runtime::keeper::settle_due;
+use crate::runtime::keeper::{settle_due, settle_wills_of};
 use crate::runtime::sessions::StoredWill;
 
 impl Dialogue {
@@ -29,11 +29,11 @@ impl Dialogue {
             return self.turn_away(session, Reason::ServerUnavailable, out);
         };
         let name = assigned.as_deref().unwrap_or(connect.client_id);
-        let age = turn.shared.age(turn.moment);
-        let hub = &turn.shared.hub;
+        let (shared, moment) = (turn.shared, turn.moment);
+        let (age, hub) = (shared.age(moment), &shared.hub);
         let will = session
             .will()
-            .map(|will| StoredWill::of(&will.event(turn.moment.wall), will.delay_s()).into_owned());
+            .map(|will| StoredWill::of(&will.event(moment.wall), will.delay_s()).into_owned());
         let ask = Ask {
             name,
             clean_start: connect.clean_start,
@@ -51,13 +51,14 @@ impl Dialogue {
         let entered = loop {
             // Nobody's session and the desk at once.
             turn.leave_desk();
-            hub.take_over(name, age, &turn.shared.ingest);
+            hub.take_over(name, age, &shared.ingest);
             // What an earlier connection left behind comes before what this one begins.
+            let desk = turn.desk();
             if ask.clean_start {
                 hub.hasten_will(name);
             }
-            if !settle_due(turn.shared, turn.moment, turn.desk()) {
-                tracing::debug!(client = name, "no room for the wills that are due: they follow");
+            if !settle_due(shared, moment, desk) {
+                settle_wills_of(shared, moment, name, desk);
             }
             match hub.enter(&ask, turn.desk()) {
                 Ok(entered) => break entered,

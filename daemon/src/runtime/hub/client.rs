@@ -38,6 +38,8 @@ pub(super) struct Client {
     pub(super) left: Option<Age>,
     pub(super) will: Option<Box<StoredWill<'static>>>,
     pub(super) will_due: Option<Age>,
+    /// Its will is to be published, and the log does not have it yet.
+    pub(super) will_waits: bool,
     /// When it is looked at for what is due.
     pub(super) due_noted: Option<Age>,
     /// Its place among the sessions that make room.
@@ -111,6 +113,7 @@ impl Client {
             left: None,
             will: None,
             will_due: None,
+            will_waits: false,
             due_noted: None,
             away: None,
             filters: BTreeMap::new(),

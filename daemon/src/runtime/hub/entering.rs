@@ -256,9 +256,9 @@ impl Members {
 
     /// The session has ended: its will is due.
     pub(super) fn publish_will(&mut self, client: Client) {
-        let Client { name, will, noted, .. } = client;
+        let Client { name, will, .. } = client;
         if let Some(will) = will {
-            self.push_will(DueWill { client: name, will: *will, ends: noted });
+            self.push_will(DueWill { client: name, will: *will });
         }
     }
 }

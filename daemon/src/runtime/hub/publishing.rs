@@ -27,8 +27,6 @@ pub struct DueWill {
     pub client: Box<str>,
     /// What.
     pub will: StoredWill<'static>,
-    /// The log has a session of that client, which ends with it.
-    pub ends: bool,
 }
 
 /// One client as `status` shows it.
@@ -127,28 +125,29 @@ impl Hub {
         }
     }
 
-    /// Whether the client of a will has come again since, or has begun anew, so that the log knows something newer
-    /// of it: of a session that has ended, only what lasts or has a will.
-    pub fn is_superseded(&self, due: &DueWill) -> bool {
-        let members = self.lock();
-        let client = members.key_of(&due.client).and_then(|key| members.sessions.get(&key));
-        client.is_some_and(|client| {
-            if due.ends { client.noted } else { client.is_connected() || client.will.is_some() }
-        })
+    /// Whether the session that a client left a will in goes on. It is its last one: before a client comes again,
+    /// what it left behind [is taken](Hub::take_will_of).
+    pub fn goes_on(&self, due: &DueWill) -> bool {
+        self.lock().key_of(&due.client).is_some()
     }
 
     /// Takes a will that is to be published now.
     pub fn take_will(&self) -> Option<DueWill> {
+        self.lock().take_will(0)
+    }
+
+    /// The same of one client.
+    pub fn take_will_of(&self, name: &str) -> Option<DueWill> {
         let mut members = self.lock();
-        let due = members.wills.pop_front()?;
-        members.bytes -= due.will.bytes();
-        Some(due)
+        let index = members.wills.iter().position(|due| &*due.client == name)?;
+        members.take_will(index)
     }
 
     /// Puts back a will that could not be left for the log.
     pub fn put_will_back(&self, due: DueWill) {
         let mut members = self.lock();
         members.bytes += due.will.bytes();
+        members.note_will_waits(&due.client, true);
         members.wills.push_front(due);
     }
 
@@ -335,8 +334,22 @@ impl Members {
             client.will.take().map(|will| (client.name.clone(), *will))
         });
         if let Some((client, will)) = taken.flatten() {
-            self.push_will(DueWill { client, will, ends: false });
+            self.push_will(DueWill { client, will });
             self.note_place(key);
+        }
+    }
+
+    fn take_will(&mut self, index: usize) -> Option<DueWill> {
+        let due = self.wills.remove(index)?;
+        self.bytes -= due.will.bytes();
+        self.note_will_waits(&due.client, false);
+        Some(due)
+    }
+
+    pub(super) fn note_will_waits(&mut self, name: &str, waits: bool) {
+        let key = self.key_of(name);
+        if let Some(client) = key.and_then(|key| self.sessions.get_mut(&key)) {
+            client.will_waits = waits;
         }
     }
 }

@@ -93,9 +93,9 @@ impl Members {
         true
     }
 
-    /// A session has ended: the log is told with its will, if there is one.
+    /// A session has ended: the log is told with its will, if there is one, or if one waits.
     pub(super) fn end(&mut self, client: Client, desk: &mut Desk<'_>) {
-        if client.noted && client.will.is_none() {
+        if client.noted && client.will.is_none() && !client.will_waits {
             desk.change(&client.name, &Change::Ended);
         }
         self.publish_will(client);
@@ -104,6 +104,7 @@ impl Members {
     /// A will is to be published now.
     pub(super) fn push_will(&mut self, due: DueWill) {
         self.bytes += due.will.bytes();
+        self.note_will_waits(&due.client, true);
         self.wills.push_back(due);
     }
 

@@ -35,13 +35,23 @@ impl Desk<'_> {
     /// # Errors
     /// When it cannot be taken now; nothing of it is kept.
     pub fn append_late(&mut self, event: &Event<'_>, now: Timestamp) -> Result<Offset, NotTaken> {
-        let state = &mut *self.state;
-        if let Some(closed) = state.closed {
+        if let Some(closed) = self.state.closed {
             return Err(NotTaken::Closed(closed));
         }
-        if state.bytes >= WAITING_BYTES_MAX {
+        if self.state.bytes >= WAITING_BYTES_MAX {
             return Err(NotTaken::Busy);
         }
+        Ok(self.put(event, now))
+    }
+
+    /// Leaves one event that has to stand before a change which is left next. It is always taken, as that is, and waits
+    /// with it. What is left so was bounded while it waited elsewhere.
+    pub fn append_before_change(&mut self, event: &Event<'_>) -> Offset {
+        self.put(event, event.time)
+    }
+
+    fn put(&mut self, event: &Event<'_>, now: Timestamp) -> Offset {
+        let state = &mut *self.state;
         let length = record::encoded_len(event, now);
         if state.taken.bodies.back().is_none_or(|body| body.is_full(length)) {
             let mut body = state.spare.pop().unwrap_or_default();
@@ -58,7 +68,7 @@ impl Desk<'_> {
         let offset = state.next;
         state.next = offset.plus(1);
         self.left += 1;
-        Ok(offset)
+        offset
     }
 
     /// Leaves one event that was a record of Kafka, which is not to be read again: the place behind it

@@ -155,9 +155,6 @@ fn what_ended_before_a_client_came_does_not_end_what_it_has_begun() {
     enter(&shared, WITH_WILL, moment()).0.leave(at(1_000));
     shared.ingest.hold(true);
     enter(&shared, WITH_WILL, at(12_000));
-    assert_eq!(shared.hub.wills(), 1);
-    shared.ingest.hold(false);
-    assert!(settle_due(&shared, at(12_001), &mut shared.ingest.desk()));
     let taken = shared.ingest.take();
     assert_eq!((taken.events(), shared.hub.wills()), (1, 0));
     let mut state = State::default();
@@ -174,14 +171,55 @@ fn a_will_that_waited_while_its_client_came_is_not_published_again_after_a_crash
     enter(&shared, WITH_WILL, moment()).0.leave(at(1_000));
     shared.ingest.hold(true);
     let (_client, _) = enter(&shared, CONNECT, at(12_000));
-    assert_eq!(shared.hub.wills(), 1);
-    shared.ingest.hold(false);
-    assert!(settle_due(&shared, at(12_001), &mut shared.ingest.desk()));
     let taken = shared.ingest.take();
     assert_eq!((taken.events(), shared.hub.wills()), (1, 0));
     let mut state = State::default();
     fold(&mut state, &taken);
     assert!(state.clients.is_empty(), "its will is known, and was published");
+}
+
+/// A session that lasts, with a will that is due and finds no room; what the log knows then.
+fn with_a_will_that_waits() -> (Arc<Shared>, State) {
+    let shared = shared(Arc::new(Mutex::new(Clocks::resume(None, None, moment()))));
+    let mut state = State::default();
+    enter(&shared, WITH_WILL, moment()).0.leave(at(1_000));
+    fold(&mut state, &shared.ingest.take());
+    shared.ingest.hold(true);
+    assert!(!settle_due(&shared, at(3_500), &mut shared.ingest.desk()));
+    (shared, state)
+}
+
+/// What it begins goes into the log behind what waits there for room.
+#[test]
+fn a_client_that_comes_again_has_the_log_forget_no_will_that_waits_for_room() {
+    /// MQTT 5, client `a`, whose session lasts ten seconds: begun anew, and the one that it has.
+    const ANEW: &[u8] = b"\x10\x13\0\x04MQTT\x05\x02\0\x3c\x05\x11\0\0\0\x0a\0\x01a";
+    const AGAIN: &[u8] = b"\x10\x13\0\x04MQTT\x05\0\0\x3c\x05\x11\0\0\0\x0a\0\x01a";
+    for packet in [CONNECT, ANEW, AGAIN, WITH_WILL] {
+        let (shared, mut state) = with_a_will_that_waits();
+        let (_client, out) = enter(&shared, packet, at(4_000));
+        let taken = shared.ingest.take();
+        assert_eq!((taken.events(), shared.hub.wills(), &out[..]), (1, 0, &[][..]));
+        fold(&mut state, &taken);
+        let due = state.clients.get("a").map(|client| client.will_due);
+        assert_eq!(due.flatten(), None, "a start would publish it again");
+    }
+}
+
+#[test]
+fn a_session_that_ends_has_the_log_forget_no_will_that_waits_for_room() {
+    let (shared, mut state) = with_a_will_that_waits();
+    assert!(!settle_due(&shared, at(12_000), &mut shared.ingest.desk()));
+    assert_eq!(shared.hub.totals(), (0, 0));
+    let taken = shared.ingest.take();
+    fold(&mut state, &taken);
+    assert!(taken.events() == 1 || state.clients["a"].will.is_some(), "it is lost with a crash");
+    shared.ingest.committed(Offset(0), taken);
+    shared.ingest.hold(false);
+    assert!(settle_due(&shared, at(12_001), &mut shared.ingest.desk()));
+    let taken = shared.ingest.take();
+    fold(&mut state, &taken);
+    assert_eq!((taken.events(), state.clients.len()), (1, 0));
 }
 
 /// It waits for the lanes, which may take days.
