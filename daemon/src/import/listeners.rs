@@ -42,6 +42,9 @@ impl Shared {
 /// Whether each listener has settings of its own, and what tells the whole path of a file.
 pub(super) type How<'a> = (bool, &'a dyn Fn(&str) -> String);
 
+/// OpenSSL completes a server's chain from all authorities that it trusts.
+const CHAIN: &str = "Mosquitto sends what is needed of it along with `certfile`; here `cert` is sent as it is: \
+    append the authorities between it and the root";
 /// Options that have no counterpart, and why.
 const WITHOUT: [(&str, &str); 34] = [
     ("autosave_interval", LOG),
@@ -116,7 +119,10 @@ impl Section {
             "proxy_protocol_v2" | "enable_proxy_protocol" => {
                 self.proxy = is_true || line.value == "2";
             }
-            "cafile" => self.cafile = text(),
+            "cafile" => {
+                self.cafile = text();
+                import.remark(line, CHAIN);
+            }
             "certfile" => self.certfile = text(),
             "keyfile" => self.keyfile = text(),
             "crlfile" => self.crlfile = text(),

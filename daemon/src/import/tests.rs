@@ -60,9 +60,10 @@ client_id = \"user\"
         import.copies.iter().map(|copy| (copy.from.as_str(), copy.to.as_str())).collect();
     assert_eq!(copies, [("/etc/mosquitto/passwd", "passwd"), ("/etc/mosquitto/acl", "acl")]);
     let remarks = remarks(&import);
-    assert_eq!(remarks.len(), 3, "{remarks:?}");
+    assert_eq!(remarks.len(), 4, "{remarks:?}");
     assert!(remarks[0].starts_with("mosquitto.conf:1: persistence: everything is in the log"));
-    assert!(remarks[2].contains("Unix sockets"), "{remarks:?}");
+    assert!(remarks[1].starts_with("mosquitto.conf:7: cafile: "), "{remarks:?}");
+    assert!(remarks[3].contains("Unix sockets"), "{remarks:?}");
 }
 
 #[test]

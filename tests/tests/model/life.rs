@@ -201,8 +201,11 @@ impl Life {
         let subscribe = Subscribe { packet_id: id(65_000), properties, requests };
         self.clients[client].send(&Packet::Subscribe(subscribe));
         let mut came = self.turn(client)?;
-        self.commit();
-        came.extend(self.turn(client)?);
+        // It may wait for what its client published before, and its answer for itself.
+        for _ in 0..2 {
+            self.commit();
+            came.extend(self.turn(client)?);
+        }
         let granted = came.iter().find_map(|came| match came {
             Came::Granted(reasons) => Some(reasons.clone()),
             _ => None,

@@ -43,11 +43,23 @@ impl Session {
             }
         };
         self.handle_unread(now);
+        if self.holds_back(&packet) {
+            return Step { used: 0, effect: Effect::None };
+        }
         let effect = match self.handle_packet(packet, out) {
             Ok(effect) => effect,
             Err(malformed) => self.break_off(malformed, out),
         };
         Step { used, effect }
+    }
+
+    /// Whether a packet is left unread for now: a publish beyond the Receive Maximum, while others wait for the log.
+    /// Clients in wide use do not keep to it; to end their connections would have them publish again what is
+    /// on its way. At QoS 2 alone it is the client that has to go on, and what is beyond breaks the protocol.
+    fn holds_back(&mut self, packet: &Packet<'_>) -> bool {
+        let Packet::Publish(publish) = packet else { return false };
+        let is_limited = self.version == Version::V5 && publish.delivery.packet_id().is_some();
+        is_limited && self.is_unacked_full() && self.unacked.hold_back()
     }
 
     /// Before its CONNECT is answered a client is told in a CONNACK, if it understands one

@@ -25,6 +25,8 @@ pub(super) struct Unacked {
     undecided: usize,
     /// So many are of QoS 1.
     at_least_once: usize,
+    /// One more than may be is left unread until one of QoS 1 is acknowledged.
+    is_held_back: bool,
     /// QoS 2: identifiers that the client has not released, or that it waits to see free again.
     received: BTreeMap<NonZeroU16, Received>,
 }
@@ -85,6 +87,17 @@ impl Unacked {
     /// Publishes under way as the client counts them (MQTT 5.0, 4.9).
     pub(super) fn under_way(&self) -> usize {
         self.at_least_once + self.received.len()
+    }
+
+    /// One more than may be has come. Whether it can be left unread: those of QoS 1 before it only wait for the log.
+    pub(super) const fn hold_back(&mut self) -> bool {
+        self.is_held_back = self.at_least_once > 0;
+        self.is_held_back
+    }
+
+    /// Whether one is left unread for now.
+    pub(super) const fn is_held_back(&self) -> bool {
+        self.is_held_back
     }
 
     /// A publish at QoS 1 was handed to the driver.
@@ -195,6 +208,7 @@ impl Unacked {
         self.queue.pop_front();
         if !exactly_once {
             self.at_least_once -= 1;
+            self.is_held_back = false;
         } else if reason.is_failure() {
             // A refused message is over (MQTT-4.3.3-9).
             self.received.remove(&packet_id);

@@ -145,14 +145,17 @@ impl Session {
     /// Whether the next packet may be handled. `false` leaves bytes unread, so that a slow disk
     /// slows its clients: while the answer to a CONNECT is out, while an MQTT 3.1.1 client has as
     /// many publishes unacknowledged as it may, while as many answers wait, and after the end. (An MQTT 5 client knows its
-    /// limit, and breaks the protocol by exceeding it.)
+    /// limit. Where it does not keep to that, what is beyond is left unread, too.)
     #[must_use]
     pub fn wants_packet(&self) -> bool {
         match self.stage {
             Stage::Opened => true,
             Stage::Connected => {
                 let max = usize::from(self.settings.unacked_max.get());
-                let has_room = self.version == Version::V5 || self.unacked.len() < max;
+                let has_room = match self.version {
+                    Version::V5 => !self.unacked.is_held_back(),
+                    Version::V311 => self.unacked.len() < max,
+                };
                 has_room && self.held.len() < max
             }
             Stage::Deciding(_) | Stage::Closed => false,

@@ -67,6 +67,8 @@ pub struct Dialogue {
     held: Option<Box<Held>>,
     /// Everything of this client below is wanted durable.
     appended: Offset,
+    /// Nothing is read of it before all below is durable.
+    awaited: Offset,
     /// The session wants no more, or the client has gone.
     closed: bool,
 }
@@ -128,6 +130,7 @@ impl Dialogue {
             entering: None,
             held: None,
             appended: Offset(0),
+            awaited: Offset(0),
             closed: false,
         }
     }
@@ -154,7 +157,8 @@ impl Dialogue {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let session = lock(&self.session);
-        let reads = session.is_deciding() || !self.is_held() && session.wants_packet();
+        let is_held = self.is_held() || self.awaits_own();
+        let reads = session.is_deciding() || !is_held && session.wants_packet();
         session.poll_timeout().filter(|_| reads)
     }
 
@@ -186,7 +190,8 @@ impl Dialogue {
 
     fn wants(&self, session: &Session, out: &[u8]) -> bool {
         let has_room = out.len() < OUT_BYTES_MAX;
-        !self.closed && !self.is_held() && session.wants_packet() && has_room
+        let is_held = self.is_held() || self.awaits_own();
+        !self.closed && !is_held && session.wants_packet() && has_room
     }
 
     /// Deals with as many packets of `bytes` as can be dealt with now.
@@ -197,7 +202,10 @@ impl Dialogue {
         let mut progress = Progress { used: 0, wants_more: false, left: 0 };
         while self.wants(session, out) {
             let begun = progress.used;
-            let step = session.handle_bytes(moment.now, &bytes[progress.used..], out);
+            if self.comes_early(&bytes[begun..]) {
+                break;
+            }
+            let step = session.handle_bytes(moment.now, &bytes[begun..], out);
             progress.used += step.used;
             match step.effect {
                 Effect::Incomplete => {

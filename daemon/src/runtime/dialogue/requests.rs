@@ -23,8 +23,25 @@ use crate::sync::lock;
 /// Topic filters of one SUBSCRIBE; those behind are refused. (Clients that subscribe to much send a few
 /// dozen.) Each may become a change of a thousand bytes, all of them in one step.
 const REQUESTS_MAX: usize = 1_024;
+/// The first byte of a SUBSCRIBE.
+const SUBSCRIBE: u8 = 0x82;
 
 impl Dialogue {
+    /// Whether what comes next has to wait: a SUBSCRIBE, until all is durable that its client published before.
+    /// Subscriptions are to what is not durable yet, and would select that as well: it would come as something new,
+    /// and what is kept of it without RETAIN, and where nothing that is kept was asked for.
+    pub(super) fn comes_early(&mut self, bytes: &[u8]) -> bool {
+        if bytes.first() == Some(&SUBSCRIBE) {
+            self.awaited = self.appended;
+        }
+        self.awaits_own()
+    }
+
+    /// Whether its client is not read, because of what it published before.
+    pub(super) fn awaits_own(&self) -> bool {
+        self.awaited > self.shared.ingest.durable()
+    }
+
     pub(super) fn publish(
         &mut self,
         session: &mut Session,

@@ -6,6 +6,7 @@ use tributary_core::properties;
 use tributary_core::record::{Event, Origin, Qos};
 
 use crate::codec::ack::Ack;
+use crate::session::Step;
 
 fn puback(version: Version, packet_id: u16) -> Vec<u8> {
     encoded(version, &Packet::PubAck(Ack::success(id(packet_id))))
@@ -167,18 +168,26 @@ fn a_3_1_1_client_is_not_read_while_its_acks_wait() {
 }
 
 #[test]
-fn a_client_of_mqtt_5_keeps_to_the_receive_maximum() {
+fn what_is_beyond_the_receive_maximum_waits_for_what_is_before_it() {
     let settings = Settings { unacked_max: id(2), ..Settings::default() };
     let mut connection = Connection::accepted_with(&settings, &connect(V5));
     connection.append(1, 0);
     connection.append(2, 1);
+    // Who keeps to it is read and answered.
     assert!(connection.session.wants_packet());
     assert_eq!(connection.send(&Packet::PingReq), None);
     assert_eq!(connection.send(&Packet::Publish(publish(Delivery::AtMostOnce))), None);
     connection.out.clear();
-    let closed = connection.send(&Packet::Publish(at_least_once(3)));
-    assert_eq!(closed, close(Reason::ReceiveMaximumExceeded, "MQTT-3.3.4-7"));
-    assert_eq!(connection.sent(), break_off(Reason::ReceiveMaximumExceeded, "MQTT-3.3.4-7"));
+    let beyond = at_least_once(3);
+    let bytes = encoded(V5, &Packet::Publish(beyond));
+    let step = connection.session.handle_bytes(connection.now, &bytes, &mut connection.out);
+    assert_eq!(step, Step { used: 0, effect: Effect::None });
+    assert!(!connection.session.wants_packet());
+    // It is us who do not read.
+    assert_eq!(connection.pass_ms(600_000), Effect::None);
+    assert_eq!(connection.durable(1), puback(V5, 1));
+    assert!(connection.session.wants_packet());
+    assert_eq!(connection.handle(&bytes), Effect::Publish(beyond));
 }
 
 #[test]

@@ -482,3 +482,31 @@ fn who_is_slow_to_take_what_it_wants_is_not_silent() {
     client.handle_taken(later);
     assert_eq!(client.deadline(), Some(begun.plus_ms(begun.ms_since(moment().now))));
 }
+
+/// At QoS 0 there is no PUBACK to wait for, and at QoS 1 not everybody waits.
+#[test]
+fn what_a_client_published_before_it_subscribed_is_nothing_new_to_it() {
+    // To `t`, with RETAIN: `x`.
+    const KEPT: &[u8] = b"\x31\x05\0\x01t\0x";
+    const SUBACK: &[u8] = &[0x90, 4, 0, 1, 0, 0];
+    // What is kept is asked for, or not.
+    for (options, brings) in [(0x00, KEPT), (0x20, &[])] {
+        let (shared, mut dialogue) = inside();
+        let request = [b"\x82\x07\0\x01\0\0\x01t", &[options][..]].concat();
+        let mut out = Vec::new();
+        let packets = [KEPT, &request].concat();
+        let progress = dialogue.handle_bytes(moment(), &packets, &mut out);
+        let left_unread = Progress { used: KEPT.len(), wants_more: false, left: 1 };
+        assert_eq!((progress, &out[..]), (left_unread, &[][..]));
+        // Meanwhile it is us who do not read.
+        assert_eq!((dialogue.wants_bytes(&out), dialogue.deadline()), (false, None));
+        commit(&shared);
+        dialogue.handle_wake(moment(), &mut out);
+        assert!(dialogue.wants_bytes(&out) && dialogue.deadline().is_some());
+        dialogue.handle_bytes(moment(), &request, &mut out);
+        dialogue.handle_wake(moment(), &mut out);
+        assert_eq!(out, [SUBACK, brings].concat());
+        // It gets as it comes what is behind that.
+        assert_eq!(shared.hub.listened_from(), Some(Some(Offset(1))));
+    }
+}
