@@ -22,6 +22,8 @@ const SEGMENTS: usize = 3;
 const FRAME_EVENTS_MAX: usize = 16;
 /// Damage in what was committed last cannot be told from a commit that was cut.
 const END_BYTES: u64 = 256 << 10;
+/// In the first record of a segment.
+const CONTROL_AT: usize = 3 * 4096 + 50;
 /// How long a daemon takes to read its whole log, gently.
 const READ_MAX: Duration = Duration::from_secs(30);
 const BAD_CONFIG: i32 = 2;
@@ -142,6 +144,20 @@ fn a_flipped_bit_costs_one_frame_and_is_told() -> Result<()> {
         costly += usize::from(found.lost() > 0);
     }
     ensure!(costly > 0, "events lie in the segments");
+    Ok(())
+}
+
+#[test]
+fn damage_that_costs_no_event_is_no_gap() -> Result<()> {
+    let mut patient = Patient::new()?;
+    for index in 0..SEGMENTS {
+        patient.heal()?;
+        // A segment begins with control records.
+        let file = fs::OpenOptions::new().write(true).open(patient.segment(index))?;
+        file.write_all_at(&[!patient.sound[index][CONTROL_AT]], CONTROL_AT as u64)?;
+        let found = patient.examine().with_context(|| format!("segment {index}"))?;
+        ensure!(found == Found { events: EVENTS, gaps: Vec::new() }, "segment {index}: {found:?}");
+    }
     Ok(())
 }
 
