@@ -2,10 +2,10 @@
 //! says exactly what is missing, or refuses and says what to do.
 
 use core::time::Duration;
-use std::fs;
-use std::os::unix::fs::FileExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -255,6 +255,27 @@ fn refuses_a_log_of_a_newer_version() -> Result<()> {
     ensure!(errors(&refused).contains("newer"), "{refused:?}");
     // It was left alone.
     patient.heal()?;
+    ensure!(patient.examine()?.lost() == 0, "the log is as it was");
+    Ok(())
+}
+
+/// Whoever ran the daemon once as another user left it; to go on without would lose what is in it.
+#[test]
+fn refuses_a_log_with_a_file_that_it_may_not_open() -> Result<()> {
+    let mut patient = Patient::new()?;
+    fs::set_permissions(patient.segment(1), Permissions::from_mode(0))?;
+    // Who may do everything is an ordinary user in this.
+    let mut run = match fs::metadata("/proc/self")?.uid() {
+        0 => Command::new("setpriv"),
+        _ => Command::new("env"),
+    };
+    if run.get_program() == "setpriv" {
+        run.args(["--bounding-set=-all", "--inh-caps=-all"]);
+    }
+    let refused = run.args([TRIBUTARY, "run", "--config"]).arg(patient.daemon.config()).output()?;
+    ensure!(refused.status.code() == Some(BAD_DIRECTORY), "{refused:?}");
+    ensure!(errors(&refused).contains("cannot open"), "{refused:?}");
+    fs::set_permissions(patient.segment(1), Permissions::from_mode(0o640))?;
     ensure!(patient.examine()?.lost() == 0, "the log is as it was");
     Ok(())
 }

@@ -29,7 +29,7 @@ use note::NoteKeeper;
 pub use place::Place;
 pub use prospect::Prospect;
 pub use reader::SegmentReader;
-use ring::{remove_behind, ring_in};
+use ring::{forbidden_in, remove_behind, ring_in};
 #[cfg(test)]
 use shared::FILES_OPEN_MAX;
 use shared::{Shared, sync_directory};
@@ -108,6 +108,11 @@ impl SegmentFiles {
         let unusable = |source| SegmentError::Directory { dir: dir.to_owned(), source };
         let asked = u32::try_from(bytes_max / u64::from(SEGMENT_BYTES)).unwrap_or(SEGMENTS_MAX);
         let asked = asked.clamp(SEGMENTS_MIN, SEGMENTS_MAX);
+        if let Some(path) = forbidden_in(dir, stream).map_err(unusable)? {
+            // Nothing is wrong with it: to go on without would lose what it holds.
+            let source = std::io::ErrorKind::PermissionDenied.into();
+            return Err(SegmentError::Io { path, what: "open", source });
+        }
         let there = ring_in(dir, stream, asked).map_err(unusable)?;
         let geometry = Geometry {
             segments: there.min(SEGMENTS_MAX),
