@@ -2,10 +2,10 @@
 //! says exactly what is missing, or refuses and says what to do.
 
 use core::time::Duration;
-use std::fs;
-use std::os::unix::fs::FileExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -22,6 +22,8 @@ const SEGMENTS: usize = 3;
 const FRAME_EVENTS_MAX: usize = 16;
 /// Damage in what was committed last cannot be told from a commit that was cut.
 const END_BYTES: u64 = 256 << 10;
+/// In the first record of a segment.
+const CONTROL_AT: usize = 3 * 4096 + 50;
 /// How long a daemon takes to read its whole log, gently.
 const READ_MAX: Duration = Duration::from_secs(30);
 const BAD_CONFIG: i32 = 2;
@@ -145,6 +147,20 @@ fn a_flipped_bit_costs_one_frame_and_is_told() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn damage_that_costs_no_event_is_no_gap() -> Result<()> {
+    let mut patient = Patient::new()?;
+    for index in 0..SEGMENTS {
+        patient.heal()?;
+        // A segment begins with control records.
+        let file = fs::OpenOptions::new().write(true).open(patient.segment(index))?;
+        file.write_all_at(&[!patient.sound[index][CONTROL_AT]], CONTROL_AT as u64)?;
+        let found = patient.examine().with_context(|| format!("segment {index}"))?;
+        ensure!(found == Found { events: EVENTS, gaps: Vec::new() }, "segment {index}: {found:?}");
+    }
+    Ok(())
+}
+
 fn used_bytes(segment: &[u8]) -> u64 {
     segment.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
 }
@@ -261,6 +277,27 @@ fn refuses_a_log_of_a_newer_version() -> Result<()> {
     ensure!(errors(&refused).contains("newer"), "{refused:?}");
     // It was left alone.
     patient.heal()?;
+    ensure!(patient.examine()?.lost() == 0, "the log is as it was");
+    Ok(())
+}
+
+/// Whoever ran the daemon once as another user left it; to go on without would lose what is in it.
+#[test]
+fn refuses_a_log_with_a_file_that_it_may_not_open() -> Result<()> {
+    let mut patient = Patient::new()?;
+    fs::set_permissions(patient.segment(1), Permissions::from_mode(0))?;
+    // Who may do everything is an ordinary user in this.
+    let mut run = match fs::metadata("/proc/self")?.uid() {
+        0 => Command::new("setpriv"),
+        _ => Command::new("env"),
+    };
+    if run.get_program() == "setpriv" {
+        run.args(["--bounding-set=-all", "--inh-caps=-all"]);
+    }
+    let refused = run.args([TRIBUTARY, "run", "--config"]).arg(patient.daemon.config()).output()?;
+    ensure!(refused.status.code() == Some(BAD_DIRECTORY), "{refused:?}");
+    ensure!(errors(&refused).contains("cannot open"), "{refused:?}");
+    fs::set_permissions(patient.segment(1), Permissions::from_mode(0o640))?;
     ensure!(patient.examine()?.lost() == 0, "the log is as it was");
     Ok(())
 }

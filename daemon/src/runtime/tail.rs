@@ -80,6 +80,8 @@ fn render(
     for item in chunk {
         match item {
             Item::Control(_) => {}
+            // Damage that has cost no event.
+            Item::Gap { range, .. } if range.is_empty() => {}
             Item::Gap { range, cause } => {
                 push(&mut text, &GapLine::new(&range, cause.name()))?;
                 if let Some(cursor) = cursor {

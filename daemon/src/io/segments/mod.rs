@@ -29,7 +29,7 @@ use note::NoteKeeper;
 pub use place::Place;
 pub use prospect::Prospect;
 pub use reader::SegmentReader;
-use ring::{is_begun, remove_behind, ring_as_it_is, ring_in};
+use ring::{forbidden_in, is_begun, remove_behind, ring_as_it_is, ring_in};
 #[cfg(test)]
 use shared::FILES_OPEN_MAX;
 use shared::{Shared, sync_directory};
@@ -42,7 +42,7 @@ pub const INPUT: &str = "input";
 pub const COMMANDS: &str = "downlink";
 /// The stream of events that Kafka will never take.
 pub const DEAD_LETTER: &str = "dead-letter";
-/// Locked by who has the directory.
+/// Locked by who has the directory, as the directory itself is: the file may be taken away.
 const LOCK: &str = "LOCK";
 /// Bytes of one segment.
 pub const SEGMENT_BYTES: u32 = 4 << 20;
@@ -61,7 +61,7 @@ pub struct SegmentFiles {
     begins: Begins,
     /// Locked as long as this lives; the kernel unlocks it however the process ends. Of the input:
     /// the other streams are opened by who has it.
-    _lock: Option<File>,
+    _lock: Option<Locks>,
 }
 
 /// Which segments may be begun.
@@ -126,11 +126,16 @@ impl SegmentFiles {
     fn of_stream(
         dir: &Path,
         (stream, bytes_max): (&'static str, u64),
-        (place, lock): (Place, Option<File>),
+        (place, lock): (Place, Option<Locks>),
     ) -> Result<Self, SegmentError> {
         let unusable = |source| SegmentError::Directory { dir: dir.to_owned(), source };
         let asked = u32::try_from(bytes_max / u64::from(SEGMENT_BYTES)).unwrap_or(SEGMENTS_MAX);
         let asked = asked.clamp(SEGMENTS_MIN, SEGMENTS_MAX);
+        if let Some(path) = forbidden_in(dir, stream).map_err(unusable)? {
+            // Nothing is wrong with it: to go on without would lose what it holds.
+            let source = std::io::ErrorKind::PermissionDenied.into();
+            return Err(SegmentError::Io { path, what: "open", source });
+        }
         let there = ring_in(dir, stream, asked).map_err(unusable)?;
         let geometry = Geometry {
             segments: there.min(SEGMENTS_MAX),
@@ -254,15 +259,25 @@ fn make_directory(dir: &Path, builder: &DirBuilder) -> std::io::Result<()> {
     sync_directory(parent)
 }
 
-/// Takes the directory's lock, which is let go when the process ends, however it ends.
-fn lock_directory(dir: &Path) -> Result<File, SegmentError> {
+/// The lock file and, where the file system can lock it, the directory.
+type Locks = (File, Option<File>);
+
+/// Takes the directory's locks, which are let go when the process ends, however it ends.
+fn lock_directory(dir: &Path) -> Result<Locks, SegmentError> {
     let failed = |source| SegmentError::Directory { dir: dir.to_owned(), source };
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).truncate(false).mode(LOG_FILE_MODE);
-    let lock = options.open(dir.join(LOCK)).map_err(failed)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
+    let file = options.open(dir.join(LOCK)).map_err(failed)?;
+    lock_one(dir, &file)?.map_err(failed)?;
+    let itself = File::open(dir).map_err(failed)?;
+    let is_locked = lock_one(dir, &itself)?.is_ok();
+    Ok((file, is_locked.then_some(itself)))
+}
+
+/// Locks the file or the directory; `Ok(Err(…))` if that is not possible there.
+fn lock_one(dir: &Path, file: &File) -> Result<std::io::Result<()>, SegmentError> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(SegmentError::Locked { dir: dir.to_owned() }),
-        Err(errno) => Err(failed(errno.into())),
+        done => Ok(done.map_err(Into::into)),
     }
 }

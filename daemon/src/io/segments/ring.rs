@@ -6,6 +6,9 @@ use std::io::{ErrorKind, Result};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
 use super::shared::sync_directory;
 
 /// What the header of a segment begins with, how long it is, and where it stands: see FORMAT.md.
@@ -35,6 +38,13 @@ pub(super) fn ring_as_it_is(dir: &Path, stream: &str) -> Result<u32> {
     let begun = ring_in(dir, stream, 0)?;
     let there: BTreeSet<u32> = files_of(dir, stream)?.into_iter().map(|(index, _)| index).collect();
     Ok((begun..u32::MAX).find(|index| !there.contains(index)).unwrap_or(begun))
+}
+
+/// A file of a stream that this user may not read and write: whoever ran the daemon as another user left it.
+pub(super) fn forbidden_in(dir: &Path, stream: &str) -> Result<Option<PathBuf>> {
+    let is_forbidden =
+        |path: &PathBuf| access(path, Access::READ_OK | Access::WRITE_OK) == Err(Errno::ACCESS);
+    Ok(files_of(dir, stream)?.into_iter().map(|(_, path)| path).find(is_forbidden))
 }
 
 /// Removes the files behind a ring of so many segments that hold nothing: made ahead when the log was

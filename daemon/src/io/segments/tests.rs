@@ -50,6 +50,10 @@ fn one_daemon_has_the_directory() {
     let first = SegmentFiles::open(dir.path(), SIZE, true).unwrap();
     let second = SegmentFiles::open(dir.path(), SIZE, true);
     assert!(matches!(second, Err(SegmentError::Locked { .. })));
+    // Who takes the file for a stale one, and removes it, lets nobody in.
+    std::fs::remove_file(dir.path().join(LOCK)).unwrap();
+    let third = SegmentFiles::open(dir.path(), SIZE, true);
+    assert!(matches!(third, Err(SegmentError::Locked { .. })));
     drop(first);
     SegmentFiles::open(dir.path(), SIZE, true).unwrap();
 }

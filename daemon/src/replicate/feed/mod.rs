@@ -10,9 +10,11 @@
 
 mod addressed;
 mod gone;
+mod hidden;
 mod letters;
 mod present;
 mod putting;
+mod watched;
 
 pub(super) use gone::{GAP_ROUTE, GapTold};
 pub use present::{Filled, Present};
@@ -21,7 +23,7 @@ use core::ops::Range;
 
 use tributary_bridge::{BatchBuilder, Position};
 use tributary_core::Offset;
-use tributary_core::log::{Chunk, Control, ControlKind, End, Item, ReadMedia, Reader};
+use tributary_core::log::{Chunk, Control, ControlKind, End, GapCause, Item, ReadMedia, Reader};
 use tributary_core::record::Event;
 use tributary_core::time::Timestamp;
 
@@ -33,6 +35,7 @@ use super::table::{Entry, Moved, Table};
 use crate::config::Lane;
 use crate::io::crc::crc32c;
 use addressed::Addressed;
+use watched::{Patience, Watched};
 
 /// Bytes that are read from the log at once; the largest frame fits.
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
@@ -43,7 +46,8 @@ pub(super) const CHUNKS_PER_TURN: usize = 8;
 pub struct Feed<M> {
     origin: Origin,
     generation: u32,
-    log: M,
+    log: Watched<M>,
+    patience: Patience,
     reader: Reader,
     /// All is read up to this end of the log.
     read_to: Option<End>,
@@ -64,6 +68,8 @@ struct Fold {
     /// were selected, and are counted, under one table.
     turns: bool,
     judge: Option<Judge>,
+    /// Whether damage was passed that may have hidden the table in force.
+    is_damaged: bool,
     /// All below is judged, but for the routes that are read back.
     at: Offset,
     account: Account,
@@ -81,6 +87,8 @@ enum Step {
     On,
     /// Go on reading from here.
     Jump(Offset),
+    /// The table in force has to be found first.
+    Search,
     Stop(Filled),
 }
 
@@ -96,7 +104,8 @@ impl<M: ReadMedia> Feed<M> {
         Self {
             origin,
             generation,
-            log,
+            log: Watched::new(log),
+            patience: Patience::default(),
             reader: Reader::new(position.offset, crc32c),
             read_to: None,
             buffer: vec![0; CHUNK_BYTES],
@@ -107,6 +116,7 @@ impl<M: ReadMedia> Feed<M> {
                 waits_for: None,
                 turns: false,
                 judge: None,
+                is_damaged: false,
                 at: position.offset,
                 account: Account::parse(&position.account).unwrap_or_default(),
                 reading_back: false,
@@ -170,10 +180,24 @@ impl<M: ReadMedia> Feed<M> {
             // From the segment's start: the table comes again.
             self.reader = Reader::new(self.fold.reading_at(), crc32c);
         }
+        if let Some(why) = self.patience.rests(present.clock.age) {
+            return Filled::Stopped(why.clone());
+        }
         for _ in 0..chunks {
             let begin = self.reader.next_offset();
-            let chunk = match self.reader.read(&self.log, present.end, &mut self.buffer) {
-                Ok(Some(chunk)) => chunk,
+            let read = self.reader.read(&self.log, present.end, &mut self.buffer);
+            if let Some(why) = self.log.take_failure() {
+                let why = format!("cannot read the log at {begin}: {why}");
+                if self.patience.waits(present.clock.age, &why) {
+                    self.reader = Reader::new(self.fold.reading_at(), crc32c);
+                    return Filled::Stopped(why);
+                }
+            } else {
+                self.patience.calm(present.clock.age);
+            }
+            let step = match read {
+                Ok(Some(chunk)) => self.fold.read(chunk, &self.origin, present, batch),
+                Ok(None) if self.fold.is_blind() => Step::Search,
                 Ok(None) => {
                     self.read_to = Some(present.end);
                     return match self.fold.settle_gone(&self.origin, present, batch) {
@@ -185,9 +209,15 @@ impl<M: ReadMedia> Feed<M> {
                     return Filled::Stopped(format!("cannot read the log at {begin}: {error}"));
                 }
             };
-            match self.fold.read(chunk, &self.origin, present, batch) {
+            match step {
                 Step::On => {}
                 Step::Jump(offset) => self.reader.seek(offset),
+                Step::Search => {
+                    if let Step::Stop(filled) = self.find_table(present, batch) {
+                        return filled;
+                    }
+                    self.reader.seek(self.fold.reading_at());
+                }
                 Step::Stop(filled) => {
                     self.reader.seek(self.fold.reading_at());
                     return filled;
@@ -214,7 +244,10 @@ impl Fold {
         for item in chunk {
             let step = match item {
                 Item::Control(control) => self.adopt(&control, origin, present, batch),
-                Item::Gap { range, .. } => self.lose(&range, (origin, present), batch),
+                Item::Gap { range, cause } => {
+                    self.is_damaged |= cause == GapCause::Damaged;
+                    self.lose(&range, (origin, present), batch)
+                }
                 Item::Events(frame) => {
                     let clock = frame.clock();
                     let mut events = frame.into_iter();
@@ -289,6 +322,7 @@ impl Fold {
         // counted under the one in force must not go with it.
         self.counted = control.at == self.at;
         self.judge = Some(judge);
+        self.is_damaged = false;
         self.edge = aside::edge(&self.asides, self.at);
         match self.account.backfill {
             Some(offset) if control.at == self.at => {
@@ -338,6 +372,9 @@ impl Fold {
         }
         if let Step::Stop(filled) = self.settle_gone(origin, present, batch) {
             return Step::Stop(filled);
+        }
+        if self.is_blind() {
+            return Step::Search;
         }
         self.lay_out();
         let Some(judge) = &mut self.judge else {
