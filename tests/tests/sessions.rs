@@ -1,9 +1,10 @@
 //! Sessions, retained messages and wills over SIGKILL, by a client that speaks packet by packet.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use tributary::runtime::hub::RETAINED_BYTES_MAX;
 use tributary::runtime::sessions::{Batch, Change, resume};
 use tributary_core::Offset;
@@ -222,6 +223,45 @@ fn retained_messages_outlive_the_daemon() -> Result<()> {
         let message = listener.take()?;
         ensure!(message.retain && message.payload == "new", "{between:?}: {message:?}");
         listener.is_quiet()?;
+    }
+    Ok(())
+}
+
+/// More than may be under way at once: the rest of what is kept for a new subscription waits in memory.
+#[test]
+fn what_is_kept_for_a_new_subscription_outlives_the_daemon() -> Result<()> {
+    const TOPICS: usize = 200;
+    for (between, qos) in ALL
+        .into_iter()
+        .flat_map(|between| [Qos::AtLeastOnce, Qos::ExactlyOnce].map(|qos| (between, qos)))
+    {
+        let mut daemon = Daemon::start(TRIBUTARY, "")?;
+        let (mut device, _) = Wire::open(daemon.port(), &connect("device"))?;
+        for number in 0..TOPICS {
+            device.tell((&format!("state/{number}"), "kept"), qos, true, &[])?;
+        }
+        let (mut reader, _) = Wire::open(daemon.port(), &connect("reader"))?;
+        reader.subscribe("state/+", qos)?;
+        let mut heard: BTreeMap<String, usize> = BTreeMap::new();
+        let mut hear = |reader: &mut Wire| -> Result<usize> {
+            let message = reader.take()?;
+            ensure!(message.retain && message.payload == "kept", "{message:?}");
+            *heard.entry(message.topic).or_default() += 1;
+            Ok(heard.len())
+        };
+        while hear(&mut reader)? < 10 {}
+        again(&mut daemon, between)?;
+        let (mut reader, present) = Wire::open(daemon.port(), &connect("reader"))?;
+        ensure!(present, "{between:?} {qos:?}");
+        while hear(&mut reader).with_context(|| format!("{between:?} {qos:?}"))? < TOPICS {}
+        // At QoS 1 what was acknowledged just before a crash may come again.
+        let is_once = heard.values().all(|count| *count == 1);
+        ensure!(is_once || qos == Qos::AtLeastOnce, "{between:?}: {heard:?}");
+        reader.is_quiet()?;
+        wait::pass(PROGRESS);
+        again(&mut daemon, Between::Kill)?;
+        let (mut reader, _) = Wire::open(daemon.port(), &connect("reader"))?;
+        reader.is_quiet()?;
     }
     Ok(())
 }

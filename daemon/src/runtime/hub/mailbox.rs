@@ -276,6 +276,11 @@ impl Mailbox {
         self.lock().queue.is_empty()
     }
 
+    /// Whether a retained message for a new subscription waits.
+    pub(super) fn has_retained(&self) -> bool {
+        self.lock().queue.iter().any(|outgoing| outgoing.retained)
+    }
+
     /// Takes all that was not sent.
     pub(super) fn drain(&self) -> VecDeque<Outgoing> {
         let mut inner = self.lock();

@@ -1,5 +1,6 @@
 //! Messages that are kept, and those that are due at some time: wills, and the ends of sessions.
 
+use core::mem::take;
 use core::sync::atomic::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::{Hub, Key, Members, Target};
 use crate::lines::shown;
 use crate::runtime::clock::Anchor;
 use crate::runtime::ingest::Desk;
-use crate::runtime::sessions::{Change, State, StoredWill};
+use crate::runtime::sessions::{Change, Searches, State, StoredWill};
 use crate::sync::lock;
 
 /// A will that is to be published now.
@@ -172,6 +173,10 @@ impl Hub {
             if session.keep().is_none() {
                 continue;
             }
+            if client.searching && !client.is_owed_retained(session.in_flight()) {
+                client.searching = false;
+                desk.change(&client.name, &Change::Found);
+            }
             let waiting = connection.mailbox.oldest(true);
             let shared = held_for(client, group_names, groups);
             let places = [session.oldest_in_flight(), waiting, client.lag, shared];
@@ -187,7 +192,7 @@ impl Hub {
     }
 
     /// What the log remembers, at the start; `anchor` corrects the ages that it has.
-    pub fn restore(&self, state: State, now: Age, anchor: &Anchor) {
+    pub fn restore(&self, mut state: State, now: Age, anchor: &Anchor) {
         let mut members = self.lock();
         for (_, retained) in state.retained {
             let mut record = &retained.record[..];
@@ -205,6 +210,8 @@ impl Hub {
         let were_here: Vec<bool> =
             state.clients.values().map(|client| client.left.is_none()).collect();
         let restored = |(name, client): (String, _)| Client::restored(&name, client, (now, anchor));
+        let searches: Vec<Searches> =
+            state.clients.values_mut().map(|client| take(&mut client.searches)).collect();
         let clients: Vec<Client> = state.clients.into_iter().map(restored).collect();
         let without_room = without_room(&clients);
         for (index, client) in clients.into_iter().enumerate() {
@@ -213,6 +220,9 @@ impl Hub {
                 continue;
             }
             let key = members.restore_client(client);
+            if let Some(key) = key {
+                members.search_again(key, &searches[index]);
+            }
             present.extend(key.filter(|_| were_here[index]));
         }
         members.untold = present.iter().copied().collect();

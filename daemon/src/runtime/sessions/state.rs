@@ -7,6 +7,7 @@ use tributary_core::record::{Event, Origin, encode, encoded_len};
 use tributary_core::time::{Age, Timestamp};
 
 use super::change::{Change, Noted, StoredWill};
+use super::searches::{Search, Searches};
 
 /// Everything that is remembered of clients and topics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,6 +64,9 @@ pub struct ClientState {
     pub over: BTreeSet<u64>,
     /// All messages below are dealt with, but for those in flight.
     pub cursor: u64,
+    /// Retained messages that are still looked for. In the file it stands behind the rest, where there is any.
+    #[serde(skip)]
+    pub searches: Searches,
 }
 
 /// A subscription.
@@ -164,7 +168,7 @@ impl State {
             self.clients.insert(name.to_owned(), new);
         }
         if let Some(client) = self.clients.get_mut(name) {
-            client.apply(at, change);
+            client.apply((number, at), change);
         }
     }
 
@@ -191,7 +195,7 @@ impl State {
 }
 
 impl ClientState {
-    fn apply(&mut self, at: u64, change: Change<'_>) {
+    fn apply(&mut self, (number, at): (u64, u64), change: Change<'_>) {
         match change {
             Change::Begun { expiry_s, will, .. } => {
                 self.expiry_s = expiry_s;
@@ -204,6 +208,7 @@ impl ClientState {
             }
             Change::Unsubscribed { filter } => {
                 self.filters.remove(filter);
+                self.searches.end(filter);
             }
             Change::Released { packet_id } => {
                 // One that came later with the same identifier is another message.
@@ -212,7 +217,7 @@ impl ClientState {
                 }
             }
             Change::Reserved { packet_id, offset, retained } => {
-                self.complete(packet_id);
+                self.complete(packet_id, number);
                 let received = false;
                 self.in_flight.push(InFlightState { packet_id, offset, retained, received });
             }
@@ -221,7 +226,7 @@ impl ClientState {
                     entry.received |= entry.packet_id == packet_id;
                 }
             }
-            Change::Completed { packet_id } => self.complete(packet_id),
+            Change::Completed { packet_id } => self.complete(packet_id, number),
             Change::Progress { cursor } => {
                 self.cursor = self.cursor.max(cursor);
                 self.over = self.over.split_off(&self.cursor);
@@ -233,14 +238,22 @@ impl ClientState {
                 }
             }
             Change::WillPublished => (self.will, self.will_due) = (None, None),
+            Change::Searching { filter, options, identifier, below } => {
+                if self.filters.contains_key(filter) {
+                    self.searches.begin(filter, Search { options, identifier, below, number });
+                }
+            }
+            Change::Found => self.searches = Searches::default(),
             Change::Ended | Change::Dealt { .. } => {}
         }
     }
 
-    fn complete(&mut self, packet_id: u16) {
+    fn complete(&mut self, packet_id: u16, number: u64) {
         if let Some(index) = self.in_flight.iter().position(|entry| entry.packet_id == packet_id) {
             let entry = self.in_flight.remove(index);
-            if !entry.retained && entry.offset >= self.cursor {
+            if entry.retained {
+                self.searches.note_came(entry.offset, number);
+            } else if entry.offset >= self.cursor {
                 self.over.insert(entry.offset);
             }
         }

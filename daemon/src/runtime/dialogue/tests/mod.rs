@@ -1,6 +1,7 @@
 //! A connection as a value: bytes in, bytes out, and a log that is only pretended.
 
 mod handing_out;
+mod owed;
 
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -230,6 +231,14 @@ fn fold(state: &mut State, taken: &Taken) {
             state.apply_change(number, noted);
         }
     }
+}
+
+/// All that was left for the log is durable; what a start would know of it.
+fn settle(shared: &Shared, state: &mut State) {
+    let taken = shared.ingest.take();
+    fold(state, &taken);
+    let end = shared.ingest.desk().next();
+    shared.ingest.committed(end, taken);
 }
 
 /// The gateway fails again and again, and its client never comes. Whether it shares subscriptions or not.
