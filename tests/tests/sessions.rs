@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use tributary::runtime::hub::RETAINED_BYTES_MAX;
@@ -22,7 +23,7 @@ use tributary_mqtt::{Reason, Version};
 use tributary_tests::daemon::Daemon;
 use tributary_tests::disk::Disk;
 use tributary_tests::wait;
-use tributary_tests::wire::{Message, Wire, checked, connect, encoded, id};
+use tributary_tests::wire::{Message, Wire, checked, connect, connect_5, encoded, id};
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 /// In which the log is told how far each client has come.
@@ -479,6 +480,38 @@ fn the_room_for_retained_messages_ends() -> Result<()> {
     late.subscribe("state/more", Qos::AtLeastOnce)?;
     ensure!(late.take()?.retain);
     wills_find_no_room(&daemon)
+}
+
+/// What is of no use any more takes no room: in memory, and in the file.
+#[test]
+fn retained_messages_that_are_over_give_up_their_room() -> Result<()> {
+    const BYTES: usize = 200_000;
+    const LIFE_S: u32 = 15;
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    let (payload, ends) = ("x".repeat(BYTES), [Property::MessageExpiry(LIFE_S)]);
+    let (mut kept, begun) = (0, Instant::now());
+    let mut wire = Wire::open(daemon.port(), &connect_5("new", Properties::NONE))?.0;
+    while wire.tell((&format!("state/{kept}"), &payload), Qos::AtLeastOnce, true, &ends).is_ok() {
+        kept += 1;
+        ensure!(kept * BYTES < RETAINED_BYTES_MAX, "they were over too soon");
+    }
+    ensure!((kept + 2) * BYTES > RETAINED_BYTES_MAX, "only {kept}");
+    let filling = begun.elapsed();
+    wait::until("room", Duration::from_secs(u64::from(2 * LIFE_S)), || {
+        Ok(wire.tell(("state/new", &payload), Qos::AtLeastOnce, true, &[]).ok())
+    })?;
+    // All of them are over by then.
+    wait::pass(filling);
+    wire.tell(("state/new", &payload), Qos::AtLeastOnce, true, &[])?;
+    again(&mut daemon, Between::Kill)?;
+    let (mut reader, _) = Wire::open(daemon.port(), &connect("reader"))?;
+    reader.subscribe("state/#", Qos::AtLeastOnce)?;
+    ensure!(reader.take()?.topic == "state/new");
+    reader.is_quiet()?;
+    ensure!(daemon.stop()?.success());
+    let bytes = fs::metadata(daemon.data().join("sessions.redb"))?.len();
+    ensure!(bytes < RETAINED_BYTES_MAX as u64 / 2, "the file has {bytes} bytes");
+    Ok(())
 }
 
 /// Six of them would fit into what is left.

@@ -229,6 +229,9 @@ impl SessionStore {
             for topic in &topics {
                 put(&mut table, topic, state.retained.get(topic))?;
             }
+            for topic in over(&table, state)? {
+                table.remove(topic.as_str())?;
+            }
             let mut table = writing.open_table(GROUPS)?;
             for filter in &groups {
                 put(&mut table, filter, state.groups.get(filter))?;
@@ -283,6 +286,19 @@ fn fill(database: &Database, log: u64, state: &State) -> Result<(), StoreError> 
         put(&mut place, APPLIED, Some(&state.applied))?;
     }
     Ok(writing.commit()?)
+}
+
+/// Topics whose retained messages are of no use any more by the clocks of the log: those of `state` and those
+/// that it was not asked to know. They would fill the file.
+fn over(table: &Rows<'_>, state: &State) -> Result<Vec<String>, StoreError> {
+    let mut over = Vec::new();
+    for entry in table.iter()? {
+        let (topic, row) = entry?;
+        if decode(row.value()).is_some_and(|retained| state.is_over(&retained)) {
+            over.push(topic.value().to_owned());
+        }
+    }
+    Ok(over)
 }
 
 /// Gives a file another name, too; where the file system has no such thing, instead.

@@ -168,7 +168,7 @@ fn leave(
     let shared = turn.shared;
     // Who holds the desk is the only one who fills that room.
     turn.desk();
-    let is_kept = event.retain && shared.hub.has_room_for(event, shared.ingest.durable());
+    let is_kept = event.retain && shared.has_room_for(event, turn.moment);
     if event.retain && !is_kept && session.version() == Version::V5 && id.is_some() {
         shared.hub.note_unretained(turn.moment.now, event);
         return Err(Reason::QuotaExceeded);

@@ -15,6 +15,7 @@ use tributary_mqtt::subscriptions::Grant;
 
 use super::Key;
 use super::client::Share;
+use crate::runtime::clock::Anchor;
 use crate::sync::lock;
 
 /// Messages that wait in memory for one client. What comes above QoS 0 when there are as many is
@@ -104,6 +105,12 @@ impl Message {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.event.bytes()
+    }
+
+    /// The age clock when it is of no use any more, if it ends; `anchor` corrects ages.
+    pub(super) fn ends(&self, anchor: &Anchor) -> Option<Age> {
+        let life_ms = self.event().properties.life_ms()?;
+        Some(Age(anchor.counted(self.age).0.saturating_add(life_ms)))
     }
 }
 

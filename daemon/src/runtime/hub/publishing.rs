@@ -13,12 +13,13 @@ use tributary_core::time::{Age, Instant, Timestamp};
 use super::client::Client;
 use super::group::held_for;
 use super::mailbox::Message;
+use super::retained::Retained;
 use super::room::without_room;
 use super::{Hub, Key, Members, Target};
 use crate::lines::shown;
 use crate::runtime::clock::Anchor;
 use crate::runtime::ingest::Desk;
-use crate::runtime::sessions::{Change, Searches, State, StoredWill};
+use crate::runtime::sessions::{Change, RetainedState, Searches, State, StoredWill};
 use crate::sync::lock;
 
 /// A will that is to be published now.
@@ -54,8 +55,14 @@ pub struct SessionStatus {
 }
 
 impl Hub {
-    /// Whether an event can be kept for new subscriptions; all below `durable` is durable.
-    pub fn has_room_for(&self, event: &Event<'_>, durable: Offset) -> bool {
+    /// Whether an event can be kept for new subscriptions; all below `durable` is durable. What is over `now`
+    /// takes no room; `anchor` corrects ages.
+    pub fn has_room_for(
+        &self,
+        event: &Event<'_>,
+        durable: Offset,
+        (now, anchor): (Age, &Anchor),
+    ) -> bool {
         let properties = event.properties.0.len();
         let bytes = event.topic.len() + event.payload.len() + properties + event.client.len();
         if event.payload.is_empty() {
@@ -64,7 +71,13 @@ impl Hub {
         let retained = &mut self.lock().retained;
         // What is removed makes room as soon as that is durable.
         retained.settle(durable);
+        retained.forget_over(now, anchor);
         retained.has_room(event.topic, bytes)
+    }
+
+    /// Gives up what is kept for new subscriptions and is of no use any more.
+    pub fn forget_over(&self, now: Age, anchor: &Anchor) {
+        self.lock().retained.forget_over(now, anchor);
     }
 
     /// An event is not kept for new subscriptions: there is no room.
@@ -194,17 +207,8 @@ impl Hub {
     /// What the log remembers, at the start; `anchor` corrects the ages that it has.
     pub fn restore(&self, mut state: State, now: Age, anchor: &Anchor) {
         let mut members = self.lock();
-        for (_, retained) in state.retained {
-            let mut record = &retained.record[..];
-            if let Some(event) = decode(&mut record, Timestamp(0)) {
-                let message = Message::of(&event, Offset(retained.offset), Age(retained.age));
-                if !members.retained.has_room(event.topic, message.bytes()) {
-                    // A start is one moment.
-                    self.note_unretained(Instant(0), &event);
-                    continue;
-                }
-                members.retained.keep(&Arc::new(message));
-            }
+        for retained in core::mem::take(&mut state.retained).into_values() {
+            self.restore_retained(&mut members.retained, &retained, (now, anchor));
         }
         let mut present = BTreeSet::new();
         let were_here: Vec<bool> =
@@ -235,6 +239,25 @@ impl Hub {
         }
         drop(members);
         self.timers.notify_one();
+    }
+
+    fn restore_retained(
+        &self,
+        all: &mut Retained,
+        retained: &RetainedState,
+        (now, anchor): (Age, &Anchor),
+    ) {
+        let Some(event) = decode(&mut &retained.record[..], Timestamp(0)) else { return };
+        let message = Message::of(&event, Offset(retained.offset), Age(retained.age));
+        if message.ends(anchor).is_some_and(|ends| ends <= now) {
+            return;
+        }
+        if all.has_room(event.topic, message.bytes()) {
+            all.keep(&Arc::new(message));
+        } else {
+            // A start is one moment.
+            self.note_unretained(Instant(0), &event);
+        }
     }
 
     /// The clients that are connected or whose sessions last: the first `max` by name.

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use tributary_core::record::{Event, Origin, encode, encoded_len};
+use tributary_core::record::{Event, Origin, decode, encode, encoded_len};
 use tributary_core::time::{Age, Timestamp};
 
 use super::change::{Change, Noted, StoredWill};
 use super::searches::{Search, Searches};
+use crate::runtime::clock::Anchor;
 
 /// Everything that is remembered of clients and topics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +21,17 @@ pub struct State {
     pub groups: BTreeMap<String, u64>,
     /// How far the log was folded in.
     pub applied: Applied,
+    time: Time,
     touched: Touched,
+}
+
+/// How late it is in the log, as far as it was read in this run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Time {
+    /// The age clock.
+    now: u64,
+    /// What corrects ages.
+    anchor: Anchor,
 }
 
 /// What has changed since it was written to the file.
@@ -113,11 +124,19 @@ impl RetainedState {
         encode(event, base, &mut record);
         Self { offset, age: age.0, record }
     }
+
+    /// The age clock when it is of no use any more, if it ends.
+    fn ends(&self, anchor: &Anchor) -> Option<u64> {
+        let event = decode(&mut &self.record[..], Timestamp(0))?;
+        let life_ms = event.properties.life_ms()?;
+        Some(anchor.counted(Age(self.age)).0.saturating_add(life_ms))
+    }
 }
 
 impl State {
     /// Takes note of an event at `offset`. Those that are in already are passed over.
     pub fn apply_event(&mut self, offset: u64, event: &Event<'_>, age: Age) {
+        self.time.now = self.time.now.max(age.0);
         if offset < self.applied.offset {
             return;
         }
@@ -169,6 +188,30 @@ impl State {
         }
         if let Some(client) = self.clients.get_mut(name) {
             client.apply((number, at), change);
+        }
+    }
+
+    /// Takes note of the body of an anchor.
+    pub fn apply_anchor(&mut self, body: &[u8]) {
+        if let Some(anchor) = Anchor::decode(body) {
+            self.time = Time { now: self.time.now.max(anchor.age), anchor };
+        }
+    }
+
+    /// Whether a retained message is of no use any more, by the clocks of the log.
+    #[must_use]
+    pub fn is_over(&self, retained: &RetainedState) -> bool {
+        retained.ends(&self.time.anchor).is_some_and(|ends| ends <= self.time.now)
+    }
+
+    /// Forgets retained messages that are of no use any more: looks at all, so after many events.
+    pub fn forget_over(&mut self) {
+        let retained = self.retained.iter();
+        let over = retained.filter(|(_, retained)| self.is_over(retained));
+        let over: Vec<String> = over.map(|(topic, _)| topic.clone()).collect();
+        for topic in over {
+            self.retained.remove(&topic);
+            self.touched.topics.insert(topic);
         }
     }
 
