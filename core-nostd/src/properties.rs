@@ -34,6 +34,21 @@ impl<'a> Properties<'a> {
     pub const fn iter(self) -> Iter<'a> {
         Iter { rest: self.0 }
     }
+
+    /// Seconds after which the event is of no use any more, if it ends.
+    #[must_use]
+    pub fn expiry_s(self) -> Option<u32> {
+        self.iter().find_map(|property| match property {
+            Property::MessageExpiry(seconds) => Some(seconds),
+            _ => None,
+        })
+    }
+
+    /// The same in milliseconds. What is younger than a second is never over.
+    #[must_use]
+    pub fn life_ms(self) -> Option<u64> {
+        self.expiry_s().map(|seconds| u64::from(seconds.max(1)) * 1_000)
+    }
 }
 
 impl<'a> IntoIterator for Properties<'a> {

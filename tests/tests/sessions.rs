@@ -1,9 +1,11 @@
 //! Sessions, retained messages and wills over SIGKILL, by a client that speaks packet by packet.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::fs;
+use std::time::Instant;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use tributary::runtime::hub::RETAINED_BYTES_MAX;
 use tributary::runtime::sessions::{Batch, Change, resume};
 use tributary_core::Offset;
@@ -21,7 +23,7 @@ use tributary_mqtt::{Reason, Version};
 use tributary_tests::daemon::Daemon;
 use tributary_tests::disk::Disk;
 use tributary_tests::wait;
-use tributary_tests::wire::{Message, Wire, checked, connect, encoded, id};
+use tributary_tests::wire::{Message, Wire, checked, connect, connect_5, encoded, id};
 
 const TRIBUTARY: &str = env!("CARGO_BIN_EXE_tributary-under-test");
 /// In which the log is told how far each client has come.
@@ -222,6 +224,45 @@ fn retained_messages_outlive_the_daemon() -> Result<()> {
         let message = listener.take()?;
         ensure!(message.retain && message.payload == "new", "{between:?}: {message:?}");
         listener.is_quiet()?;
+    }
+    Ok(())
+}
+
+/// More than may be under way at once: the rest of what is kept for a new subscription waits in memory.
+#[test]
+fn what_is_kept_for_a_new_subscription_outlives_the_daemon() -> Result<()> {
+    const TOPICS: usize = 200;
+    for (between, qos) in ALL
+        .into_iter()
+        .flat_map(|between| [Qos::AtLeastOnce, Qos::ExactlyOnce].map(|qos| (between, qos)))
+    {
+        let mut daemon = Daemon::start(TRIBUTARY, "")?;
+        let (mut device, _) = Wire::open(daemon.port(), &connect("device"))?;
+        for number in 0..TOPICS {
+            device.tell((&format!("state/{number}"), "kept"), qos, true, &[])?;
+        }
+        let (mut reader, _) = Wire::open(daemon.port(), &connect("reader"))?;
+        reader.subscribe("state/+", qos)?;
+        let mut heard: BTreeMap<String, usize> = BTreeMap::new();
+        let mut hear = |reader: &mut Wire| -> Result<usize> {
+            let message = reader.take()?;
+            ensure!(message.retain && message.payload == "kept", "{message:?}");
+            *heard.entry(message.topic).or_default() += 1;
+            Ok(heard.len())
+        };
+        while hear(&mut reader)? < 10 {}
+        again(&mut daemon, between)?;
+        let (mut reader, present) = Wire::open(daemon.port(), &connect("reader"))?;
+        ensure!(present, "{between:?} {qos:?}");
+        while hear(&mut reader).with_context(|| format!("{between:?} {qos:?}"))? < TOPICS {}
+        // At QoS 1 what was acknowledged just before a crash may come again.
+        let is_once = heard.values().all(|count| *count == 1);
+        ensure!(is_once || qos == Qos::AtLeastOnce, "{between:?}: {heard:?}");
+        reader.is_quiet()?;
+        wait::pass(PROGRESS);
+        again(&mut daemon, Between::Kill)?;
+        let (mut reader, _) = Wire::open(daemon.port(), &connect("reader"))?;
+        reader.is_quiet()?;
     }
     Ok(())
 }
@@ -439,6 +480,38 @@ fn the_room_for_retained_messages_ends() -> Result<()> {
     late.subscribe("state/more", Qos::AtLeastOnce)?;
     ensure!(late.take()?.retain);
     wills_find_no_room(&daemon)
+}
+
+/// What is of no use any more takes no room: in memory, and in the file.
+#[test]
+fn retained_messages_that_are_over_give_up_their_room() -> Result<()> {
+    const BYTES: usize = 200_000;
+    const LIFE_S: u32 = 15;
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    let (payload, ends) = ("x".repeat(BYTES), [Property::MessageExpiry(LIFE_S)]);
+    let (mut kept, begun) = (0, Instant::now());
+    let mut wire = Wire::open(daemon.port(), &connect_5("new", Properties::NONE))?.0;
+    while wire.tell((&format!("state/{kept}"), &payload), Qos::AtLeastOnce, true, &ends).is_ok() {
+        kept += 1;
+        ensure!(kept * BYTES < RETAINED_BYTES_MAX, "they were over too soon");
+    }
+    ensure!((kept + 2) * BYTES > RETAINED_BYTES_MAX, "only {kept}");
+    let filling = begun.elapsed();
+    wait::until("room", Duration::from_secs(u64::from(2 * LIFE_S)), || {
+        Ok(wire.tell(("state/new", &payload), Qos::AtLeastOnce, true, &[]).ok())
+    })?;
+    // All of them are over by then.
+    wait::pass(filling);
+    wire.tell(("state/new", &payload), Qos::AtLeastOnce, true, &[])?;
+    again(&mut daemon, Between::Kill)?;
+    let (mut reader, _) = Wire::open(daemon.port(), &connect("reader"))?;
+    reader.subscribe("state/#", Qos::AtLeastOnce)?;
+    ensure!(reader.take()?.topic == "state/new");
+    reader.is_quiet()?;
+    ensure!(daemon.stop()?.success());
+    let bytes = fs::metadata(daemon.data().join("sessions.redb"))?.len();
+    ensure!(bytes < RETAINED_BYTES_MAX as u64 / 2, "the file has {bytes} bytes");
+    Ok(())
 }
 
 /// Six of them would fit into what is left.

@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::files::LOG_FILE_MODE;
-use crate::runtime::sessions::{State, Touched};
+use crate::runtime::sessions::{ClientState, Searches, State, Touched};
 
 /// The file in the data directory.
 const NAME: &str = "sessions.redb";
@@ -42,6 +42,8 @@ const GROUPS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("groups-1"
 const PLACE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("place-1");
 const LOG: &str = "log";
 const APPLIED: &str = "applied";
+
+type Rows<'t> = redb::Table<'t, &'static str, &'static [u8]>;
 
 /// The file, open.
 pub struct SessionStore {
@@ -177,7 +179,7 @@ impl SessionStore {
         let Found { state, clients, topics, groups } = &mut found;
         for entry in reading.open_table(CLIENTS)?.iter()? {
             let (name, bytes) = entry?;
-            match decode(bytes.value()) {
+            match read_client(bytes.value()) {
                 Some(client) => drop(state.clients.insert(name.value().to_owned(), client)),
                 None => clients.push(name.value().to_owned()),
             }
@@ -221,11 +223,14 @@ impl SessionStore {
         {
             let mut table = writing.open_table(CLIENTS)?;
             for name in &clients {
-                put(&mut table, name, state.clients.get(name))?;
+                put_client(&mut table, name, state.clients.get(name))?;
             }
             let mut table = writing.open_table(RETAINED)?;
             for topic in &topics {
                 put(&mut table, topic, state.retained.get(topic))?;
+            }
+            for topic in over(&table, state)? {
+                table.remove(topic.as_str())?;
             }
             let mut table = writing.open_table(GROUPS)?;
             for filter in &groups {
@@ -266,7 +271,7 @@ fn fill(database: &Database, log: u64, state: &State) -> Result<(), StoreError> 
     {
         let mut table = writing.open_table(CLIENTS)?;
         for (name, client) in &state.clients {
-            put(&mut table, name, Some(client))?;
+            put_client(&mut table, name, Some(client))?;
         }
         let mut table = writing.open_table(RETAINED)?;
         for (topic, retained) in &state.retained {
@@ -283,6 +288,19 @@ fn fill(database: &Database, log: u64, state: &State) -> Result<(), StoreError> 
     Ok(writing.commit()?)
 }
 
+/// Topics whose retained messages are of no use any more by the clocks of the log: those of `state` and those
+/// that it was not asked to know. They would fill the file.
+fn over(table: &Rows<'_>, state: &State) -> Result<Vec<String>, StoreError> {
+    let mut over = Vec::new();
+    for entry in table.iter()? {
+        let (topic, row) = entry?;
+        if decode(row.value()).is_some_and(|retained| state.is_over(&retained)) {
+            over.push(topic.value().to_owned());
+        }
+    }
+    Ok(over)
+}
+
 /// Gives a file another name, too; where the file system has no such thing, instead.
 fn keep_aside(path: &Path, aside: &Path) -> io::Result<()> {
     let or_missing = |done: io::Result<()>| match done {
@@ -296,20 +314,40 @@ fn keep_aside(path: &Path, aside: &Path) -> io::Result<()> {
     or_missing(fs::hard_link(path, aside).or_else(|_| fs::rename(path, aside)))
 }
 
-fn put<T: Serialize>(
-    table: &mut redb::Table<'_, &'static str, &'static [u8]>,
-    key: &str,
-    value: Option<&T>,
+fn put<T: Serialize>(table: &mut Rows<'_>, key: &str, value: Option<&T>) -> Result<(), StoreError> {
+    put_row(table, key, value.map(|value| encode(value, Vec::new())))
+}
+
+/// What is looked for stands behind the rest, where there is any: so rows of earlier versions are read, and
+/// those of most clients are what they were.
+fn put_client(
+    table: &mut Rows<'_>,
+    name: &str,
+    client: Option<&ClientState>,
 ) -> Result<(), StoreError> {
-    match value {
-        Some(value) => {
-            let bytes = postcard::to_allocvec(value);
-            let bytes = bytes.unwrap_or_else(|_| unreachable!("plain values into memory"));
-            table.insert(key, bytes.as_slice())?
-        }
+    let row = client.map(|client| {
+        let row = encode(client, Vec::new());
+        if client.searches.is_empty() { row } else { encode(&client.searches, row) }
+    });
+    put_row(table, name, row)
+}
+
+fn put_row(table: &mut Rows<'_>, key: &str, row: Option<Vec<u8>>) -> Result<(), StoreError> {
+    match row {
+        Some(row) => table.insert(key, row.as_slice())?,
         None => table.remove(key)?,
     };
     Ok(())
+}
+
+fn encode<T: Serialize>(value: &T, behind: Vec<u8>) -> Vec<u8> {
+    postcard::to_extend(value, behind).unwrap_or_else(|_| unreachable!("plain values into memory"))
+}
+
+fn read_client(row: &[u8]) -> Option<ClientState> {
+    let (client, rest): (ClientState, _) = postcard::take_from_bytes(row).ok()?;
+    let searches = if rest.is_empty() { Searches::default() } else { decode(rest)? };
+    Some(ClientState { searches, ..client })
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
@@ -429,6 +467,43 @@ mod tests {
         state.forget_groups();
         store.write(&mut state).unwrap();
         assert_eq!(store.load(true).unwrap().state.groups.len(), 0);
+    }
+
+    /// Rows of earlier versions end before it, and so do those of whom nothing is looked for.
+    #[test]
+    fn what_is_looked_for_is_there_too_and_rows_without_it_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SessionStore::open(dir.path(), 7).unwrap();
+        let mut state = State::default();
+        let subscribed = Change::Subscribed { filter: "a", options: 2, identifier: 0 };
+        let searching = Change::Searching { filter: "a", options: 2, identifier: 3, below: 300 };
+        begun(&mut state, 1, "a");
+        state.apply_change(2, Noted { client: "a", at: 4, change: subscribed });
+        store.write(&mut state).unwrap();
+        let row = b"\x3c\0\0\0\x01\x01a\x02\0\x04\0\0\0\x03";
+        let reading = store.database.begin_read().unwrap();
+        let rows = reading.open_table(CLIENTS).unwrap();
+        assert_eq!(rows.get("a").unwrap().unwrap().value(), row);
+        assert_eq!(store.load(true).unwrap().state, state);
+        state.apply_change(3, Noted { client: "a", at: 4, change: searching });
+        let reserved = Change::Reserved { packet_id: 1, offset: 300, retained: true };
+        state.apply_change(4, Noted { client: "a", at: 4, change: reserved });
+        state.apply_change(
+            5,
+            Noted { client: "a", at: 4, change: Change::Completed { packet_id: 1 } },
+        );
+        store.write(&mut state).unwrap();
+        let found = store.load(true).unwrap().state;
+        assert_eq!(found, state);
+        let (_, search) = found.clients["a"].searches.in_order()[0];
+        assert_eq!(found.clients["a"].searches.came_since(search).collect::<Vec<_>>(), [300]);
+        let rows = store.database.begin_read().unwrap().open_table(CLIENTS).unwrap();
+        let longer = [row, &b"\x01\x01a\x02\x03\xac\x02\x03\x01\xac\x02\x05"[..]].concat();
+        assert_eq!(rows.get("a").unwrap().unwrap().value(), longer);
+        state.apply_change(6, Noted { client: "a", at: 4, change: Change::Found });
+        store.write(&mut state).unwrap();
+        let rows = store.database.begin_read().unwrap().open_table(CLIENTS).unwrap();
+        assert_eq!(rows.get("a").unwrap().unwrap().value(), row);
     }
 
     #[test]

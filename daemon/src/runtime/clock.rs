@@ -114,6 +114,12 @@ impl Anchor {
         Age(age.0.saturating_add(added))
     }
 
+    /// For how long before `now` an age was that was read in this run or before.
+    #[must_use]
+    pub fn ms_before(&self, now: Age, age: Age) -> u64 {
+        now.0.saturating_sub(self.counted(age).0)
+    }
+
     /// The other way round: what bears an age below the answer is from before `age`.
     #[must_use]
     pub fn as_read(&self, age: Age) -> Age {
@@ -231,7 +237,7 @@ impl Clocks {
     /// How long ago an age was that was read in this run or before.
     #[must_use]
     pub fn ms_since(&self, age: Age, moment: Moment) -> u64 {
-        self.now(moment).age.0.saturating_sub(self.anchor.counted(age).0)
+        self.anchor.ms_before(self.now(moment).age, age)
     }
 
     /// To be called again and again. A new anchor if the wall clock was set, or the time spent off

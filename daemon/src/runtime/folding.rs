@@ -418,20 +418,26 @@ mod tests {
         }
 
         fn retain_bytes(&mut self, topic: &str, payload: &[u8]) {
+            self.retain_for((topic, payload), &[], CLOCK.age.0);
+        }
+
+        /// What comes at such an age, with these properties.
+        fn retain_for(&mut self, (topic, payload): (&str, &[u8]), properties: &[u8], age: u64) {
+            let clock = Clock { age: Age(age), ..CLOCK };
             let event = Event {
                 topic,
                 payload,
                 client: "press",
-                time: CLOCK.wall,
+                time: clock.wall,
                 qos: Qos::AtLeastOnce,
                 retain: true,
                 origin: Origin::Device,
                 packet_id: None,
-                properties: Properties::NONE,
+                properties: Properties(properties),
             };
-            let mut body = vec![0; encoded_len(&event, CLOCK.wall)];
-            encode(&event, CLOCK.wall, &mut body);
-            self.log.append(&Frame { count: 1, clock: CLOCK, body: &body }).unwrap();
+            let mut body = vec![0; encoded_len(&event, clock.wall)];
+            encode(&event, clock.wall, &mut body);
+            self.log.append(&Frame { count: 1, clock, body: &body }).unwrap();
             self.log.commit().unwrap();
         }
 
@@ -513,6 +519,55 @@ mod tests {
         assert_eq!((topics(&state), clients(&state)), (vec!["a"], vec!["ann"]));
         assert_eq!(known(&folding).applied, state.applied);
         assert_eq!(folding.folded, Some(kept.reader.end()));
+    }
+
+    /// A second.
+    const ENDS: &[u8] = &[2, 0, 0, 0, 1];
+
+    /// Also what was written to the file long before, and is not read for a fold.
+    #[test]
+    fn what_is_over_by_the_clock_of_the_log_is_forgotten() {
+        let mut kept = Kept::new();
+        kept.retain_for(("a", b"x"), ENDS, 500);
+        kept.retain("b");
+        let (mut folding, state) = kept.begin();
+        assert_eq!(topics(&state), ["a", "b"]);
+        for (topic, age, left) in
+            [("c", 1_499, &["a", "b", "c"][..]), ("d", 1_500, &["b", "c", "d"])]
+        {
+            kept.retain_for((topic, b"x"), ENDS, age);
+            folding.fold();
+            assert_eq!(topics(&known(&folding)), left);
+        }
+        // The same by the log alone, however late it is.
+        drop(folding);
+        fs::remove_file(kept.dir.path().join(FILE)).unwrap();
+        let (folding, state) = kept.begin();
+        assert_eq!(
+            (topics(&state), topics(&known(&folding))),
+            (vec!["b", "c", "d"], topics(&state))
+        );
+        kept.retain_for(("e", b"x"), &[], 9_000);
+        drop(folding);
+        let (folding, state) = kept.begin();
+        assert_eq!((topics(&state), topics(&known(&folding))), (vec!["b", "e"], topics(&state)));
+    }
+
+    /// An hour off was found out: what came in behind it is no older.
+    #[test]
+    fn what_came_in_behind_time_off_is_not_forgotten_sooner() {
+        const HOUR: u64 = 3_600_000;
+        let mut kept = Kept::new();
+        kept.retain_for(("a", b"x"), ENDS, 500);
+        let rest = (vec![(100_u64, 600_u64, HOUR)], None::<(u64, i64)>);
+        let anchor = postcard::to_allocvec(&(HOUR + 700, 5_i64, true, rest)).unwrap();
+        kept.log.append_control(ControlKind::Anchor, &anchor, CLOCK).unwrap();
+        let (mut folding, _) = kept.begin();
+        for (age, left) in [(HOUR + 1_499, &["a", "b"][..]), (HOUR + 1_500, &["b"])] {
+            kept.retain_for(("b", b"x"), &[], age);
+            folding.fold();
+            assert_eq!(topics(&known(&folding)), left, "at {age}");
+        }
     }
 
     /// What a barrier has not come behind may be gone with the next power cut: the file would be ahead.

@@ -1,5 +1,5 @@
-//! Looks after what is due at some time: wills, the ends of sessions, how far sessions have come, and
-//! what the daemon tells of itself under `$SYS`.
+//! Looks after what is due at some time: wills, the ends of sessions and of retained messages, how far sessions
+//! have come, and what the daemon tells of itself under `$SYS`.
 
 use std::sync::Arc;
 
@@ -48,6 +48,8 @@ impl Keeper {
         }
         if age >= self.progress_at {
             self.progress_at = Age(age.0 + PROGRESS_EVERY_MS);
+            let anchor = lock(&self.shared.clocks).anchor();
+            hub.forget_over(age, &anchor);
             let mut desk = ingest.desk();
             // In a full log it would only wait, once for each second.
             if !desk.is_full() {
@@ -100,7 +102,7 @@ fn publish(
 ) -> bool {
     let Shared { ingest, hub, .. } = shared;
     let event = due.will.event(&due.client, moment.wall);
-    let is_kept = event.retain && hub.has_room_for(&event, ingest.durable());
+    let is_kept = event.retain && shared.has_room_for(&event, moment);
     let left = Event { retain: is_kept, ..event };
     let left =
         if is_before_change { Ok(desk.append_before_change(&left)) } else { desk.append(&left) };

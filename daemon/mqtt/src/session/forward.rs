@@ -144,11 +144,7 @@ pub(super) enum Remaining {
 }
 
 pub(super) fn remaining_s(message: &Message<'_>) -> Remaining {
-    let expiry = message.event.properties.iter().find_map(|property| match property {
-        properties::Property::MessageExpiry(seconds) => Some(seconds),
-        _ => None,
-    });
-    match (expiry, message.waited_s) {
+    match (message.event.properties.expiry_s(), message.waited_s) {
         (None, _) => Remaining::Never,
         (Some(expiry), 0) => Remaining::Seconds(expiry),
         (Some(expiry), waited) if waited >= expiry => Remaining::Over,

@@ -160,7 +160,7 @@ fn take(intake: &mut Intake, shared: &Shared) -> Option<NotTaken> {
     let mut desk = shared.ingest.desk();
     intake.take(moment.wall, |event| {
         let mut event = *event;
-        if event.retain && !shared.hub.has_room_for(&event, shared.ingest.durable()) {
+        if event.retain && !shared.has_room_for(&event, moment) {
             shared.hub.note_unretained(moment.now, &event);
             event.retain = false;
         }

@@ -11,6 +11,7 @@ use core::num::NonZeroU16;
 
 use tokio::sync::Notify;
 use tributary_core::Offset;
+use tributary_core::record::Event;
 use tributary_core::time::{Age, Instant};
 use tributary_mqtt::session::Close;
 use tributary_mqtt::session::Kept;
@@ -46,6 +47,14 @@ impl Shared {
     #[must_use]
     pub fn age(&self, moment: Moment) -> Age {
         lock(&self.clocks).now(moment).age
+    }
+
+    /// Whether an event can be kept for new subscriptions.
+    #[must_use]
+    pub fn has_room_for(&self, event: &Event<'_>, moment: Moment) -> bool {
+        let clocks = *lock(&self.clocks);
+        let time = (clocks.now(moment).age, &clocks.anchor());
+        self.hub.has_room_for(event, self.ingest.durable(), time)
     }
 }
 

@@ -9,13 +9,14 @@ use tributary_core::record::Event;
 use tributary_mqtt::codec::publish::Publish;
 use tributary_mqtt::codec::subscribe::Subscribe;
 use tributary_mqtt::codec::unsubscribe::Unsubscribe;
+use tributary_mqtt::subscriptions::Subscription;
 use tributary_mqtt::{Reason, Session, Version};
 
 use super::turn::Turn;
 use super::{Dialogue, Held};
 use crate::lines::shown;
 use crate::runtime::clock::Moment;
-use crate::runtime::hub::{Asking, Owned};
+use crate::runtime::hub::{Asking, Granted, Owned};
 use crate::runtime::ingest::{Closed, NotTaken};
 use crate::runtime::sessions::Change;
 use crate::sync::lock;
@@ -115,15 +116,10 @@ impl Dialogue {
             if member.lasting && !has_room {
                 return Err(Reason::QuotaExceeded);
             }
-            let is_known = shared.hub.subscribe(member.key, filter, wanted, &mut asking)?;
-            if member.lasting && !is_known {
-                let identifier = wanted.identifier.map_or(0, core::num::NonZeroU32::get);
-                let options = wanted.options.to_byte();
-                if filter.starts_with("$share/") {
-                    shared.hub.note_group(filter, turn.desk());
-                }
-                let subscribed = Change::Subscribed { filter, options, identifier };
-                member.noted = turn.change(&name, &subscribed);
+            let granted = shared.hub.subscribe(member.key, filter, wanted, &mut asking)?;
+            if member.lasting {
+                let noted = note_subscription(&name, turn, (filter, wanted), granted);
+                member.noted = noted.unwrap_or(member.noted);
             }
             Ok(())
         });
@@ -152,6 +148,30 @@ impl Dialogue {
     }
 }
 
+/// Leaves for the log what it is to know of a subscription; the last change, if there is any.
+fn note_subscription(
+    name: &str,
+    turn: &mut Turn<'_>,
+    (filter, wanted): (&str, Subscription),
+    granted: Granted,
+) -> Option<u64> {
+    let identifier = wanted.identifier.map_or(0, core::num::NonZeroU32::get);
+    let options = wanted.options.to_byte();
+    let mut noted = None;
+    if !granted.is_known {
+        if filter.starts_with("$share/") {
+            turn.shared.hub.note_group(filter, turn.desk());
+        }
+        let subscribed = Change::Subscribed { filter, options, identifier };
+        noted = Some(turn.change(name, &subscribed));
+    }
+    if let Some(Offset(below)) = granted.owed_below {
+        let searching = Change::Searching { filter, options, identifier, below };
+        noted = Some(turn.change(name, &searching));
+    }
+    noted
+}
+
 /// Leaves a publish at the desk. `None`: it has to wait. Where there is no room to keep it MQTT 5 is told; else
 /// it is not kept.
 ///
@@ -165,7 +185,7 @@ fn leave(
     let shared = turn.shared;
     // Who holds the desk is the only one who fills that room.
     turn.desk();
-    let is_kept = event.retain && shared.hub.has_room_for(event, shared.ingest.durable());
+    let is_kept = event.retain && shared.has_room_for(event, turn.moment);
     if event.retain && !is_kept && session.version() == Version::V5 && id.is_some() {
         shared.hub.note_unretained(turn.moment.now, event);
         return Err(Reason::QuotaExceeded);

@@ -298,7 +298,7 @@ impl Work {
         let mut desk = ingest.desk();
         while let [(command, place), rest @ ..] = left {
             let mut event = command.event(rule, moment.wall);
-            if event.retain && !hub.has_room_for(&event, ingest.durable()) {
+            if event.retain && !shared.has_room_for(&event, moment) {
                 hub.note_unretained(moment.now, &event);
                 event.retain = false;
             }

@@ -233,11 +233,15 @@ impl Members {
 
     /// Tells the log that a client has left; a session that does not last ends.
     fn note_left(&mut self, key: Key, age: Age, desk: &mut Desk<'_>) {
-        let Some(client) = self.sessions.get(&key) else { return };
+        let Some(client) = self.sessions.get_mut(&key) else { return };
         if !client.lasting {
             let Some(client) = self.remove(key) else { return };
             self.end(client, desk);
             return;
+        }
+        if client.searching && !client.is_owed_retained(client.kept.in_flight.iter()) {
+            client.searching = false;
+            desk.change(&client.name, &Change::Found);
         }
         let shared = held_for(client, &self.group_names, &self.groups);
         let places = client.oldest_unacked().into_iter().chain(client.lag).chain(shared);

@@ -15,6 +15,7 @@ use tributary_mqtt::subscriptions::Grant;
 
 use super::Key;
 use super::client::Share;
+use crate::runtime::clock::Anchor;
 use crate::sync::lock;
 
 /// Messages that wait in memory for one client. What comes above QoS 0 when there are as many is
@@ -104,6 +105,12 @@ impl Message {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.event.bytes()
+    }
+
+    /// The age clock when it is of no use any more, if it ends; `anchor` corrects ages.
+    pub(super) fn ends(&self, anchor: &Anchor) -> Option<Age> {
+        let life_ms = self.event().properties.life_ms()?;
+        Some(Age(anchor.counted(self.age).0.saturating_add(life_ms)))
     }
 }
 
@@ -274,6 +281,11 @@ impl Mailbox {
 
     pub(super) fn is_empty(&self) -> bool {
         self.lock().queue.is_empty()
+    }
+
+    /// Whether a retained message for a new subscription waits.
+    pub(super) fn has_retained(&self) -> bool {
+        self.lock().queue.iter().any(|outgoing| outgoing.retained)
     }
 
     /// Takes all that was not sent.

@@ -30,7 +30,7 @@ pub use mailbox::{
 pub use publishing::{DueWill, SessionStatus};
 pub use retained::RETAINED_BYTES_MAX;
 pub use room::SESSION_BYTES_MAX;
-pub use subscribing::Asking;
+pub use subscribing::{Asking, Granted};
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

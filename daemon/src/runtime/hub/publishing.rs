@@ -1,5 +1,6 @@
 //! Messages that are kept, and those that are due at some time: wills, and the ends of sessions.
 
+use core::mem::take;
 use core::sync::atomic::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,12 +13,13 @@ use tributary_core::time::{Age, Instant, Timestamp};
 use super::client::Client;
 use super::group::held_for;
 use super::mailbox::Message;
+use super::retained::Retained;
 use super::room::without_room;
 use super::{Hub, Key, Members, Target};
 use crate::lines::shown;
 use crate::runtime::clock::Anchor;
 use crate::runtime::ingest::Desk;
-use crate::runtime::sessions::{Change, State, StoredWill};
+use crate::runtime::sessions::{Change, RetainedState, Searches, State, StoredWill};
 use crate::sync::lock;
 
 /// A will that is to be published now.
@@ -51,8 +53,14 @@ pub struct SessionStatus {
 }
 
 impl Hub {
-    /// Whether an event can be kept for new subscriptions; all below `durable` is durable.
-    pub fn has_room_for(&self, event: &Event<'_>, durable: Offset) -> bool {
+    /// Whether an event can be kept for new subscriptions; all below `durable` is durable. What is over `now`
+    /// takes no room; `anchor` corrects ages.
+    pub fn has_room_for(
+        &self,
+        event: &Event<'_>,
+        durable: Offset,
+        (now, anchor): (Age, &Anchor),
+    ) -> bool {
         let properties = event.properties.0.len();
         let bytes = event.topic.len() + event.payload.len() + properties + event.client.len();
         if event.payload.is_empty() {
@@ -61,7 +69,13 @@ impl Hub {
         let retained = &mut self.lock().retained;
         // What is removed makes room as soon as that is durable.
         retained.settle(durable);
+        retained.forget_over(now, anchor);
         retained.has_room(event.topic, bytes)
+    }
+
+    /// Gives up what is kept for new subscriptions and is of no use any more.
+    pub fn forget_over(&self, now: Age, anchor: &Anchor) {
+        self.lock().retained.forget_over(now, anchor);
     }
 
     /// An event is not kept for new subscriptions: there is no room.
@@ -171,6 +185,10 @@ impl Hub {
             if session.keep().is_none() {
                 continue;
             }
+            if client.searching && !client.is_owed_retained(session.in_flight()) {
+                client.searching = false;
+                desk.change(&client.name, &Change::Found);
+            }
             let waiting = connection.mailbox.oldest(true);
             let shared = held_for(client, group_names, groups);
             let places = [session.oldest_in_flight(), waiting, client.lag, shared];
@@ -186,24 +204,17 @@ impl Hub {
     }
 
     /// What the log remembers, at the start; `anchor` corrects the ages that it has.
-    pub fn restore(&self, state: State, now: Age, anchor: &Anchor) {
+    pub fn restore(&self, mut state: State, now: Age, anchor: &Anchor) {
         let mut members = self.lock();
-        for (_, retained) in state.retained {
-            let mut record = &retained.record[..];
-            if let Some(event) = decode(&mut record, Timestamp(0)) {
-                let message = Message::of(&event, Offset(retained.offset), Age(retained.age));
-                if !members.retained.has_room(event.topic, message.bytes()) {
-                    // A start is one moment.
-                    self.note_unretained(Instant(0), &event);
-                    continue;
-                }
-                members.retained.keep(&Arc::new(message));
-            }
+        for retained in core::mem::take(&mut state.retained).into_values() {
+            self.restore_retained(&mut members.retained, &retained, (now, anchor));
         }
         let mut present = BTreeSet::new();
         let were_here: Vec<bool> =
             state.clients.values().map(|client| client.left.is_none()).collect();
         let restored = |(name, client): (String, _)| Client::restored(&name, client, (now, anchor));
+        let searches: Vec<Searches> =
+            state.clients.values_mut().map(|client| take(&mut client.searches)).collect();
         let clients: Vec<Client> = state.clients.into_iter().map(restored).collect();
         let without_room = without_room(&clients);
         for (index, client) in clients.into_iter().enumerate() {
@@ -212,6 +223,9 @@ impl Hub {
                 continue;
             }
             let key = members.restore_client(client);
+            if let Some(key) = key {
+                members.search_again(key, &searches[index]);
+            }
             present.extend(key.filter(|_| were_here[index]));
         }
         members.untold = present.iter().copied().collect();
@@ -224,6 +238,25 @@ impl Hub {
         }
         drop(members);
         self.timers.notify_one();
+    }
+
+    fn restore_retained(
+        &self,
+        all: &mut Retained,
+        retained: &RetainedState,
+        (now, anchor): (Age, &Anchor),
+    ) {
+        let Some(event) = decode(&mut &retained.record[..], Timestamp(0)) else { return };
+        let message = Message::of(&event, Offset(retained.offset), Age(retained.age));
+        if message.ends(anchor).is_some_and(|ends| ends <= now) {
+            return;
+        }
+        if all.has_room(event.topic, message.bytes()) {
+            all.keep(&Arc::new(message));
+        } else {
+            // A start is one moment.
+            self.note_unretained(Instant(0), &event);
+        }
     }
 
     /// The clients that are connected or whose sessions last: the first `max` by name.

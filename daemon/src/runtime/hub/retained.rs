@@ -1,15 +1,19 @@
 //! The last message of each topic that was published to be kept (MQTT 5.0, 3.3.1.3).
 //!
-//! Invariant: nobody is shown a message that is not durable. What is not yet waits in order.
+//! Invariants: nobody is shown a message that is not durable; what is not yet waits in order. What ends has a place
+//! among those that end, not behind its end.
 
+use std::collections::btree_map::OccupiedEntry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use core::ops::Bound;
 
 use tributary_core::Offset;
+use tributary_core::time::Age;
 
 use super::mailbox::Message;
+use crate::runtime::clock::Anchor;
 
 /// All retained messages together, in bytes; more are refused.
 pub const RETAINED_BYTES_MAX: usize = 16 << 20;
@@ -19,16 +23,25 @@ const ENTRY_BYTES: usize = 128;
 /// Retained messages by topic.
 #[derive(Debug, Default)]
 pub(super) struct Retained {
-    topics: BTreeMap<Box<str>, Arc<Message>>,
+    topics: BTreeMap<Box<str>, Kept>,
+    /// Those that end, by when that is looked at.
+    ending: BTreeMap<(Age, Offset), Arc<Message>>,
     bytes: usize,
     pending: VecDeque<Arc<Message>>,
     pending_bytes: usize,
 }
 
+#[derive(Debug)]
+struct Kept {
+    message: Arc<Message>,
+    /// Its place among those that end.
+    ends: Option<Age>,
+}
+
 impl Retained {
     /// Whether a message to `topic` of so many bytes may be kept, in the place of the one that is kept there.
     pub(super) fn has_room(&self, topic: &str, bytes: usize) -> bool {
-        let replaced = self.topics.get(topic).map_or(0, |before| cost(before));
+        let replaced = self.topics.get(topic).map_or(0, |before| cost(&before.message));
         self.bytes + self.pending_bytes + bytes + ENTRY_BYTES <= RETAINED_BYTES_MAX + replaced
     }
 
@@ -52,12 +65,40 @@ impl Retained {
     /// (MQTT-3.3.1-6).
     pub(super) fn keep(&mut self, message: &Arc<Message>) {
         let event = message.event();
-        if let Some(before) = self.topics.remove(event.topic) {
-            self.bytes -= cost(&before);
-        }
+        self.remove(event.topic);
         if !event.payload.is_empty() {
             self.bytes += cost(message);
-            self.topics.insert(event.topic.into(), Arc::clone(message));
+            // It may be corrected when that has come.
+            let ends = message.ends(&Anchor::default());
+            self.place(message, ends);
+        }
+    }
+
+    fn place(&mut self, message: &Arc<Message>, ends: Option<Age>) {
+        self.ending.extend(ends.map(|ends| ((ends, message.offset), Arc::clone(message))));
+        let kept = Kept { message: Arc::clone(message), ends };
+        self.topics.insert(message.event().topic.into(), kept);
+    }
+
+    fn remove(&mut self, topic: &str) {
+        let Some(Kept { message, ends }) = self.topics.remove(topic) else { return };
+        self.bytes -= cost(&message);
+        ends.map(|ends| self.ending.remove(&(ends, message.offset)));
+    }
+
+    /// Gives up what is of no use any more (MQTT-3.3.2-5): it would take its room for ever.
+    pub(super) fn forget_over(&mut self, now: Age, anchor: &Anchor) {
+        while let Some((_, message)) = self
+            .ending
+            .first_entry()
+            .filter(|first| first.key().0 <= now)
+            .map(OccupiedEntry::remove_entry)
+        {
+            let ends = message.ends(anchor).filter(|ends| *ends > now);
+            match ends {
+                Some(_) => self.place(&message, ends),
+                None => self.remove(message.event().topic),
+            }
         }
     }
 
@@ -83,11 +124,11 @@ impl Retained {
                     if is_wild { name.starts_with(prefix) } else { ***name == *prefix }
                 },
             )
-            .map(|(_, message)| message)
+            .map(|(_, kept)| &kept.message)
     }
 
     pub(super) fn find(&self, offset: Offset) -> Option<&Arc<Message>> {
-        self.topics.values().find(|message| message.offset == offset)
+        self.topics.values().map(|kept| &kept.message).find(|message| message.offset == offset)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -108,6 +149,14 @@ mod tests {
     use tributary_core::topic;
 
     fn message(topic: &str, payload: &[u8], offset: u64) -> Arc<Message> {
+        message_that_ends((topic, payload), offset, (&[], Age(0)))
+    }
+
+    fn message_that_ends(
+        (topic, payload): (&str, &[u8]),
+        offset: u64,
+        (properties, age): (&[u8], Age),
+    ) -> Arc<Message> {
         let event = Event {
             topic,
             payload,
@@ -117,9 +166,9 @@ mod tests {
             retain: true,
             origin: Origin::Device,
             packet_id: None,
-            properties: Properties::NONE,
+            properties: Properties(properties),
         };
-        Arc::new(Message::of(&event, Offset(offset), Age(0)))
+        Arc::new(Message::of(&event, Offset(offset), age))
     }
 
     fn selected(retained: &Retained, filter: &str, after: Option<&str>) -> Vec<u64> {
@@ -142,6 +191,51 @@ mod tests {
         assert_eq!(selected(&retained, "a", None), [2]);
         retained.settle(Offset(4));
         assert_eq!((retained.len(), retained.bytes, retained.pending_bytes), (0, 0, 0));
+    }
+
+    /// One second, and two.
+    const ENDS: [&[u8]; 2] = [&[2, 0, 0, 0, 1], &[2, 0, 0, 0, 2]];
+
+    #[test]
+    fn what_is_over_gives_up_its_room() {
+        let mut retained = Retained::default();
+        let age = Age(500);
+        retained.keep(&message("stays", b"x", 0));
+        retained.keep(&message_that_ends(("a", b"x"), 1, (ENDS[0], age)));
+        retained.keep(&message_that_ends(("b", b"x"), 2, (ENDS[1], age)));
+        // Another value has taken its place, and ends later; or never.
+        for (topic, offset) in [("later", 3), ("never", 4)] {
+            retained.keep(&message_that_ends((topic, b"x"), offset, (ENDS[0], age)));
+        }
+        retained.keep(&message_that_ends(("later", b"x"), 5, (ENDS[1], Age(900))));
+        retained.keep(&message("never", b"x", 6));
+        for (now, left) in [
+            (1_499, &[1, 2, 5, 6, 0][..]),
+            (1_500, &[2, 5, 6, 0]),
+            (2_500, &[5, 6, 0]),
+            (2_900, &[6, 0]),
+        ] {
+            retained.forget_over(Age(now), &Anchor::default());
+            assert_eq!(selected(&retained, "#", None), left, "at {now}");
+        }
+        let rest = cost(&message("stays", b"x", 0)) + cost(&message("never", b"x", 0));
+        assert_eq!((retained.bytes, retained.ending.len()), (rest, 0));
+    }
+
+    /// An hour off was found out: what came in behind it is no older.
+    #[test]
+    fn what_came_in_behind_time_off_ends_no_sooner() {
+        const HOUR: u64 = 3_600_000;
+        let outage = (0_u64, 1_000_u64, HOUR);
+        let rest = (vec![outage], None::<(u64, i64)>);
+        let body = postcard::to_allocvec(&(HOUR, 0_i64, true, rest)).expect("plain values");
+        let anchor = Anchor::decode(&body).expect("it is one");
+        let mut retained = Retained::default();
+        retained.keep(&message_that_ends(("a", b"x"), 1, (ENDS[0], Age(500))));
+        for (now, left) in [(HOUR + 500, 1), (HOUR + 1_499, 1), (HOUR + 1_500, 0)] {
+            retained.forget_over(Age(now), &anchor);
+            assert_eq!((retained.len(), retained.ending.len()), (left, left), "at {now}");
+        }
     }
 
     #[test]

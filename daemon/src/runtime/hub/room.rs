@@ -211,13 +211,14 @@ mod tests {
             self.check();
         }
 
+        /// Whether there was the very same one.
         fn subscribe(&self, key: Key, filter: &str) -> Result<bool, Reason> {
             let options = Options::with_qos(Qos::AtMostOnce);
             let wanted = Subscription { options, identifier: None };
             let mut asking = Asking::at(Offset(0));
-            let known = self.hub.subscribe(key, filter, wanted, &mut asking);
+            let granted = self.hub.subscribe(key, filter, wanted, &mut asking);
             self.check();
-            known
+            granted.map(|granted| granted.is_known)
         }
 
         /// Subscribes to large filters until it may not.

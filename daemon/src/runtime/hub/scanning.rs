@@ -3,18 +3,22 @@
 //! Invariants: a subscription has one search at most; while others wait for the lock no more than [`LOOKS_MAX`]
 //! topics are looked at.
 
-use std::collections::BTreeMap;
+use core::num::NonZeroU32;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tributary_core::Offset;
-use tributary_core::record::Origin;
+use tributary_core::record::{Origin, Qos};
 use tributary_core::topic;
+use tributary_mqtt::codec::subscribe::Options;
+use tributary_mqtt::session::InFlight;
 use tributary_mqtt::subscriptions::{Grant, Subscription};
 
 use super::client::{Client, Connected, is_from};
 use super::mailbox::{Mailbox, Outgoing};
 use super::retained::Retained;
 use super::{Key, Members, Target};
+use crate::runtime::sessions::Searches;
 
 /// Topics that are looked at in one step, for all filters of a SUBSCRIBE, or of one client that waits for the
 /// rest: a fraction of a millisecond.
@@ -29,6 +33,17 @@ pub(super) struct Scan {
     after: Option<Box<str>>,
     /// What comes from here on comes as it comes.
     below: Offset,
+    /// It was begun before this run: what has come at QoS 2 since then, or is under way.
+    begun_anew: Option<BTreeSet<Offset>>,
+}
+
+/// What came of a step.
+#[derive(Default)]
+struct Step {
+    found: u64,
+    /// Of these above QoS 0.
+    owed: u64,
+    is_over: bool,
 }
 
 /// The searches of one client, in the order in which they were asked for.
@@ -37,7 +52,7 @@ pub(super) struct Scans(BTreeMap<Key, Scan>);
 
 impl Scan {
     pub(super) fn new(filter: &str, wanted: Subscription, below: Offset) -> Self {
-        Self { filter: filter.into(), wanted, after: None, below }
+        Self { filter: filter.into(), wanted, after: None, below, begun_anew: None }
     }
 }
 
@@ -72,23 +87,54 @@ impl Members {
     }
 
     /// Puts retained messages for new subscriptions of a client into its mailbox, as far as there is room and
-    /// `looks` are left.
-    pub(super) fn serve_scans(&mut self, key: Key, looks: &mut usize) {
+    /// `looks` are left. How many of them are above QoS 0.
+    pub(super) fn serve_scans(&mut self, key: Key, looks: &mut usize) -> u64 {
         let Self { sessions, retained, lagging, .. } = self;
+        let mut owed = 0;
         let Some(client) = sessions.get_mut(&key).filter(|client| !client.is_resuming()) else {
-            return;
+            return owed;
         };
         let Client { name, connection, scans, figures, .. } = &mut **client;
-        let Some(Connected { mailbox, .. }) = connection else { return };
+        let Some(Connected { mailbox, .. }) = connection else { return owed };
         while let Some((number, scan)) = scans.first_mut() {
-            let (found, is_over) = scan.step(retained, (name, mailbox), looks);
-            figures.delivered += found;
-            if !is_over {
+            let step = scan.step(retained, (name, mailbox), looks);
+            figures.delivered += step.found;
+            owed += step.owed;
+            if !step.is_over {
                 mailbox.set_more(true);
                 lagging.insert(Target::Client(key));
-                return;
+                return owed;
             }
             scans.end(number);
+        }
+        owed
+    }
+
+    /// Whether the log has to know of the search that was begun last for a subscription of a client, of which
+    /// so many were found that are owed: not where it is over, and nothing was.
+    pub(super) fn begins_to_owe(&mut self, key: Key, filter: &str, found: u64) -> bool {
+        let Some(client) = self.sessions.get_mut(&key).filter(|client| client.lasting) else {
+            return false;
+        };
+        let Some(entry) = client.filters.get(filter) else { return false };
+        let is_open = client.scans.0.contains_key(&entry.search);
+        let owes = entry.wanted.options.qos > Qos::AtMostOnce && (found > 0 || is_open);
+        client.searching |= owes;
+        owes
+    }
+
+    /// Begins the searches anew that were not over when the run before ended.
+    pub(super) fn search_again(&mut self, key: Key, searches: &Searches) {
+        for (filter, known) in searches.in_order() {
+            let Some(client) = self.sessions.get_mut(&key) else { return };
+            let Some(options) = Options::from_byte(known.options) else { continue };
+            let wanted = Subscription { options, identifier: NonZeroU32::new(known.identifier) };
+            let under_way = client.kept.in_flight.iter().filter(|entry| entry.retained);
+            let came = searches.came_since(known).map(Offset);
+            let passed = came.chain(under_way.map(|entry| entry.offset)).collect();
+            client.searching = true;
+            let scan = Scan::new(filter, wanted, Offset(known.below));
+            self.search(key, Scan { begun_anew: Some(passed), ..scan });
         }
     }
 
@@ -99,40 +145,61 @@ impl Members {
     }
 }
 
+impl Client {
+    /// Whether something that was looked for may not have come to it. What is under way at QoS 2 the log knows.
+    pub(super) fn is_owed_retained<'a>(
+        &self,
+        mut in_flight: impl Iterator<Item = &'a InFlight>,
+    ) -> bool {
+        let waits = |connected: &Connected| connected.mailbox.has_retained();
+        !self.scans.is_empty()
+            || self.left_over.iter().any(|outgoing| outgoing.retained)
+            || self.connection.as_ref().is_some_and(waits)
+            || in_flight.any(|entry| entry.retained && !entry.exactly_once)
+    }
+}
+
 impl Scan {
-    /// Goes on as far as there is room and `looks` are left. How many messages were found, and whether it is
-    /// over.
+    /// Goes on as far as there is room and `looks` are left.
     fn step(
         &mut self,
         retained: &Retained,
         (name, mailbox): (&str, &Mailbox),
         looks: &mut usize,
-    ) -> (u64, bool) {
+    ) -> Step {
         let scan = &*self;
         let identifiers: &[_] = scan.wanted.identifier.as_slice();
         let grant = Grant { qos: scan.wanted.options.qos, retain_as_published: true, identifiers };
-        let (mut found, mut last, mut is_over) = (0, None, true);
+        let (mut done, mut last) = (Step { is_over: true, ..Step::default() }, None);
         for message in retained.around(&scan.filter, scan.after.as_deref()) {
             let event = message.event();
             let is_own = is_from(name, &event);
+            let is_owed = event.qos.min(grant.qos) > Qos::AtMostOnce;
             // What the daemon tells of itself has no place in the log.
             let is_below = event.origin == Origin::Rule || message.offset < scan.below;
             let is_wanted = is_below
+                && !scan.has_passed(message.offset, is_owed)
                 && !(scan.wanted.options.no_local && is_own)
                 && topic::matches(&scan.filter, event.topic);
             let outgoing = || Outgoing::new(Arc::clone(message), grant);
             if *looks == 0 || is_wanted && !mailbox.put(Outgoing { retained: true, ..outgoing() }) {
-                is_over = false;
+                done.is_over = false;
                 break;
             }
             *looks -= 1;
-            found += u64::from(is_wanted);
+            done.found += u64::from(is_wanted);
+            done.owed += u64::from(is_wanted && is_owed);
             last = Some(event.topic);
         }
         if let Some(last) = last {
             self.after = Some(last.into());
         }
-        (found, is_over)
+        done
+    }
+
+    /// Whether it is begun anew, and passes this message over: it has come at QoS 2, or it may have come at QoS 0.
+    fn has_passed(&self, offset: Offset, is_owed: bool) -> bool {
+        self.begun_anew.as_ref().is_some_and(|passed| !is_owed || passed.contains(&offset))
     }
 }
 

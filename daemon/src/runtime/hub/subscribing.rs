@@ -15,6 +15,15 @@ const GROUP_MEMBERS_MAX: usize = 10_000;
 /// Shared subscriptions of one client.
 const SHARED_MAX: usize = 1_000;
 
+/// A subscription that was entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// There was the very same one.
+    pub is_known: bool,
+    /// The log has to know that retained messages below this offset are owed to it.
+    pub owed_below: Option<Offset>,
+}
+
 /// What the filters of one SUBSCRIBE have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking {
@@ -33,7 +42,7 @@ impl Asking {
 }
 
 impl Hub {
-    /// Enters a subscription. Whether there was the very same one.
+    /// Enters a subscription.
     ///
     /// # Errors
     /// The reason for the SUBACK.
@@ -43,7 +52,7 @@ impl Hub {
         filter: &str,
         wanted: Subscription,
         asking: &mut Asking,
-    ) -> Result<bool, Reason> {
+    ) -> Result<Granted, Reason> {
         let mut members = self.lock();
         // The fan-out may have come further since the caller has looked.
         let durable = asking.durable.max(members.position);
@@ -75,23 +84,21 @@ impl Hub {
             members.with_client(key, |client| client.ask_for_more());
             self.work.notify_one();
         }
-        let is_new = known.is_none();
-        let wants_retained = match wanted.options.retain_handling {
-            RetainHandling::Send => true,
-            RetainHandling::SendIfNew => is_new,
-            RetainHandling::DoNotSend => false,
-        };
+        let is_known = known.is_some_and(|known| known.wanted == wanted);
+        let mut granted = Granted { is_known, owed_below: None };
         // A shared subscription gets none (MQTT 5.0, 4.8.2).
-        if wants_retained && !shared {
+        if wants_retained(wanted, known.is_none()) && !shared {
             members.retained.settle(durable);
             members.search(key, Scan::new(filter, wanted, durable));
-            members.serve_scans(key, &mut asking.looks);
+            let found = members.serve_scans(key, &mut asking.looks);
+            let owes = members.begins_to_owe(key, filter, found);
+            granted.owed_below = owes.then_some(durable);
             if asking.looks == 0 {
                 // The fan-out looks for the rest.
                 self.work.notify_one();
             }
         }
-        Ok(known.is_some_and(|known| known.wanted == wanted))
+        Ok(granted)
     }
 
     /// Whether there was such a subscription.
@@ -108,6 +115,14 @@ impl Hub {
             members.subscriptions.remove(filter, &Target::Client(key));
         }
         true
+    }
+}
+
+const fn wants_retained(wanted: Subscription, is_new: bool) -> bool {
+    match wanted.options.retain_handling {
+        RetainHandling::Send => true,
+        RetainHandling::SendIfNew => is_new,
+        RetainHandling::DoNotSend => false,
     }
 }
 

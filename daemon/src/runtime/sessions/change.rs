@@ -87,6 +87,19 @@ pub enum Change<'a> {
         /// Offset in the log.
         cursor: u64,
     },
+    /// Retained messages are looked for on behalf of a subscription: some are owed, or may be.
+    Searching {
+        /// Its topic filter.
+        filter: &'a str,
+        /// QoS and options with which it asked for them, as in a SUBSCRIBE of MQTT 5.
+        options: u8,
+        /// Its identifier then; 0: none.
+        identifier: u32,
+        /// Those from this offset on come as they come.
+        below: u64,
+    },
+    /// All that was looked for on behalf of the client's subscriptions has come to it, or is under way at QoS 2.
+    Found,
 }
 
 /// A will as the log keeps it.

@@ -9,6 +9,7 @@
 mod batch;
 mod change;
 mod replay;
+mod searches;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -16,4 +17,5 @@ mod tests;
 pub use batch::Batch;
 pub use change::{Change, Noted, StoredWill, read_batch};
 pub use replay::{Lost, replay, resume};
+pub use searches::{Search, Searches};
 pub use state::{Applied, ClientState, Filter, InFlightState, RetainedState, State, Touched};

@@ -52,6 +52,9 @@ pub fn replay<M: ReadMedia>(state: &mut State, media: &M, end: End) -> Result<Lo
                         state.apply_change(number, noted);
                     }
                 }
+                Item::Control(control) if control.kind == ControlKind::Anchor => {
+                    state.apply_anchor(control.body);
+                }
                 Item::Control(_) => {}
                 Item::Gap { range, .. } => {
                     let first = range.start.0.max(state.applied.offset);
@@ -65,5 +68,6 @@ pub fn replay<M: ReadMedia>(state: &mut State, media: &M, end: End) -> Result<Lo
     }
     state.applied.offset = state.applied.offset.max(end.offset.0);
     state.forget_groups();
+    state.forget_over();
     Ok(lost)
 }

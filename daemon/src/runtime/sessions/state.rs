@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use tributary_core::record::{Event, Origin, encode, encoded_len};
+use tributary_core::record::{Event, Origin, decode, encode, encoded_len};
 use tributary_core::time::{Age, Timestamp};
 
 use super::change::{Change, Noted, StoredWill};
+use super::searches::{Search, Searches};
+use crate::runtime::clock::Anchor;
 
 /// Everything that is remembered of clients and topics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +21,17 @@ pub struct State {
     pub groups: BTreeMap<String, u64>,
     /// How far the log was folded in.
     pub applied: Applied,
+    time: Time,
     touched: Touched,
+}
+
+/// How late it is in the log, as far as it was read in this run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Time {
+    /// The age clock.
+    now: u64,
+    /// What corrects ages.
+    anchor: Anchor,
 }
 
 /// What has changed since it was written to the file.
@@ -63,6 +75,9 @@ pub struct ClientState {
     pub over: BTreeSet<u64>,
     /// All messages below are dealt with, but for those in flight.
     pub cursor: u64,
+    /// Retained messages that are still looked for. In the file it stands behind the rest, where there is any.
+    #[serde(skip)]
+    pub searches: Searches,
 }
 
 /// A subscription.
@@ -109,11 +124,19 @@ impl RetainedState {
         encode(event, base, &mut record);
         Self { offset, age: age.0, record }
     }
+
+    /// The age clock when it is of no use any more, if it ends.
+    fn ends(&self, anchor: &Anchor) -> Option<u64> {
+        let event = decode(&mut &self.record[..], Timestamp(0))?;
+        let life_ms = event.properties.life_ms()?;
+        Some(anchor.counted(Age(self.age)).0.saturating_add(life_ms))
+    }
 }
 
 impl State {
     /// Takes note of an event at `offset`. Those that are in already are passed over.
     pub fn apply_event(&mut self, offset: u64, event: &Event<'_>, age: Age) {
+        self.time.now = self.time.now.max(age.0);
         if offset < self.applied.offset {
             return;
         }
@@ -164,7 +187,31 @@ impl State {
             self.clients.insert(name.to_owned(), new);
         }
         if let Some(client) = self.clients.get_mut(name) {
-            client.apply(at, change);
+            client.apply((number, at), change);
+        }
+    }
+
+    /// Takes note of the body of an anchor.
+    pub fn apply_anchor(&mut self, body: &[u8]) {
+        if let Some(anchor) = Anchor::decode(body) {
+            self.time = Time { now: self.time.now.max(anchor.age), anchor };
+        }
+    }
+
+    /// Whether a retained message is of no use any more, by the clocks of the log.
+    #[must_use]
+    pub fn is_over(&self, retained: &RetainedState) -> bool {
+        retained.ends(&self.time.anchor).is_some_and(|ends| ends <= self.time.now)
+    }
+
+    /// Forgets retained messages that are of no use any more: looks at all, so after many events.
+    pub fn forget_over(&mut self) {
+        let retained = self.retained.iter();
+        let over = retained.filter(|(_, retained)| self.is_over(retained));
+        let over: Vec<String> = over.map(|(topic, _)| topic.clone()).collect();
+        for topic in over {
+            self.retained.remove(&topic);
+            self.touched.topics.insert(topic);
         }
     }
 
@@ -191,7 +238,7 @@ impl State {
 }
 
 impl ClientState {
-    fn apply(&mut self, at: u64, change: Change<'_>) {
+    fn apply(&mut self, (number, at): (u64, u64), change: Change<'_>) {
         match change {
             Change::Begun { expiry_s, will, .. } => {
                 self.expiry_s = expiry_s;
@@ -204,6 +251,7 @@ impl ClientState {
             }
             Change::Unsubscribed { filter } => {
                 self.filters.remove(filter);
+                self.searches.end(filter);
             }
             Change::Released { packet_id } => {
                 // One that came later with the same identifier is another message.
@@ -212,7 +260,7 @@ impl ClientState {
                 }
             }
             Change::Reserved { packet_id, offset, retained } => {
-                self.complete(packet_id);
+                self.complete(packet_id, number);
                 let received = false;
                 self.in_flight.push(InFlightState { packet_id, offset, retained, received });
             }
@@ -221,7 +269,7 @@ impl ClientState {
                     entry.received |= entry.packet_id == packet_id;
                 }
             }
-            Change::Completed { packet_id } => self.complete(packet_id),
+            Change::Completed { packet_id } => self.complete(packet_id, number),
             Change::Progress { cursor } => {
                 self.cursor = self.cursor.max(cursor);
                 self.over = self.over.split_off(&self.cursor);
@@ -233,14 +281,22 @@ impl ClientState {
                 }
             }
             Change::WillPublished => (self.will, self.will_due) = (None, None),
+            Change::Searching { filter, options, identifier, below } => {
+                if self.filters.contains_key(filter) {
+                    self.searches.begin(filter, Search { options, identifier, below, number });
+                }
+            }
+            Change::Found => self.searches = Searches::default(),
             Change::Ended | Change::Dealt { .. } => {}
         }
     }
 
-    fn complete(&mut self, packet_id: u16) {
+    fn complete(&mut self, packet_id: u16, number: u64) {
         if let Some(index) = self.in_flight.iter().position(|entry| entry.packet_id == packet_id) {
             let entry = self.in_flight.remove(index);
-            if !entry.retained && entry.offset >= self.cursor {
+            if entry.retained {
+                self.searches.note_came(entry.offset, number);
+            } else if entry.offset >= self.cursor {
                 self.over.insert(entry.offset);
             }
         }

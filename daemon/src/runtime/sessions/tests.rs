@@ -44,12 +44,14 @@ fn changes_survive_the_log() {
         Change::Left { age: 3, expiry_s: 9, will_due: Some(4) },
         Change::Ended,
         Change::Dealt { cursor: 300 },
+        Change::Searching { filter: "a/+", options: 1, identifier: 300, below: 70_000 },
+        Change::Found,
     ];
     let mut batch = Batch::new(41);
     for (index, change) in changes.iter().enumerate() {
         assert_eq!(batch.push("press", Offset(100 + index as u64), change), 41 + index as u64);
     }
-    assert_eq!(batch.last(), 46);
+    assert_eq!(batch.last(), 48);
     let body = batch.body();
     let read: Vec<_> = read_batch(body).collect();
     assert_eq!(read.len(), changes.len());
@@ -60,6 +62,72 @@ fn changes_survive_the_log() {
     for cut in 0..body.len() {
         assert!(read_batch(&body[..cut]).count() < changes.len());
     }
+}
+
+/// As they stand in the logs of this version.
+#[test]
+fn changes_are_written_as_ever() {
+    for (change, expected) in [
+        (Change::Dealt { cursor: 300 }, &b"\x0b\xac\x02"[..]),
+        (
+            Change::Searching { filter: "a/+", options: 1, identifier: 300, below: 70_000 },
+            b"\x0c\x03a/+\x01\xac\x02\xf0\xa2\x04",
+        ),
+        (Change::Found, b"\x0d"),
+    ] {
+        let mut batch = Batch::new(41);
+        batch.push("press", Offset(5), &change);
+        let expected = [b"\x29\0\0\0\0\0\0\0\x05press\x05", expected].concat();
+        assert_eq!(batch.body(), expected, "{change:?}");
+    }
+}
+
+#[test]
+fn what_is_looked_for_is_remembered_until_it_was_found_or_is_not_wanted() {
+    let subscribed = |filter| Change::Subscribed { filter, options: 2, identifier: 0 };
+    let searching = |filter| Change::Searching { filter, options: 2, identifier: 0, below: 5 };
+    let filters = |state: &State| {
+        let all = state.clients["press"].searches.in_order().into_iter();
+        all.map(|(filter, _)| filter.to_owned()).collect::<Vec<_>>()
+    };
+    let mut state = State::default();
+    fold(&mut state, &[(5, begun(true)), (5, searching("x")), (5, subscribed("b"))]);
+    assert_eq!(filters(&state), [""; 0], "it is not subscribed to");
+    fold(&mut state, &[(5, searching("b")), (5, subscribed("a")), (5, searching("a"))]);
+    assert_eq!(filters(&state), ["b", "a"]);
+    let known = state.clone();
+    fold(&mut state, &[(5, Change::Unsubscribed { filter: "b" }), (5, begun(false))]);
+    assert_eq!(filters(&state), ["a"]);
+    fold(&mut state, &[(5, Change::Found)]);
+    assert_eq!(filters(&state), [""; 0]);
+    state = known;
+    fold(&mut state, &[(5, begun(true))]);
+    assert_eq!(filters(&state), [""; 0]);
+}
+
+#[test]
+fn what_came_at_qos_2_is_remembered_while_something_is_owed() {
+    let reserved = |packet_id, offset| Change::Reserved { packet_id, offset, retained: true };
+    let searching = Change::Searching { filter: "a", options: 2, identifier: 0, below: 5 };
+    let subscribed = Change::Subscribed { filter: "a", options: 2, identifier: 0 };
+    let came = |state: &State| -> Vec<u64> {
+        let searches = &state.clients["press"].searches;
+        let asked = searches.in_order().first().map(|(_, search)| *search);
+        searches.came_since(asked.unwrap_or_default()).collect()
+    };
+    let mut state = State::default();
+    fold(&mut state, &[(5, begun(true)), (5, subscribed), (5, reserved(1, 0))]);
+    fold(&mut state, &[(5, Change::Completed { packet_id: 1 })]);
+    assert_eq!(came(&state), [0; 0], "nothing is owed");
+    fold(&mut state, &[(5, searching.clone()), (5, reserved(1, 0)), (5, reserved(2, 1))]);
+    fold(&mut state, &[(5, Change::Completed { packet_id: 2 })]);
+    assert_eq!(came(&state), [1]);
+    fold(&mut state, &[(5, searching)]);
+    assert_eq!(came(&state), [0; 0], "all are asked for again");
+    fold(&mut state, &[(5, Change::Completed { packet_id: 1 })]);
+    assert_eq!(came(&state), [0]);
+    fold(&mut state, &[(5, Change::Found)]);
+    assert_eq!(came(&state), [0; 0]);
 }
 
 #[test]

@@ -295,7 +295,7 @@ impl Event {
             share.come_by(wanted);
             // It waits for a subscription, and one in its place does not want it.
             if is_local && changes {
-                share.is_owed = false;
+                share.excuse();
                 share.names.part(Some(filter));
                 share.widen(Qos::AtMostOnce);
             }

@@ -211,7 +211,7 @@ impl Promises {
                 share.kept.names.insert(wanted.name);
                 let is_last = now.get(topic) == Some(index);
                 let comes = is_last && qos > Qos::AtMostOnce && is_readable(&self.readable, topic);
-                // What is not durable yet comes as it comes, once it is, if nothing ends the connection.
+                // What is not durable yet comes as it comes, once it is.
                 share.kept.is_owed |= comes && durable.get(topic) == Some(index);
             }
         }

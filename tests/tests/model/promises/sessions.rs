@@ -78,7 +78,7 @@ impl Promises {
     fn part(&mut self, client: usize) {
         for event in &mut self.events {
             if let Some(share) = event.shares.get_mut(&client) {
-                (share.may_repeat, share.kept.is_owed) = (true, false);
+                share.may_repeat = true;
             }
             let groups = event.groups.values_mut();
             for group in groups.filter(|group| group.members.contains_key(&client)) {

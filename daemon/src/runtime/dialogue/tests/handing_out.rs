@@ -6,10 +6,10 @@ use crate::runtime::hub::Next;
 /// QoS 1 to `t`, of whom there may be several.
 pub(super) const SHARE: &[u8] = b"\x82\x10\0\x02\0\0\x0a$share/g/t\x01";
 /// QoS 1 to `t`.
-const WANT: &[u8] = b"\x82\x07\0\x01\0\0\x01t\x01";
+pub(super) const WANT: &[u8] = b"\x82\x07\0\x01\0\0\x01t\x01";
 
 /// MQTT 5, a session that lasts, of this client.
-fn lasting(name: char) -> Vec<u8> {
+pub(super) fn lasting(name: char) -> Vec<u8> {
     let mut packet = b"\x10\x13\0\x04MQTT\x05\0\0\x3c\x05\x11\0\0\0\x0a\0\x01".to_vec();
     packet.push(u8::try_from(name).expect("a letter"));
     packet
@@ -150,12 +150,9 @@ fn a_group_whose_last_member_goes_waits_in_the_log() {
 }
 
 /// The log is told how far everybody has come, and what a start would know of that.
-fn note(shared: &Shared, state: &mut State) {
+pub(super) fn note(shared: &Shared, state: &mut State) {
     shared.hub.note_progress(&mut shared.ingest.desk(), u64::MAX);
-    let taken = shared.ingest.take();
-    fold(state, &taken);
-    let end = shared.ingest.desk().next();
-    shared.ingest.committed(end, taken);
+    settle(shared, state);
 }
 
 /// Comes to a group and subscribes, with what a start would know of that.
@@ -170,7 +167,7 @@ fn join(shared: &Arc<Shared>, name: char, state: &mut State) -> Dialogue {
 }
 
 /// A daemon that has ended at `next`, and knows this when it begins again.
-fn begin_again(state: &State, next: u64) -> Arc<Shared> {
+pub(super) fn begin_again(state: &State, next: u64) -> Arc<Shared> {
     let clocks = Clocks::resume(None, None, moment());
     let shared = Arc::new(Shared {
         ingest: Arc::new(Ingest::new(Offset(next))),

@@ -1,6 +1,7 @@
 //! A connection as a value: bytes in, bytes out, and a log that is only pretended.
 
 mod handing_out;
+mod owed;
 
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -11,7 +12,7 @@ use crate::runtime::commands::Kept;
 use crate::runtime::fanout::Fanout;
 use crate::runtime::hub::{Next, RETAINED_BYTES_MAX, Work};
 use crate::runtime::ingest::{CHANGES_WAITING_BYTES_MAX, Closed, Taken};
-use crate::runtime::keeper::settle_due;
+use crate::runtime::keeper::{Keeper, settle_due};
 use crate::runtime::sessions::{Batch, RetainedState, State, read_batch};
 use tributary_core::log::{Clock, End, Geometry, ReadMedia};
 use tributary_core::properties::Properties;
@@ -268,6 +269,14 @@ fn fold(state: &mut State, taken: &Taken) {
             state.apply_change(number, noted);
         }
     }
+}
+
+/// All that was left for the log is durable; what a start would know of it.
+fn settle(shared: &Shared, state: &mut State) {
+    let taken = shared.ingest.take();
+    fold(state, &taken);
+    let end = shared.ingest.desk().next();
+    shared.ingest.committed(end, taken);
 }
 
 /// The gateway fails again and again, and its client never comes. Whether it shares subscriptions or not.
@@ -625,7 +634,7 @@ fn what_was_held_is_kept_only_where_there_is_room() {
         commit(&shared);
     }
     assert!(all.iter().all(|dialogue| !dialogue.is_held()));
-    shared.hub.has_room_for(&event(Qos::AtMostOnce), shared.ingest.durable());
+    assert!(shared.has_room_for(&event(Qos::AtMostOnce), moment()));
     assert_eq!(shared.hub.retained(), RETAINED_BYTES_MAX / BYTES);
     let unretained = shared.hub.counters.unretained.load(Ordering::Relaxed);
     assert_eq!(unretained, 100 - shared.hub.retained() as u64);
@@ -648,7 +657,7 @@ fn wills_are_kept_only_where_there_is_room() {
         assert!(settle_due(&shared, moment(), &mut shared.ingest.desk()));
         commit(&shared);
     }
-    shared.hub.has_room_for(&event(Qos::AtMostOnce), shared.ingest.durable());
+    assert!(shared.has_room_for(&event(Qos::AtMostOnce), moment()));
     let kept = shared.hub.retained();
     assert!((270..=RETAINED_BYTES_MAX / BYTES).contains(&kept), "{kept}");
     assert_eq!(shared.hub.counters.unretained.load(Ordering::Relaxed), 300 - kept as u64);
@@ -668,6 +677,66 @@ fn a_start_keeps_what_there_is_room_for() {
     let hub = Hub::default();
     hub.restore(state, Age(0), &Clocks::resume(None, None, moment()).anchor());
     assert_eq!(hub.retained(), RETAINED_BYTES_MAX / BYTES);
+}
+
+/// A minute.
+const ENDS: &[u8] = &[2, 0, 0, 0, 60];
+
+#[test]
+fn what_is_over_makes_room_for_what_is_to_be_kept() {
+    const BYTES: usize = 200_000;
+    let shared = shared_at_noon();
+    let payload = vec![0; BYTES];
+    let fills = |topic: &str, ms: i64| {
+        let event = Event { topic, payload: &payload, retain: true, ..event(Qos::AtLeastOnce) };
+        let event = Event { properties: Properties(ENDS), ..event };
+        let has_room = shared.has_room_for(&event, at(ms));
+        if has_room {
+            let offset = shared.ingest.desk().append(&event).expect("there is room");
+            shared.hub.retain(&event, (offset, shared.age(at(ms))), shared.ingest.durable());
+            commit(&shared);
+        }
+        has_room
+    };
+    let count = (0..100).take_while(|number| fills(&format!("t/{number}"), 0)).count();
+    assert_eq!(count, RETAINED_BYTES_MAX / BYTES);
+    assert!(!fills("new", 59_999));
+    assert!(fills("new", 60_000));
+    assert_eq!(shared.hub.retained(), 0);
+    assert!(shared.has_room_for(&event(Qos::AtMostOnce), at(60_000)));
+    assert_eq!(shared.hub.retained(), 1);
+}
+
+/// Nothing else is published.
+#[test]
+fn what_is_over_is_given_up_in_time() {
+    let shared = shared_at_noon();
+    let mut keeper = Keeper::new(Arc::clone(&shared), moment());
+    keeper.turn(moment());
+    let told = shared.hub.retained();
+    let event = Event { properties: Properties(ENDS), retain: true, ..event(Qos::AtLeastOnce) };
+    let age = shared.age(moment());
+    shared.hub.retain(&event, (Offset(0), age), Offset(0));
+    let anchor = lock(&shared.clocks).anchor();
+    shared.hub.has_room_for(&event, Offset(1), (age, &anchor));
+    for (ms, left) in [(1_000, 1), (59_000, 1), (60_001, 0)] {
+        keeper.turn(at(ms));
+        assert_eq!(shared.hub.retained() - told, left, "after {ms} ms");
+    }
+}
+
+#[test]
+fn a_start_keeps_nothing_that_is_over() {
+    let mut state = State::default();
+    for (number, age) in [1_000, 2_000].into_iter().enumerate() {
+        let (topic, properties) = (format!("t/{number}"), Properties(ENDS));
+        let event = Event { topic: &topic, properties, ..event(Qos::AtLeastOnce) };
+        state.retained.insert(topic.clone(), RetainedState::of(&event, 0, Age(age)));
+    }
+    let hub = Hub::default();
+    let anchor = Clocks::resume(None, None, moment()).anchor();
+    hub.restore(state, Age(61_000), &anchor);
+    assert_eq!(hub.retained(), 1);
 }
 
 /// MQTT 3.1.1, client `a`, whose session lasts.
