@@ -68,8 +68,7 @@ struct Fold {
     /// were selected, and are counted, under one table.
     turns: bool,
     judge: Option<Judge>,
-    /// Whether damage was passed that may have hidden the table in force.
-    is_damaged: bool,
+    sight: Sight,
     /// All below is judged, but for the routes that are read back.
     at: Offset,
     account: Account,
@@ -80,6 +79,14 @@ struct Fold {
     /// Offsets that are gone and not counted yet.
     gone: Option<Range<Offset>>,
     texts: Texts,
+}
+
+/// Whether the table in force may be another one than is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Clear,
+    /// Damage was passed that may have hidden it.
+    Obscured,
 }
 
 /// Whether the reading can go on.
@@ -116,7 +123,7 @@ impl<M: ReadMedia> Feed<M> {
                 waits_for: None,
                 turns: false,
                 judge: None,
-                is_damaged: false,
+                sight: Sight::Clear,
                 at: position.offset,
                 account: Account::parse(&position.account).unwrap_or_default(),
                 reading_back: false,
@@ -245,7 +252,9 @@ impl Fold {
             let step = match item {
                 Item::Control(control) => self.adopt(&control, origin, present, batch),
                 Item::Gap { range, cause } => {
-                    self.is_damaged |= cause == GapCause::Damaged;
+                    if cause == GapCause::Damaged {
+                        self.sight = Sight::Obscured;
+                    }
                     self.lose(&range, (origin, present), batch)
                 }
                 Item::Events(frame) => {
@@ -322,7 +331,7 @@ impl Fold {
         // counted under the one in force must not go with it.
         self.counted = control.at == self.at;
         self.judge = Some(judge);
-        self.is_damaged = false;
+        self.sight = Sight::Clear;
         self.edge = aside::edge(&self.asides, self.at);
         match self.account.backfill {
             Some(offset) if control.at == self.at => {

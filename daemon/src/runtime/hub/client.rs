@@ -54,8 +54,6 @@ pub(super) struct Client {
     pub(super) resend: Rare<InFlight>,
     /// Retained messages for new subscriptions that are still to be looked for.
     pub(super) scans: Scans,
-    /// The log knows that such messages are owed, and not that all have come.
-    pub(super) searching: bool,
     /// Messages from here on are read from the log for this client alone; `None`: it gets them as
     /// they come.
     pub(super) lag: Option<Offset>,
@@ -124,7 +122,6 @@ impl Client {
             left_over: Rare::new(),
             resend: Rare::new(),
             scans: Scans::default(),
-            searching: false,
             lag: None,
             away_until: at,
             over: BTreeSet::new(),

@@ -239,8 +239,8 @@ impl Members {
             self.end(client, desk);
             return;
         }
-        if client.searching && !client.is_owed_retained(client.kept.in_flight.iter()) {
-            client.searching = false;
+        if client.scans.is_noted && !client.is_owed_retained(client.kept.in_flight.iter()) {
+            client.scans.is_noted = false;
             desk.change(&client.name, &Change::Found);
         }
         let shared = held_for(client, &self.group_names, &self.groups);

@@ -185,8 +185,8 @@ impl Hub {
             if session.keep().is_none() {
                 continue;
             }
-            if client.searching && !client.is_owed_retained(session.in_flight()) {
-                client.searching = false;
+            if client.scans.is_noted && !client.is_owed_retained(session.in_flight()) {
+                client.scans.is_noted = false;
                 desk.change(&client.name, &Change::Found);
             }
             let waiting = connection.mailbox.oldest(true);

@@ -48,7 +48,11 @@ struct Step {
 
 /// The searches of one client, in the order in which they were asked for.
 #[derive(Debug, Default)]
-pub(super) struct Scans(BTreeMap<Key, Scan>);
+pub(super) struct Scans {
+    under_way: BTreeMap<Key, Scan>,
+    /// The log knows that what they find is owed, and not that all has come.
+    pub(super) is_noted: bool,
+}
 
 impl Scan {
     pub(super) fn new(filter: &str, wanted: Subscription, below: Offset) -> Self {
@@ -58,21 +62,21 @@ impl Scan {
 
 impl Scans {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.under_way.is_empty()
     }
 
     /// Asks for a search under a number that is higher than all before.
     fn ask(&mut self, number: Key, scan: Scan) {
-        self.0.insert(number, scan);
+        self.under_way.insert(number, scan);
     }
 
     /// Ends a search, if it is not over yet.
     pub(super) fn end(&mut self, number: Key) {
-        self.0.remove(&number);
+        self.under_way.remove(&number);
     }
 
     fn first_mut(&mut self) -> Option<(Key, &mut Scan)> {
-        self.0.iter_mut().next().map(|(number, scan)| (*number, scan))
+        self.under_way.iter_mut().next().map(|(number, scan)| (*number, scan))
     }
 }
 
@@ -117,9 +121,9 @@ impl Members {
             return false;
         };
         let Some(entry) = client.filters.get(filter) else { return false };
-        let is_open = client.scans.0.contains_key(&entry.search);
+        let is_open = client.scans.under_way.contains_key(&entry.search);
         let owes = entry.wanted.options.qos > Qos::AtMostOnce && (found > 0 || is_open);
-        client.searching |= owes;
+        client.scans.is_noted |= owes;
         owes
     }
 
@@ -132,7 +136,7 @@ impl Members {
             let under_way = client.kept.in_flight.iter().filter(|entry| entry.retained);
             let came = searches.came_since(known).map(Offset);
             let passed = came.chain(under_way.map(|entry| entry.offset)).collect();
-            client.searching = true;
+            client.scans.is_noted = true;
             let scan = Scan::new(filter, wanted, Offset(known.below));
             self.search(key, Scan { begun_anew: Some(passed), ..scan });
         }
@@ -269,7 +273,7 @@ mod tests {
     }
 
     fn searches(hub: &Hub, key: Key) -> usize {
-        hub.lock().sessions[&key].scans.0.len()
+        hub.lock().sessions[&key].scans.under_way.len()
     }
 
     fn topics(mailbox: &Mailbox) -> Vec<String> {
