@@ -11,7 +11,7 @@ use tributary::replicate::table::{Table, Wanted};
 use tributary::replicate::traffic::View;
 use tributary::runtime::clock::{Anchor, Moment};
 use tributary::runtime::hint::LaneHint;
-use tributary::runtime::opening::recover;
+use tributary::runtime::opening::{recover, recover_patiently};
 use tributary_bridge::{ConnId, Position, Settings};
 use tributary_cluster as kafka;
 use tributary_cluster::{BrokerId, Cluster, TopicSettings};
@@ -300,4 +300,26 @@ fn what_can_never_be_read_does_not_hold_up_the_rest_for_ever() {
     let all = (0..scene.log.next_offset().0).filter(|number| !(first..end).contains(number));
     assert!(shipped.len() as u64 <= first);
     assert_eq!(scene.delivered(), Vec::from_iter(all));
+}
+
+/// An opening that goes on without what it could not read has it behind the end of its segment for ever.
+#[test]
+fn a_start_waits_for_a_device_that_does_not_give_everything_out_yet() {
+    let mut scene = Scene::new();
+    scene.publish(100);
+    let disk = scene.disk.clone();
+    drop(scene);
+    disk.make_unreadable(Some((0, FIRST_AT..GEOMETRY.segment_bytes)));
+    let moment = Moment { now: Instant(0), wall: Timestamp(WALL_AT_ORIGIN), is_set: true };
+    let entropy = Entropy { log_id: LOG_ID, generation: 2, salt: 2 };
+    let mut looks = 0;
+    let recovered = recover_patiently(disk.clone(), entropy, moment, |report| {
+        looks += 1;
+        if looks == 3 {
+            disk.make_unreadable(None);
+        }
+        report.unread_pages > 0
+    });
+    let report = recovered.expect("it always starts").report;
+    assert_eq!((looks, report.next, report.gaps.len()), (4, Offset(100), 0));
 }

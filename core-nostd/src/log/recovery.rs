@@ -204,6 +204,12 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
         &self.media
     }
 
+    /// Leaves the log as it is; the media, to be read again, and the buffer.
+    #[must_use]
+    pub fn leave(self) -> (M, B) {
+        (self.media, self.buffer)
+    }
+
     /// Makes what was found safe and begins a generation; the log can be written then. `snapshot`:
     /// the control records in force, should a segment have to be begun.
     ///

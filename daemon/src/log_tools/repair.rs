@@ -13,7 +13,7 @@ use crate::io::clock::moment;
 use crate::io::files::entropy;
 use crate::io::log_files::LogFiles;
 use crate::io::segments::SegmentFiles;
-use crate::runtime::opening::recover;
+use crate::runtime::opening::{recover_patiently, waits_for};
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,7 +43,9 @@ pub fn repair(place: &Place) -> Result<Repaired, ToolError> {
     let unusable = |error: &dyn core::fmt::Display| ToolError::Directory(error.to_string());
     let files = SegmentFiles::open_to_keep(&place.dir).map_err(|error| unusable(&error))?;
     let entropy = entropy().map_err(|error| unusable(&error))?;
-    let recovered = recover(files, entropy, moment()).map_err(|error| unusable(&error))?;
+    let waits = waits_for(files.reader());
+    let recovered = recover_patiently(files, entropy, moment(), waits);
+    let recovered = recovered.map_err(|error| unusable(&error))?;
     let (log, report) = (recovered.log, recovered.report);
     let pair = |gap: &tributary_core::log::Gap| (gap.start.0, gap.end.0);
     let new_gaps = report.gaps.iter().filter(|gap| !report.known_gaps.contains(gap));

@@ -1,5 +1,6 @@
 //! Opens the data directory: the lock, the log, what the log remembers, who we are.
 
+use core::time::Duration;
 use std::path::Path;
 
 use tributary_core::Offset;
@@ -21,10 +22,15 @@ use crate::io::clock::moment_looked_at;
 use crate::io::crc::crc32c;
 use crate::io::files::{entropy, host_name};
 use crate::io::segments::{Place, SegmentFiles, SegmentReader};
+use crate::io::threads::pause;
 use crate::replicate::table::Table;
 
 /// What is read at once of the log's last events.
 const READ_BYTES: usize = 1 << 20;
+/// How often a log that cannot be read as a whole is read again before it is written to, and how far that
+/// is apart.
+const TRIES_MAX: u32 = 20;
+const TRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A log that was recovered, and what it remembers.
 pub struct Recovered<M: Media> {
@@ -47,20 +53,41 @@ pub fn recover<M: Media>(
     entropy: Entropy,
     moment: Moment,
 ) -> Result<Recovered<M>, OpenError<M::Error>> {
-    recover_after(media, (entropy, moment), |_| {})
+    recover_after(media, (entropy, moment), |_| false, |_| {})
+}
+
+/// The same, on a device that may not give everything out yet: what an opening cannot read it gives up
+/// for good. As long as `waits` says so of what was found, it is read again.
+///
+/// # Errors
+/// If the log cannot be used; what to do is in the message.
+pub fn recover_patiently<M: Media>(
+    media: M,
+    entropy: Entropy,
+    moment: Moment,
+    waits: impl FnMut(&Report) -> bool,
+) -> Result<Recovered<M>, OpenError<M::Error>> {
+    recover_after(media, (entropy, moment), waits, |_| {})
 }
 
 /// The same; `look` sees what was found, and comes before anything is written or given up: where the
 /// newest segment is full or fails, an opening begins the next one.
 fn recover_after<M: Media>(
-    media: M,
+    mut media: M,
     (entropy, moment): (Entropy, Moment),
+    mut waits: impl FnMut(&Report) -> bool,
     look: impl FnOnce(&Recovery<M, Box<[u8]>>),
 ) -> Result<Recovered<M>, OpenError<M::Error>> {
-    let buffer = vec![0; buffer_bytes(media.geometry(), BODY_BYTES_MAX)].into_boxed_slice();
-    let mut snapshot = Snapshot::default();
-    let mut note = |control: Control<'_>| snapshot.note_control(&control);
-    let recovery = Recovery::run(media, buffer, Offset(0), crc32c, &mut note)?;
+    let mut buffer = vec![0; buffer_bytes(media.geometry(), BODY_BYTES_MAX)].into_boxed_slice();
+    let (recovery, mut snapshot) = loop {
+        let mut snapshot = Snapshot::default();
+        let mut note = |control: Control<'_>| snapshot.note_control(&control);
+        let recovery = Recovery::run(media, buffer, Offset(0), crc32c, &mut note)?;
+        if !waits(recovery.report()) {
+            break (recovery, snapshot);
+        }
+        (media, buffer) = recovery.leave();
+    };
     look(&recovery);
     let report = Box::new(recovery.report().clone());
     let anchor = snapshot.anchor().and_then(Anchor::decode);
@@ -104,7 +131,8 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
     let look = |recovery: &Recovery<SegmentFiles, Box<[u8]>>| {
         sessions = look_at_sessions(&config.log.dir, &reader, recovery);
     };
-    let mut recovered = recover_after(files, (entropy()?, moment_looked_at()), look)
+    let waits = waits_for(reader.clone());
+    let mut recovered = recover_after(files, (entropy()?, moment_looked_at()), waits, look)
         .map_err(|error| Failure::Directory(error.to_string()))?;
     follow_places(&mut recovered.snapshot, &reader);
     let Recovered { log, report, .. } = &recovered;
@@ -136,6 +164,27 @@ pub(super) fn open(config: &Config) -> Result<Opened, Failure> {
     let sessions =
         sessions.map_err(|error| Failure::Directory(format!("the log's sessions: {error}")))?;
     Ok(Opened { recovered, reader, gateway, place, damage, generations, sessions })
+}
+
+/// Waits for a device that does not give everything out, a while: one that was plugged in or reset a moment
+/// ago may. What it never gives out is damaged.
+pub fn waits_for(reader: SegmentReader) -> impl FnMut(&Report) -> bool {
+    let (mut known, mut tries) = (reader.failures(), TRIES_MAX);
+    move |_| {
+        let now = reader.failures();
+        let failed = core::mem::replace(&mut known, now) < now;
+        let waits = failed && tries > 0;
+        if waits {
+            if tries == TRIES_MAX {
+                tracing::error!(
+                    "the log cannot be read as a whole: the start tries again for a while"
+                );
+            }
+            tries -= 1;
+            pause(TRY_PAUSE);
+        }
+        waits
+    }
 }
 
 /// Has sessions folded from what the log holds, before the opening gives something up. `None`: there is no

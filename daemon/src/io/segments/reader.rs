@@ -44,6 +44,12 @@ impl SegmentReader {
         self.shared.larger()
     }
 
+    /// How many reads have failed so far, on any thread.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.shared.failures()
+    }
+
     /// Bytes that the log may take.
     #[must_use]
     pub fn bytes_max(&self) -> u64 {

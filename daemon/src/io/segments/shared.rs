@@ -1,5 +1,6 @@
 //! What the log, its readers and the one who writes ahead share: files, and the durable end.
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind};
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     durable: Mutex<Durable>,
     /// Why a file could not be made.
     smaller: Mutex<Option<String>>,
+    /// Reads that have failed.
+    failures: AtomicU64,
 }
 
 /// The durable end, and the page that is durable only in a slot, with the header of its segment.
@@ -74,6 +77,7 @@ impl Shared {
             making: Mutex::new(()),
             durable: Mutex::new(durable),
             smaller: Mutex::new(None),
+            failures: AtomicU64::new(0),
         }
     }
 
@@ -189,6 +193,11 @@ impl Shared {
         self.file(segment)?.ok_or_else(|| self.failed(segment, "write", gone()))
     }
 
+    /// How many reads have failed so far.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
     /// Reads from a file as it is; what it does not hold is zeros.
     pub(super) fn read_file(
         &self,
@@ -196,6 +205,12 @@ impl Shared {
         at: u32,
         into: &mut [u8],
     ) -> Result<(), SegmentError> {
+        self.try_read_file(segment, at, into).inspect_err(|_| {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    fn try_read_file(&self, segment: u32, at: u32, into: &mut [u8]) -> Result<(), SegmentError> {
         let mut done = 0;
         if let Some(file) = self.file(segment)? {
             while done < into.len() {
