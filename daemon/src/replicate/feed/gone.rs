@@ -259,7 +259,7 @@ pub(super) mod tests {
             waits_for: None,
             turns: false,
             judge: None,
-            is_damaged: false,
+            damaged: None,
             at: Offset(at),
             account: Account::parse(account).expect("an account"),
             reading_back: false,

@@ -68,8 +68,8 @@ struct Fold {
     /// were selected, and are counted, under one table.
     turns: bool,
     judge: Option<Judge>,
-    /// Whether damage was passed that may have hidden the table in force.
-    is_damaged: bool,
+    /// Where damage was passed that may have hidden the table in force.
+    damaged: Option<Offset>,
     /// All below is judged, but for the routes that are read back.
     at: Offset,
     account: Account,
@@ -116,7 +116,7 @@ impl<M: ReadMedia> Feed<M> {
                 waits_for: None,
                 turns: false,
                 judge: None,
-                is_damaged: false,
+                damaged: None,
                 at: position.offset,
                 account: Account::parse(&position.account).unwrap_or_default(),
                 reading_back: false,
@@ -245,7 +245,9 @@ impl Fold {
             let step = match item {
                 Item::Control(control) => self.adopt(&control, origin, present, batch),
                 Item::Gap { range, cause } => {
-                    self.is_damaged |= cause == GapCause::Damaged;
+                    if cause == GapCause::Damaged {
+                        self.damaged = Some(range.start);
+                    }
                     self.lose(&range, (origin, present), batch)
                 }
                 Item::Events(frame) => {
@@ -322,7 +324,7 @@ impl Fold {
         // counted under the one in force must not go with it.
         self.counted = control.at == self.at;
         self.judge = Some(judge);
-        self.is_damaged = false;
+        self.damaged = None;
         self.edge = aside::edge(&self.asides, self.at);
         match self.account.backfill {
             Some(offset) if control.at == self.at => {
