@@ -265,7 +265,7 @@ pub(super) mod tests {
             waits_for: None,
             turns: false,
             judge: None,
-            sight: Sight::Clear,
+            damaged: None,
             at: Offset(at),
             account: Account::parse(account).expect("an account"),
             reading_back: false,

@@ -16,8 +16,8 @@ type Found = Option<(Offset, Vec<u8>)>;
 
 impl Fold {
     /// Whether damage was passed, and no table is known.
-    pub(super) fn is_blind(&self) -> bool {
-        self.sight == Sight::Obscured && self.judge.is_none()
+    pub(super) const fn is_blind(&self) -> bool {
+        self.damaged.is_some() && self.judge.is_none()
     }
 }
 
@@ -28,7 +28,7 @@ impl<M: ReadMedia> Feed<M> {
         let found = self.table_before(at, present);
         let found = found.or_else(|| self.table_behind(at, present.end));
         // It is looked for once.
-        self.fold.sight = Sight::Clear;
+        let damaged = self.fold.damaged.take();
         let Some((holds, body)) = found else { return Step::On };
         tracing::warn!(
             lane = self.fold.lane.name(),
@@ -41,9 +41,7 @@ impl<M: ReadMedia> Feed<M> {
         let control = Control { kind: ControlKind::Routes, at: holds, body: &body };
         let step = self.fold.adopt(&control, &self.origin, present, batch);
         // Whoever has to wait for something looks for it again.
-        if self.fold.judge.is_none() {
-            self.fold.sight = Sight::Obscured;
-        }
+        self.fold.damaged = damaged.filter(|_| self.fold.judge.is_none());
         step
     }
 

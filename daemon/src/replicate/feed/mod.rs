@@ -68,7 +68,8 @@ struct Fold {
     /// were selected, and are counted, under one table.
     turns: bool,
     judge: Option<Judge>,
-    sight: Sight,
+    /// Where damage was passed that may have hidden the table in force.
+    damaged: Option<Offset>,
     /// All below is judged, but for the routes that are read back.
     at: Offset,
     account: Account,
@@ -123,7 +124,7 @@ impl<M: ReadMedia> Feed<M> {
                 waits_for: None,
                 turns: false,
                 judge: None,
-                sight: Sight::Clear,
+                damaged: None,
                 at: position.offset,
                 account: Account::parse(&position.account).unwrap_or_default(),
                 reading_back: false,
@@ -253,7 +254,7 @@ impl Fold {
                 Item::Control(control) => self.adopt(&control, origin, present, batch),
                 Item::Gap { range, cause } => {
                     if cause == GapCause::Damaged {
-                        self.sight = Sight::Obscured;
+                        self.damaged = Some(range.start);
                     }
                     self.lose(&range, (origin, present), batch)
                 }
@@ -331,7 +332,7 @@ impl Fold {
         // counted under the one in force must not go with it.
         self.counted = control.at == self.at;
         self.judge = Some(judge);
-        self.sight = Sight::Clear;
+        self.damaged = None;
         self.edge = aside::edge(&self.asides, self.at);
         match self.account.backfill {
             Some(offset) if control.at == self.at => {
