@@ -82,6 +82,7 @@ mod tests {
     use super::*;
     use crate::io::segments::SEGMENT_BYTES;
     use crate::log_tools::OpenedLog;
+    use crate::runtime::opening::recover;
 
     /// More openings than have room at the end of a segment.
     const TIMES: usize = 60;

@@ -8,7 +8,7 @@ use tributary_bridge::BatchBuilder;
 use tributary_core::Offset;
 use tributary_core::log::{Control, ControlKind, End, Item, ReadMedia, Reader};
 
-use super::{Feed, Fold, Present, Sight, Step};
+use super::{Feed, Fold, Present, Step};
 use crate::io::crc::crc32c;
 
 /// A routing table, and the offset from which on it holds.

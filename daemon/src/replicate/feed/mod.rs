@@ -82,14 +82,6 @@ struct Fold {
     texts: Texts,
 }
 
-/// Whether the table in force may be another one than is known.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sight {
-    Clear,
-    /// Damage was passed that may have hidden it.
-    Obscured,
-}
-
 /// Whether the reading can go on.
 enum Step {
     On,
