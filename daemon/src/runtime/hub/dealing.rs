@@ -1,6 +1,6 @@
 //! Shared subscriptions: a message goes to the member whose turn it is, or waits in the log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tributary_core::Offset;
@@ -74,6 +74,24 @@ impl Members {
         filters.filter_map(|filter| self.group_key(filter)).collect()
     }
 
+    /// The session of a client ends: what it was sent at QoS 1 and has not acknowledged is for those with whom it
+    /// shares subscriptions. The log has it.
+    pub(super) fn deal_unacked(&mut self, key: Key) {
+        let Some(client) = self.sessions.get(&key) else { return };
+        let unacked = client.kept.in_flight.iter().filter(|it| !it.exactly_once && !it.retained);
+        let unacked: BTreeSet<u64> = unacked.map(|it| it.offset.0).collect();
+        if unacked.is_empty() {
+            return;
+        }
+        for id in self.groups_of(key) {
+            let (position, group) = (self.position, self.groups.get_mut(&id));
+            if group.is_some_and(|group| group.deal_again(key, &unacked, position)) {
+                self.lagging.insert(Target::Group(id));
+                self.ask_members(id);
+            }
+        }
+    }
+
     /// An event of the log for a group that lags behind. `false`: no member has room for it.
     pub(super) fn catch_group_up(
         &mut self,
@@ -85,6 +103,7 @@ impl Members {
         let Some(group) = self.groups.get(&key) else { return true };
         let (sessions, due) = (&self.sessions, (offset, event.qos));
         if !tributary_core::topic::matches(&group.filter, event.topic)
+            || group.passes_over(offset)
             || group.has_had(offset, sessions)
             || group.may_have_dealt(due)
         {
@@ -95,9 +114,9 @@ impl Members {
         if late.len() == group.members.len() {
             return true;
         }
+        let may_be_late = !late.is_empty() && !group.is_again(offset);
         let message = Arc::new(Message::of(event, offset, age));
-        self.put_shared(key, &message, &late)
-            || !late.is_empty() && self.put_shared(key, &message, &[])
+        self.put_shared(key, &message, &late) || may_be_late && self.put_shared(key, &message, &[])
     }
 
     /// Gives a message to the member of a group whose turn it is, but not to those who may not

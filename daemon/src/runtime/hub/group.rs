@@ -26,6 +26,9 @@ pub(super) struct Group {
     pub(super) dealt_before: Offset,
     /// From `lag` on, what members had at QoS 2 that are members no more.
     pub(super) had: BTreeSet<u64>,
+    /// Of what stands below this, only `again` is still to be dealt: members had it at QoS 1, and their sessions ended.
+    pub(super) again_below: Offset,
+    pub(super) again: BTreeSet<u64>,
     /// Members that were dealt something that may not have come to them: nothing of it is older than this.
     pub(super) owing: BTreeMap<Key, Offset>,
     /// The log knows that all below is dealt with; `None`: no session that lasts was a member, it need not know.
@@ -45,6 +48,8 @@ impl Group {
             lag: None,
             dealt_before: Offset(0),
             had: BTreeSet::new(),
+            again_below: Offset(0),
+            again: BTreeSet::new(),
             owing: BTreeMap::new(),
             noted: None,
             has_dealt: false,
@@ -77,6 +82,37 @@ impl Group {
         self.had.contains(&offset.0) || self.members.iter().any(has_had)
     }
 
+    /// The session of a member has ended, which had not acknowledged these, or was sent them by subscriptions of its
+    /// own: others get what it was dealt (MQTT 5.0, 4.8.2). `position` is where the fan-out is. Whether there is
+    /// something.
+    pub(super) fn deal_again(
+        &mut self,
+        key: Key,
+        unacked: &BTreeSet<u64>,
+        position: Offset,
+    ) -> bool {
+        let Some(since) = self.owing.get(&key) else { return false };
+        let mut dealt = unacked.range(since.0..).peekable();
+        let Some(oldest) = dealt.peek().copied().filter(|_| self.members.len() > 1) else {
+            return false;
+        };
+        let lag = self.lag.unwrap_or(position);
+        self.lag = Some(lag.min(Offset(*oldest)));
+        self.again_below = self.again_below.max(lag);
+        self.again.extend(dealt);
+        true
+    }
+
+    /// Whether a message was dealt before: at QoS 0 it is not for anybody, since it may have come to one of them.
+    pub(super) fn is_again(&self, offset: Offset) -> bool {
+        offset < self.again_below
+    }
+
+    /// Whether a message was dealt, and is not to be dealt again.
+    pub(super) fn passes_over(&self, offset: Offset) -> bool {
+        self.is_again(offset) && !self.again.contains(&offset.0)
+    }
+
     /// Whether an opening before may have dealt a message to somebody who gets it once.
     pub(super) fn may_have_dealt(&self, (offset, qos): (Offset, Qos)) -> bool {
         let at_qos_2 =
@@ -91,7 +127,9 @@ impl Group {
         (offset, qos): (Offset, Qos),
         sessions: &HashMap<Key, Box<Client>>,
     ) -> Vec<Key> {
-        let is_here = |client: &Client| client.is_connected() && offset >= client.away_until;
+        let is_new = !self.is_again(offset);
+        let is_here =
+            |client: &Client| is_new && client.is_connected() && offset >= client.away_until;
         let is_late = |(key, wanted): &&(Key, Subscription)| {
             wanted.options.qos.min(qos) == Qos::AtMostOnce
                 && !sessions.get(key).is_some_and(|client| is_here(client))

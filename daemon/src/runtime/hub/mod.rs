@@ -215,6 +215,7 @@ impl Members {
     /// Removes a session and all that belongs to it.
     fn remove(&mut self, key: Key) -> Option<Client> {
         let filters: Vec<Box<str>> = self.sessions.get(&key)?.filters.keys().cloned().collect();
+        self.deal_unacked(key);
         for filter in &filters {
             self.part(filter, key);
         }

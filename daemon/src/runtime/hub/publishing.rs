@@ -127,6 +127,8 @@ impl Hub {
             members.due.pop_first();
             members.note_due(key, None);
             members.handle_due(key, age, desk);
+            // What it was dealt and has not acknowledged may be for another.
+            self.work.notify_one();
         }
     }
 

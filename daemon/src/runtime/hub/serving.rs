@@ -123,6 +123,7 @@ impl Hub {
                 if let Some(group) = members.groups.get_mut(&group) {
                     group.lag = lag;
                     group.had = group.had.split_off(&next.0);
+                    group.again = group.again.split_off(&next.0);
                 }
                 members.ask_members(group);
             }

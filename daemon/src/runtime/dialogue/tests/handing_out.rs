@@ -507,3 +507,38 @@ fn what_a_client_published_before_it_subscribed_is_nothing_new_to_it() {
         assert_eq!(shared.hub.listened_from(), Some(Some(Offset(1))));
     }
 }
+
+/// So many messages at QoS 1 have come.
+fn messages(dialogue: &mut Dialogue) -> usize {
+    let (mut out, mut at, mut count) = (Vec::new(), 0, 0);
+    dialogue.handle_wake(moment(), &mut out);
+    while at < out.len() {
+        count += usize::from(out[at] == 0x32);
+        at += 2 + usize::from(out[at + 1]);
+    }
+    count
+}
+
+#[test]
+fn what_a_member_has_not_acknowledged_is_for_another_when_its_session_ends() {
+    let (shared, wanted) = (new(), event(Qos::AtLeastOnce));
+    let [mut first, mut second] = ['a', 'b'].map(|name| come_with(&shared, name, SHARE));
+    publish(&shared, 4);
+    distribute(&shared, 0..4);
+    assert_eq!((messages(&mut first), messages(&mut second)), (2, 2));
+    first.leave(moment());
+    assert!(next_read(&shared.hub).is_none(), "it may come back");
+    assert!(settle_due(&shared, at(10_000), &mut shared.ingest.desk()));
+    let work = next_read(&shared.hub).expect("the group's");
+    assert_eq!(work.from, Offset(0));
+    // What the other one was dealt itself does not come to it again; what comes now is new to it.
+    publish(&shared, 1);
+    for offset in 0..5 {
+        assert!(shared.hub.catch_up(&work, Offset(offset), &wanted, Age(0)));
+    }
+    shared.hub.caught_up(&work, Offset(5), Offset(5));
+    assert_eq!(messages(&mut second), 3);
+    second.leave(moment());
+    assert!(settle_due(&shared, at(20_000), &mut shared.ingest.desk()));
+    assert!(next_read(&shared.hub).is_none(), "nobody is a member any more");
+}
