@@ -178,7 +178,7 @@ mod tests {
         for (client, topic) in
             [("", "a"), ("ü", "ß/ü"), ("c", at(126)), ("c", at(128)), (at(200), at(200))]
         {
-            let event = Event { client, topic, ..EVENT };
+            let event = Event { topic, client, ..EVENT };
             let mut bytes = [0; 512];
             let length = encoded_len(&event, EVENT.time);
             encode(&event, EVENT.time, &mut bytes[..length]);
