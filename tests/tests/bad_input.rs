@@ -263,7 +263,7 @@ fn refuses_a_log_of_a_newer_version() -> Result<()> {
 #[test]
 fn refuses_a_log_with_a_file_that_it_may_not_open() -> Result<()> {
     let mut patient = Patient::new()?;
-    fs::set_permissions(patient.segment(1), Permissions::from_mode(0))?;
+    fs::set_permissions(patient.segment(1), Permissions::from_mode(0o000))?;
     // Who may do everything is an ordinary user in this.
     let mut run = match fs::metadata("/proc/self")?.uid() {
         0 => Command::new("setpriv"),
