@@ -15,6 +15,35 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Resul
     Builder::new().name(name.to_owned()).stack_size(512 << 10).spawn(body)
 }
 
+/// Runs a future on a thread of its own, for work that reads files.
+///
+/// # Errors
+/// If the operating system gives no more threads or files.
+pub fn spawn_async(
+    name: &str,
+    future: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    // Made where it is used: one that is dropped among tasks, because there is no thread for it, panics.
+    let body = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            drop(tell);
+            runtime.block_on(future);
+        }
+        Err(error) => drop(tell.send(error)),
+    };
+    let thread = spawn(name, body)?;
+    told.recv().map_or(Ok(thread), Err)
+}
+
+/// Waits for the end of a thread.
+pub async fn join(thread: JoinHandle<()>) {
+    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+    if !matches!(joined, Ok(Ok(()))) {
+        tracing::error!("a thread of the daemon has panicked");
+    }
+}
+
 /// Lets the current thread rest.
 pub fn pause(time: Duration) {
     std::thread::sleep(time);

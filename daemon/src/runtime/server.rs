@@ -40,6 +40,7 @@ use crate::config::{Config, Lane};
 use crate::io::mqtt::{FileCommitter, Inside};
 use crate::io::segments::{Place, SegmentReader};
 use crate::io::signals::{Asked, Signals, connections_max, raise_open_files};
+use crate::io::threads::{join, spawn_async};
 use crate::io::{clock, control, mqtt, threads};
 use crate::replicate::drive::DetourAsked;
 use crate::replicate::table::Wanted;
@@ -375,20 +376,4 @@ fn open_commands(
     let commands = FileCommands::of_files(dir, size, log_id, clock::moment());
     let commands = Arc::new(Mutex::new(commands));
     (Arc::clone(&commands), Keeping::new(commands, reader.clone()))
-}
-
-/// Runs a future on a thread of its own, for work that reads files.
-pub(super) fn spawn_async(
-    name: &str,
-    future: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    threads::spawn(name, move || runtime.block_on(future))
-}
-
-pub(super) async fn join(thread: JoinHandle<()>) {
-    let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-    if !matches!(joined, Ok(Ok(()))) {
-        tracing::error!("a thread of the daemon has panicked");
-    }
 }

@@ -13,8 +13,7 @@ use tokio::sync::Notify;
 use tributary_core::Offset;
 use tributary_core::record::Event;
 use tributary_core::time::{Age, Instant};
-use tributary_mqtt::session::Close;
-use tributary_mqtt::session::Kept;
+use tributary_mqtt::session::{Close, Kept};
 use tributary_mqtt::{Effect, Reason, Session, Settings};
 
 use super::clock::{Clocks, Moment};
@@ -53,8 +52,8 @@ impl Shared {
     #[must_use]
     pub fn has_room_for(&self, event: &Event<'_>, moment: Moment) -> bool {
         let clocks = *lock(&self.clocks);
-        let time = (clocks.now(moment).age, &clocks.anchor());
-        self.hub.has_room_for(event, self.ingest.durable(), time)
+        let age = clocks.now(moment).age;
+        self.hub.has_room_for(event, self.ingest.durable(), (age, &clocks.anchor()))
     }
 }
 
@@ -166,8 +165,7 @@ impl Dialogue {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let session = lock(&self.session);
-        let is_held = self.is_held() || self.awaits_own();
-        let reads = session.is_deciding() || !is_held && session.wants_packet();
+        let reads = session.is_deciding() || !self.is_left_unread() && session.wants_packet();
         session.poll_timeout().filter(|_| reads)
     }
 
@@ -199,8 +197,7 @@ impl Dialogue {
 
     fn wants(&self, session: &Session, out: &[u8]) -> bool {
         let has_room = out.len() < OUT_BYTES_MAX;
-        let is_held = self.is_held() || self.awaits_own();
-        !self.closed && !is_held && session.wants_packet() && has_room
+        !self.closed && !self.is_left_unread() && session.wants_packet() && has_room
     }
 
     /// Deals with as many packets of `bytes` as can be dealt with now.

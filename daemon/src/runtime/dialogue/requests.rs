@@ -35,12 +35,12 @@ impl Dialogue {
         if bytes.first() == Some(&SUBSCRIBE) {
             self.awaited = self.appended;
         }
-        self.awaits_own()
+        self.is_left_unread()
     }
 
-    /// Whether its client is not read, because of what it published before.
-    pub(super) fn awaits_own(&self) -> bool {
-        self.awaited > self.shared.ingest.durable()
+    /// Whether its client is not read: a packet of it waits, or what it published before.
+    pub(super) fn is_left_unread(&self) -> bool {
+        self.is_held() || self.awaited > self.shared.ingest.durable()
     }
 
     pub(super) fn publish(
