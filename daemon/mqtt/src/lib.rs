@@ -2,7 +2,7 @@
 //!
 //! Bytes, events and time go in; bytes, effects and the next deadline come out. There is no socket,
 //! clock, thread or random source here, so the daemon, the simulator and a microcontroller run the
-//! same code. MQTT 3.1 ("`MQIsdp`") is served as 3.1.1.
+//! same code. MQTT 3.1 ("`MQIsdp`") is served as 3.1.1, but for what it does not know.
 //!
 //! - [`codec`]: packets in both directions and roles, borrowed from the bytes they came in.
 //! - [`session`]: a connection as the server sees it. No PUBACK leaves before its event is durable.

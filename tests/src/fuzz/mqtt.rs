@@ -25,7 +25,7 @@ fn good() -> Vec<Vec<u8>> {
 }
 
 fn feed(bytes: &[u8]) {
-    for version in [None, Some(Version::V311), Some(Version::V5)] {
+    for version in [None, Some(Version::V31), Some(Version::V311), Some(Version::V5)] {
         let mut rest = bytes;
         while let Ok(Decoded::Packet(_, length)) = decode(rest, version, PACKET_BYTES_MAX) {
             assert!(length > 0 && length <= rest.len());

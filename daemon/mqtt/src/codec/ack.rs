@@ -107,7 +107,7 @@ impl<'a> Ack<'a> {
         assert!(version == Version::V5 || !self.reason.is_failure(), "3.1.1 has no failures");
         let [high, low] = self.packet_id.get().to_be_bytes();
         let first_byte = kind.first_byte();
-        if version == Version::V311 || self.is_plain() {
+        if version != Version::V5 || self.is_plain() {
             out.extend_from_slice(&[first_byte, 2, high, low]);
         } else if self.properties == Properties::NONE {
             out.extend_from_slice(&[first_byte, 3, high, low, self.reason as u8]);

@@ -71,7 +71,7 @@ impl<'a> ConnAck<'a> {
         };
         let code = reader.byte()?;
         let reason = match version {
-            Version::V311 => RETURN_CODES.get(usize::from(code)).copied(),
+            Version::V31 | Version::V311 => RETURN_CODES.get(usize::from(code)).copied(),
             Version::V5 => Reason::decode(code, &ALLOWED),
         };
         let reason = reason.ok_or(Malformed::packet("MQTT-3.2.2-8"))?;
@@ -87,10 +87,12 @@ impl<'a> ConnAck<'a> {
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
         let code = match version {
             Version::V5 => self.reason as u8,
-            Version::V311 => return_code(self.reason),
+            Version::V31 | Version::V311 => return_code(self.reason),
         };
         writer::packet(out, 0x20, |out| {
-            out.extend_from_slice(&[u8::from(self.session_present), code]);
+            // In 3.1 that byte is reserved.
+            let is_present = self.session_present && version != Version::V31;
+            out.extend_from_slice(&[u8::from(is_present), code]);
             self.properties.encode(version, out);
         });
     }

@@ -89,8 +89,13 @@ impl<'a> Connect<'a> {
     /// If a string, the will's payload or the password has more than 65,535 bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         writer::packet(out, 0x10, |out| {
-            writer::binary(out, b"MQTT");
-            out.push(if self.version == Version::V5 { 5 } else { 4 });
+            let (name, level): (&[u8], _) = match self.version {
+                Version::V31 => (b"MQIsdp", 3),
+                Version::V311 => (b"MQTT", 4),
+                Version::V5 => (b"MQTT", 5),
+            };
+            writer::binary(out, name);
+            out.push(level);
             out.push(self.flags());
             out.extend_from_slice(&self.keep_alive_s.to_be_bytes());
             self.properties.encode(self.version, out);
@@ -156,7 +161,8 @@ pub(crate) fn announced_version(bytes: &[u8]) -> Option<Version> {
     let level = reader.byte().ok()?;
     match (name, level) {
         (b"MQTT", 5..0x80) => Some(Version::V5),
-        (b"MQTT" | b"MQIsdp", _) => Some(Version::V311),
+        (b"MQTT", _) => Some(Version::V311),
+        (b"MQIsdp", _) => Some(Version::V31),
         _ => None,
     }
 }
@@ -168,7 +174,8 @@ fn version(reader: &mut Reader<'_>) -> Result<Version, Malformed> {
         return Err(Malformed::new(Reason::UnsupportedProtocolVersion, "MQTT-3.1.2-1"));
     }
     match (name, reader.byte()?) {
-        (b"MQTT", 4) | (b"MQIsdp", 3) => Ok(Version::V311),
+        (b"MQIsdp", 3) => Ok(Version::V31),
+        (b"MQTT", 4) => Ok(Version::V311),
         (b"MQTT", 5) => Ok(Version::V5),
         _ => Err(Malformed::new(Reason::UnsupportedProtocolVersion, "MQTT-3.1.2-2")),
     }
@@ -176,7 +183,7 @@ fn version(reader: &mut Reader<'_>) -> Result<Version, Malformed> {
 
 fn check_flags(flags: u8, version: Version) -> Result<(), Malformed> {
     let will_qos = (flags >> 3) & 0b11;
-    if flags & 1 != 0 {
+    if flags & 1 != 0 && version != Version::V31 {
         return Err(Malformed::packet("MQTT-3.1.2-3"));
     }
     if flags & WILL == 0 && will_qos != 0 {
@@ -185,7 +192,7 @@ fn check_flags(flags: u8, version: Version) -> Result<(), Malformed> {
     if flags & WILL == 0 && flags & WILL_RETAIN != 0 {
         return Err(Malformed::packet("MQTT-3.1.2-13"));
     }
-    if version == Version::V311 && flags & USER_NAME == 0 && flags & PASSWORD != 0 {
+    if version != Version::V5 && flags & USER_NAME == 0 && flags & PASSWORD != 0 {
         return Err(Malformed::packet("MQTT-3.1.2-22 (3.1.1)"));
     }
     Ok(())

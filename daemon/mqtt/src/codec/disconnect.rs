@@ -83,7 +83,7 @@ impl<'a> Disconnect<'a> {
     /// Appends the packet, as short as it can be.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
         let is_plain = self.properties == Properties::NONE;
-        if version == Version::V311 || (is_plain && self.reason == Reason::Success) {
+        if version != Version::V5 || (is_plain && self.reason == Reason::Success) {
             out.extend_from_slice(&[0xE0, 0]);
         } else if is_plain {
             out.extend_from_slice(&[0xE0, 1, self.reason as u8]);

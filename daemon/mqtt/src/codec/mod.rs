@@ -27,10 +27,12 @@ pub(crate) mod writer;
 
 pub use packet::{Decoded, Packet, decode};
 
-/// The protocol that a connection speaks. MQTT 3.1 is spoken as 3.1.1.
+/// The protocol that a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// MQTT 3.1.1 (protocol level 4), and 3.1 (level 3).
+    /// MQTT 3.1 ("`MQIsdp`", protocol level 3): 3.1.1 with bits that mean nothing, and DUP where something is sent again.
+    V31,
+    /// MQTT 3.1.1 (protocol level 4).
     V311,
     /// MQTT 5.0 (protocol version 5).
     V5,

@@ -96,7 +96,7 @@ fn check_first_byte(first: u8, version: Option<Version>) -> Result<(), Malformed
     let (flags, statement) = match kind {
         PUBLISH => return Ok(()),
         0 => return Err(Malformed::packet("2.1.2")),
-        15 if version == Some(Version::V311) => return Err(Malformed::packet("2.1.2")),
+        15 if version != Some(Version::V5) => return Err(Malformed::packet("2.1.2")),
         6 => (0b0010, "MQTT-3.6.1-1"),
         8 => (0b0010, "MQTT-3.8.1-1"),
         10 => (0b0010, "MQTT-3.10.1-1"),
@@ -104,7 +104,9 @@ fn check_first_byte(first: u8, version: Option<Version>) -> Result<(), Malformed
         15 => (0, "MQTT-3.15.1-1"),
         _ => (0, "MQTT-2.1.3-1"),
     };
-    if first & 0b1111 == flags { Ok(()) } else { Err(Malformed::packet(statement)) }
+    // MQTT 3.1 has DUP in what waits for an answer, and RETAIN there means nothing (3.1, 2.1).
+    let fixed = if version == Some(Version::V31) && flags != 0 { 0b0110 } else { 0b1111 };
+    if first & fixed == flags { Ok(()) } else { Err(Malformed::packet(statement)) }
 }
 
 fn decode_body(first: u8, body: &[u8], version: Version) -> Result<Packet<'_>, Malformed> {

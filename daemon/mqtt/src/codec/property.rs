@@ -135,7 +135,7 @@ impl<'a> Properties<'a> {
         version: Version,
         reader: &mut Reader<'a>,
     ) -> Result<Self, Malformed> {
-        if version == Version::V311 {
+        if version != Version::V5 {
             return Ok(Self::NONE);
         }
         match reader.variable()? {
@@ -155,7 +155,7 @@ impl<'a> Properties<'a> {
     /// Bytes that [`Properties::encode`] appends.
     pub(super) const fn encoded_bytes(self, version: Version) -> usize {
         match version {
-            Version::V311 => 0,
+            Version::V31 | Version::V311 => 0,
             Version::V5 => writer::variable_bytes(self.bytes.len()) + self.bytes.len(),
         }
     }

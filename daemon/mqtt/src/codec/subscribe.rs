@@ -217,7 +217,7 @@ impl Options {
             2 => Qos::ExactlyOnce,
             _ => return Err(Malformed::protocol("3.8.3.1")),
         };
-        if version == Version::V311 {
+        if version != Version::V5 {
             return match byte >> 2 {
                 0 => Ok(Self::with_qos(qos)),
                 _ => Err(Malformed::packet("MQTT-3.8.3-4 (3.1.1)")),
@@ -240,7 +240,7 @@ impl Options {
     const fn byte(self, version: Version) -> u8 {
         let qos = self.qos as u8;
         match version {
-            Version::V311 => qos,
+            Version::V31 | Version::V311 => qos,
             Version::V5 => {
                 qos | (self.no_local as u8) << 2
                     | (self.retain_as_published as u8) << 3
@@ -273,7 +273,7 @@ pub(crate) fn suback_reason(reason: Reason, version: Version) -> Reason {
 
 const fn allowed(version: Version) -> &'static [Reason] {
     match version {
-        Version::V311 => ALLOWED.split_at(4).0,
+        Version::V31 | Version::V311 => ALLOWED.split_at(4).0,
         Version::V5 => &ALLOWED,
     }
 }

@@ -67,7 +67,7 @@ impl<'a> Unsubscribe<'a> {
             Properties::NONE.encode(version, out);
             let start = out.len();
             out.extend(reasons.map(|reason| reason as u8));
-            if version == Version::V311 {
+            if version != Version::V5 {
                 out.truncate(start);
             }
         });
@@ -121,7 +121,7 @@ impl<'a> UnsubAck<'a> {
     pub(super) fn decode(body: &'a [u8], version: Version) -> Result<Self, Malformed> {
         let mut reader = Reader::new(body);
         let packet_id = reader.packet_id()?;
-        if version == Version::V311 {
+        if version != Version::V5 {
             reader.end()?;
             return Ok(Self { packet_id, properties: Properties::NONE, reasons: Reasons::NONE });
         }

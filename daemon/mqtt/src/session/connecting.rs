@@ -49,7 +49,7 @@ impl Wishes {
             keep_alive_s: connect.keep_alive_s,
             session_expiry_s: match (connect.version, connect.clean_start) {
                 // Until the client begins a new one (3.1.1, 3.1.2.4).
-                (Version::V311, false) => u32::MAX,
+                (Version::V31 | Version::V311, false) => u32::MAX,
                 _ => 0,
             },
             receive_maximum: None,
@@ -140,7 +140,7 @@ fn check_client_id(connect: &Connect<'_>) -> Result<(), Malformed> {
     }
     // A session that is to be found again needs a name (3.1.1); MQTT 5 tells the assigned one.
     let is_nameless = connect.client_id.is_empty() && !connect.clean_start;
-    if connect.version == Version::V311 && is_nameless {
+    if connect.version != Version::V5 && is_nameless {
         return Err(Malformed::new(Reason::ClientIdNotValid, "MQTT-3.1.3-8 (3.1.1)"));
     }
     Ok(())

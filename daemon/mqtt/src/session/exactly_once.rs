@@ -224,7 +224,7 @@ impl Session {
     fn unknown(&self, packet_id: NonZeroU16) -> Ack<'static> {
         let reason = match self.version {
             Version::V5 => Reason::PacketIdNotFound,
-            Version::V311 => Reason::Success,
+            Version::V31 | Version::V311 => Reason::Success,
         };
         Ack { packet_id, reason, properties: Properties::NONE }
     }

@@ -154,7 +154,7 @@ impl Session {
                 let max = usize::from(self.settings.unacked_max.get());
                 let has_room = match self.version {
                     Version::V5 => !self.unacked.is_held_back(),
-                    Version::V311 => self.unacked.len() < max,
+                    Version::V31 | Version::V311 => self.unacked.len() < max,
                 };
                 has_room && self.held.len() < max
             }
@@ -269,7 +269,7 @@ impl Session {
     ) -> Effect<'static> {
         assert!(reason.is_failure(), "a refusal has a reason");
         self.unacked.handle_refused(packet_id, puback_reason(reason));
-        if self.version == Version::V311 {
+        if self.version != Version::V5 {
             self.stage = Stage::Closed;
             return Effect::Close(Close { reason, statement: "MQTT-4.8.0-2 (3.1.1)" });
         }

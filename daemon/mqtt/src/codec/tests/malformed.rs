@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::codec::Version::{V5, V311};
+use crate::codec::Version::{V5, V31, V311};
 use crate::codec::malformed::Malformed;
 use crate::codec::reason::Reason::{
     self, MalformedPacket, PacketTooLarge, ProtocolError, TopicAliasInvalid, TopicFilterInvalid,
@@ -194,6 +194,21 @@ fn a_connect_that_breaks_a_rule_is_refused_by_its_name() {
         let bytes = encoded(0x10, body);
         let expected = Err(Malformed { reason, statement });
         assert_eq!(decode(&bytes, None, 1000), expected, "{bytes:02X?}");
+    }
+}
+
+/// Old devices set it when they send something again.
+#[test]
+fn dup_in_what_waits_for_an_answer_is_of_3_1_alone() {
+    for (first, body) in
+        [(0x6A, &b"\0\x01"[..]), (0x8A, b"\0\x01\0\x01a\0"), (0xAA, b"\0\x01\0\x01a")]
+    {
+        let bytes = encoded(first, body);
+        assert!(matches!(decode(&bytes, Some(V31), 1000), Ok(Decoded::Packet(..))), "{first:X}");
+        assert!(decode(&bytes, Some(V311), 1000).is_err(), "{first:X}");
+        // At another quality of service than 1 it is nothing that 3.1 knows.
+        let bytes = encoded(first & 0b1111_1001, body);
+        assert!(decode(&bytes, Some(V31), 1000).is_err(), "{first:X}");
     }
 }
 

@@ -90,7 +90,7 @@ impl Parts {
                 }
                 9 => {
                     let reasons = match version {
-                        Version::V311 => Reasons::NONE,
+                        Version::V31 | Version::V311 => Reasons::NONE,
                         Version::V5 => Reasons::of_unsuback(&bytes).unwrap(),
                     };
                     Packet::UnsubAck(UnsubAck { packet_id, properties, reasons })
@@ -165,7 +165,7 @@ impl Parts {
     fn request<'a>(&self, filter: &'a str, bits: u8) -> Request<'a> {
         let plain = Options::with_qos(self.qos());
         let options = match self.version {
-            Version::V311 => plain,
+            Version::V31 | Version::V311 => plain,
             Version::V5 => Options {
                 no_local: bits & 1 != 0,
                 retain_as_published: bits & 2 != 0,

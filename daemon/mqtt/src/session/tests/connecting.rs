@@ -3,6 +3,8 @@
 use alloc::string::String;
 
 use super::*;
+use crate::codec::Version::V31;
+use crate::session::Kept;
 use tributary_core::record::Qos;
 
 /// Hands in a CONNECT that is answered at once; gives what was sent.
@@ -58,10 +60,20 @@ fn mqtt_3_1_1_gets_no_session_from_before() {
 }
 
 #[test]
-fn mqtt_3_1_is_served_as_3_1_1() {
+fn mqtt_3_1_is_served_as_3_1_1_but_for_what_it_does_not_know() {
     let mut connection = Connection::opened(&Settings::default());
-    let effect = connection.handle(b"\x10\x13\0\x06MQIsdp\x03\x02\0\x3C\0\x05press");
-    assert_eq!(effect, Effect::Connect(connect(V311)));
+    // The lowest flag means nothing yet.
+    let effect = connection.handle(b"\x10\x13\0\x06MQIsdp\x03\x03\0\x3C\0\x05press");
+    assert_eq!(effect, Effect::Connect(connect(V31)));
+    let kept = Some(Kept::default());
+    let welcome = Welcome { kept, lasting: true, ..Welcome::default() };
+    connection.session.accept(START, welcome, &mut connection.out);
+    assert_eq!(connection.sent(), b"\x20\x02\0\0", "no flag tells of a session");
+    // Sent again, with DUP.
+    let effect = connection.handle(b"\x8a\x06\0\x01\0\x01t\x01");
+    assert!(matches!(effect, Effect::Subscribe(_)), "{effect:?}");
+    let effect = connection.handle(b"\xaa\x05\0\x02\0\x01t");
+    assert!(matches!(effect, Effect::Unsubscribe(_)), "{effect:?}");
 }
 
 #[test]
