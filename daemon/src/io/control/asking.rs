@@ -70,7 +70,7 @@ pub async fn ask(
     Ok(())
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     limit: Option<Duration>,
     answer: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {

@@ -36,6 +36,8 @@ const END: &str = r#"{"end":true}"#;
 /// The longest question.
 const REQUEST_BYTES_MAX: u64 = 64 << 10;
 
+/// How long a question may take to come.
+const QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// Questions at the same time, readers of events among them; more wait.
 const ASKERS_MAX: usize = 64;
 /// How long to wait when the machine has no more sockets to give.
@@ -223,9 +225,8 @@ async fn accept(
 
 async fn answer<A: Answers>(stream: UnixStream, answers: &A) -> io::Result<()> {
     let (read, write) = stream.into_split();
-    let mut line = String::new();
     let mut reader = BufReader::new(read.take(REQUEST_BYTES_MAX));
-    reader.read_line(&mut line).await?;
+    let line = question(&mut reader, QUESTION_TIME_MAX).await?;
     let mut lines = Lines(write);
     let text = match serde_json::from_str(&line) {
         Ok(Request::Status) => answers.status().await,
@@ -237,6 +238,13 @@ async fn answer<A: Answers>(stream: UnixStream, answers: &A) -> io::Result<()> {
         Err(error) => error_line(&format!("not a question: {error}")),
     };
     lines.send(&format!("{text}\n")).await
+}
+
+/// What is asked. Who says nothing for so long takes the place of others who would ask.
+async fn question(asker: &mut Asker, most: Duration) -> io::Result<String> {
+    let mut line = String::new();
+    asking::within(Some(most), asker.read_line(&mut line)).await?;
+    Ok(line)
 }
 
 fn error_line(why: &str) -> String {
@@ -300,4 +308,17 @@ fn with_short_path<T>(dir: &Path, with: impl Fn(&Path) -> io::Result<T>) -> io::
 /// The socket's path by way of an open directory.
 fn through(dir: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{NAME}", dir.as_raw_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_nothing_is_not_waited_for() {
+        let (asker, _silent) = UnixStream::pair().unwrap();
+        let mut asker = BufReader::new(asker.into_split().0.take(REQUEST_BYTES_MAX));
+        let error = question(&mut asker, Duration::from_millis(1)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
 }
