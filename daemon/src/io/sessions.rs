@@ -19,6 +19,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableErro
 use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tributary_core::time::Age;
 
 use super::files::LOG_FILE_MODE;
 use crate::runtime::sessions::{ClientState, Searches, State, Touched};
@@ -35,6 +36,8 @@ const CACHE_BYTES: usize = 1 << 20;
 /// stays as large as it ever was.
 const ROOM_BYTES: u64 = 8 << 20;
 const TIMES_MAX: u64 = 4;
+/// How often it is looked through for what is over: there may be megabytes of it.
+const SWEEP_MS: u64 = 60_000;
 
 const CLIENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("clients-1");
 const RETAINED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("retained-1");
@@ -49,6 +52,8 @@ type Rows<'t> = redb::Table<'t, &'static str, &'static [u8]>;
 pub struct SessionStore {
     database: Database,
     path: PathBuf,
+    /// When it was rid of what is over, by the log's clock.
+    swept: Option<Age>,
 }
 
 /// What it holds.
@@ -130,7 +135,7 @@ impl SessionStore {
         if file.metadata()?.len() == 0 {
             return Err(StoreError::Damaged("it is empty".into()));
         }
-        let store = Self { database: database(file)?, path };
+        let store = Self { database: database(file)?, path, swept: None };
         store.expect_log(log)?;
         Ok(store)
     }
@@ -147,7 +152,7 @@ impl SessionStore {
                 keep_aside(&path, &dir.join(ASIDE))?;
                 fs::rename(&new, &path)?;
                 File::open(dir)?.sync_all()?;
-                Ok(Self { database, path })
+                Ok(Self { database, path, swept: None })
             })
             .inspect_err(|_| fs::remove_file(&new).unwrap_or_default())
     }
@@ -229,8 +234,12 @@ impl SessionStore {
             for topic in &topics {
                 put(&mut table, topic, state.retained.get(topic))?;
             }
-            for topic in over(&table, state)? {
-                table.remove(topic.as_str())?;
+            let is_swept = |swept: Age| state.now().0.saturating_sub(swept.0) < SWEEP_MS;
+            if !self.swept.is_some_and(is_swept) {
+                for topic in over(&table, state)? {
+                    table.remove(topic.as_str())?;
+                }
+                self.swept = Some(state.now());
             }
             let mut table = writing.open_table(GROUPS)?;
             for filter in &groups {
@@ -405,7 +414,7 @@ mod tests {
             let database = Database::builder().create_with_backend(full).unwrap();
             fill(&database, log, &State::default()).unwrap();
             is_full.store(true, Ordering::Relaxed);
-            Self { database, path: PathBuf::new() }
+            Self { database, path: PathBuf::new(), swept: None }
         }
 
         /// Has rows that nobody can read.

@@ -198,6 +198,12 @@ impl State {
         }
     }
 
+    /// The age clock, as far as the log tells.
+    #[must_use]
+    pub const fn now(&self) -> Age {
+        Age(self.time.now)
+    }
+
     /// Whether a retained message is of no use any more, by the clocks of the log.
     #[must_use]
     pub fn is_over(&self, retained: &RetainedState) -> bool {
