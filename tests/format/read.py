@@ -127,16 +127,18 @@ class Segment:
         self.index = index
         self.data = data + bytes(size - len(data))
         self.header = None
-        for at in (0, 512):
+        for at in (0, 512, size - 512):
             copy = self.data[at:at + 64]
             if self.header is None and copy[:7] == b"TRIBSEG" and struct.unpack("<I", copy[60:])[0] == crc32c(0, copy[:60]):
-                if copy[7:8] != b"1":
+                if copy[7:8] not in (b"1", b"2"):
                     sys.exit(f"segment {index} is of another version: {copy[7:8]!r}")
                 (self.log, self.sequence, self.base, self.salt, self.oldest, self.page, self.generation,
                  self.skipped) = struct.unpack("<QQQQQIII", copy[8:60])
                 page = self.page
                 if 1024 <= page <= 65536 and page & page - 1 == 0 and size % page == 0 and size // page >= 8:
                     self.header = copy
+                    # Frames end before the last page, which holds the header again.
+                    self.data = self.data[:size - page if copy[7:8] == b"2" else size]
         if self.header is not None:
             self.seed = crc32c(0, struct.pack("<QQ", self.log, self.salt))
             self.views = {(): self.data}

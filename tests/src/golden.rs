@@ -28,11 +28,13 @@ use crate::disk::{Cut, Disk, DiskError};
 use crate::tidy::root;
 
 /// The version of the format that this code writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The largest body of a frame in an image.
 const BODY_BYTES: usize = 8_000;
 /// Where the page size stands in a segment's header.
 const PAGE_BYTES_AT: usize = 48;
+/// What a segment's last copy of its header stands in.
+const SECTOR_BYTES: usize = 512;
 /// Pages and segments of most images.
 const SMALL: Geometry = Geometry { segments: 4, segment_bytes: 16 << 10, page_bytes: 1 << 10 };
 
@@ -40,11 +42,12 @@ const SMALL: Geometry = Geometry { segments: 4, segment_bytes: 16 << 10, page_by
 type Recipe = fn(&mut Scribe) -> Result<()>;
 
 /// The images of this version: name, shape, and what is done.
-pub const IMAGES: [(&str, Geometry, Recipe); 9] = [
+pub const IMAGES: [(&str, Geometry, Recipe); 10] = [
     ("plain", Geometry { segments: 2, segment_bytes: 32 << 10, page_bytes: 4 << 10 }, plain),
     ("wrapped", SMALL, wrapped),
     ("torn", SMALL, torn),
     ("rot", SMALL, rot),
+    ("headless", SMALL, headless),
     ("moved", SMALL, moved),
     ("reboots", SMALL, reboots),
     ("claimed", SMALL, claimed),
@@ -261,7 +264,7 @@ fn plain(scribe: &mut Scribe) -> Result<()> {
 /// The ring has gone round more than once, and the oldest events were given back.
 fn wrapped(scribe: &mut Scribe) -> Result<()> {
     scribe.open()?;
-    for step in 0..90 {
+    for step in 0..96 {
         scribe.events(1 + step % 6)?;
         if step % 2 == 0 {
             scribe.commit()?;
@@ -302,6 +305,20 @@ fn rot(scribe: &mut Scribe) -> Result<()> {
     for (segment, byte) in [(0, 5_000), (0, 5_900), (1, 20), (1, 9_000), (2, 3_100)] {
         scribe.disk.flip(segment, byte, 3);
     }
+    Ok(())
+}
+
+/// The first page of one segment has rotted, and the last page of the other.
+fn headless(scribe: &mut Scribe) -> Result<()> {
+    scribe.open()?;
+    for step in 0..20 {
+        scribe.events(1 + step % 4)?;
+        scribe.commit()?;
+    }
+    scribe.log = None;
+    let page = vec![0x5A; SMALL.page_bytes as usize];
+    scribe.disk.damage(0, 0, &page);
+    scribe.disk.damage(1, SMALL.segment_bytes - SMALL.page_bytes, &page);
     Ok(())
 }
 
@@ -427,10 +444,12 @@ pub fn load(dir: &Path) -> Result<Disk> {
     // The ring may have grown since: two more segments.
     let segments = files.iter().map(|(index, _)| index + 1).max().unwrap_or(0) + 2;
     let segment_bytes = u32::try_from(longest)?;
-    let begun = files.iter().find(|(_, bytes)| bytes.starts_with(b"TRIBSEG"));
-    let header = begun.context("a segment was begun")?;
-    let page_bytes = header.1.get(PAGE_BYTES_AT..).and_then(|rest| rest.first_chunk());
+    let mut copies =
+        files.iter().flat_map(|(_, bytes)| [0, longest - SECTOR_BYTES].map(|at| &bytes[at..]));
+    let header = copies.find(|copy| copy.starts_with(b"TRIBSEG")).context("a segment was begun")?;
+    let page_bytes = header.get(PAGE_BYTES_AT..).and_then(|rest| rest.first_chunk());
     let page_bytes = u32::from_le_bytes(*page_bytes.context("a header is whole")?);
+    drop(copies);
     let mut disk = Disk::new(Geometry { segments, segment_bytes, page_bytes }, 1);
     for (index, bytes) in files {
         disk.prepare(index).map_err(|error: DiskError| anyhow::anyhow!("{error}"))?;

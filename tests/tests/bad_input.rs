@@ -266,7 +266,7 @@ fn refuses_a_log_of_a_newer_version() -> Result<()> {
     let mut patient = Patient::new()?;
     let newest = fs::OpenOptions::new().write(true).open(patient.segment(SEGMENTS - 1))?;
     let mut header = patient.sound[SEGMENTS - 1][..64].to_vec();
-    header[7] = b'2';
+    header[7] = b'9';
     let sum = crc32c(0, &header[..60]).to_le_bytes();
     header[60..].copy_from_slice(&sum);
     for place in [0, 512] {

@@ -19,7 +19,9 @@ use tributary_core::time::{Age, Timestamp};
 use tributary_tests::disk::{Cut, Disk, DiskError};
 use tributary_tests::history::{Crashed, DiskLog, History};
 
-const SMALL: Geometry = Geometry { segments: 4, segment_bytes: 4096 * 16, page_bytes: 4096 };
+const SMALL: Geometry = Geometry { segments: 4, segment_bytes: 4096 * 18, page_bytes: 4096 };
+/// Where the pages begin that the header of a segment stands in.
+const HEADER_PAGES: [u32; 2] = [0, SMALL.segment_bytes - 4096];
 const LARGE_PAGES: Geometry =
     Geometry { segments: 3, segment_bytes: 16384 * 10, page_bytes: 16384 };
 const CLOCK: Clock = Clock { wall: Timestamp(1_800_000_000_000), age: Age(0), trusted: true };
@@ -272,7 +274,7 @@ fn garbage_opens_and_is_gone_on_with() {
 
 #[test]
 fn what_cannot_be_read_is_a_gap_and_left_as_it_is() {
-    for page in 0..16 {
+    for page in 0..18 {
         let mut history = some_log(4);
         history.lost = Some(BTreeSet::new());
         let newest = (0..4).max_by_key(|&index| sequence_of(&history.disk, index));
@@ -283,7 +285,7 @@ fn what_cannot_be_read_is_a_gap_and_left_as_it_is() {
         work(&mut history, 8).expect("the log goes on");
         history.judge_content();
         history.disk.make_unreadable(None);
-        if page >= 3 {
+        if (3..17).contains(&page) {
             // Another reading may succeed: nothing was written there.
             assert_eq!(history.disk.bytes(newest), before, "page {page}");
         }
@@ -322,12 +324,44 @@ fn a_segment_that_is_missing_or_has_no_header_is_a_gap() {
             if whole {
                 history.disk.remove(segment);
             } else if history.disk.bytes(segment).is_some() {
-                history.disk.damage(segment, 0, &[0xFF; 4096]);
+                for page_at in HEADER_PAGES {
+                    history.disk.damage(segment, page_at, &[0xFF; 4096]);
+                }
             }
             history.open(0).expect("the log opens whatever it finds");
             work(&mut history, 10).expect("the log goes on");
             history.judge_content();
         }
+    }
+}
+
+#[test]
+fn a_page_that_a_header_stands_in_costs_nothing() {
+    let harms: [fn(&Disk, u32, u32); 3] = [
+        |disk, segment, at| disk.damage(segment, at, &[0xFF; 4096]),
+        |disk, segment, at| disk.damage(segment, at, &[0; 4096]),
+        |disk, segment, at| disk.make_unreadable(Some((segment, at..at + 4096))),
+    ];
+    for (harm, page_at) in harms.into_iter().flat_map(|harm| HEADER_PAGES.map(|at| (harm, at))) {
+        for segment in 0..4 {
+            let mut history = some_log(3);
+            if history.disk.bytes(segment).is_some() {
+                harm(&history.disk, segment, page_at);
+            }
+            history.open(0).expect("the log opens whatever it finds");
+            work(&mut history, 10).expect("the log goes on");
+            history.judge_content();
+        }
+        // The only one that was begun.
+        let mut history = History::new(SMALL, 7);
+        history.open(0).expect("the power is there");
+        (0..30).for_each(|_| history.append().expect("the power is there"));
+        history.commit().expect("the power is there");
+        history.kill();
+        harm(&history.disk, 0, page_at);
+        history.open(0).expect("the log opens whatever it finds");
+        assert!(history.log().next_offset() > Offset(0), "it goes on");
+        history.judge_content();
     }
 }
 
@@ -722,7 +756,7 @@ fn frames_of_a_log_that_was_there_before_are_not_taken_for_this_ones() {
     // The headers are gone. All that tells the new log's frames from the old ones is their salt.
     for segment in 0..4 {
         if disk.bytes(segment).is_some() {
-            disk.damage(segment, 0, &[0; 4096]);
+            HEADER_PAGES.iter().for_each(|at| disk.damage(segment, *at, &[0; 4096]));
         }
     }
     let buffer = vec![0; buffer_bytes(SMALL, 12_000)];

@@ -31,6 +31,12 @@ impl Geometry {
         at - at % self.page_bytes
     }
 
+    /// The shape of what frames may use: the last page of a segment is the header's.
+    #[must_use]
+    pub(super) const fn of_frames(self) -> Self {
+        Self { segment_bytes: self.segment_bytes.saturating_sub(self.page_bytes), ..self }
+    }
+
     /// Whether a log can live in it.
     #[must_use]
     pub const fn is_sound(self) -> bool {

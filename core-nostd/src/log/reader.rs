@@ -163,7 +163,8 @@ impl Reader {
             self.place = place.after.map(|_| place);
             return Ok(Turn::Again);
         }
-        let limit = if in_head { end.at } else { media.geometry().segment_bytes };
+        let of_frames = place.placed.header.geometry(media.geometry());
+        let limit = if in_head { end.at } else { of_frames.segment_bytes };
         if place.walk.at >= limit {
             return Ok(if in_head { Turn::Nothing } else { self.leave(media, &place) });
         }

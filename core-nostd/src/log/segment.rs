@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0 [u8; 7] "TRIBSEG"
-//!  7 u8      version of the format: '1'
+//!  7 u8      version of the format: '2'; '1' is read, too
 //!  8 u64     log id
 //! 16 u64     sequence: how many segments were begun before
 //! 24 u64     base: the offset at which it begins
@@ -14,9 +14,10 @@
 //! 60 u32     CRC32C of bytes 0 to 59
 //! ```
 //!
-//! It stands in the first sector and again in the second, so that one bad sector does not cost a
-//! segment; the page is written as a whole, with zeros. Magic, version and checksum stay where they are in
-//! every later version.
+//! It stands in the first sector and in the second, so that one bad sector does not cost a segment,
+//! and in the last one, so that no bad page does. Both pages hold nothing else, and are written as a
+//! whole, with zeros. In version 1 frames may stand in the last page, and no header. Magic, version and
+//! checksum stay where they are in every later version.
 
 use super::frame::{Seal, u32_at, u64_at};
 use super::media::{Geometry, ReadMedia};
@@ -26,8 +27,11 @@ use crate::crc::Crc32c;
 /// Bytes of a segment's header.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 64;
 
+/// Copies of the header stand in sectors of their own.
+const SECTOR_BYTES: u32 = 512;
 const MAGIC: [u8; 7] = *b"TRIBSEG";
-const VERSION: u8 = b'1';
+/// By the versions of the format, whether the last page holds the header as well.
+const VERSIONS: [(u8, bool); 2] = [(b'1', false), (b'2', true)];
 const CRC_AT: usize = SEGMENT_HEADER_BYTES - 4;
 
 /// The header of a segment.
@@ -41,6 +45,8 @@ pub(super) struct SegmentHeader {
     pub(super) page_bytes: u32,
     pub(super) generation: u32,
     pub(super) skipped: u32,
+    /// Whether the last page holds this header as well, and no frames.
+    pub(super) is_in_last_page: bool,
 }
 
 /// The header of the newest segment, as the log knows it. All reading begins with it: media show it to
@@ -91,7 +97,8 @@ impl SegmentHeader {
     pub(super) fn encode(&self, crc: Crc32c) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         bytes[..7].copy_from_slice(&MAGIC);
-        bytes[7] = VERSION;
+        let [(without, _), (with, _)] = VERSIONS;
+        bytes[7] = if self.is_in_last_page { with } else { without };
         bytes[8..16].copy_from_slice(&self.log_id.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.sequence.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.base.0.to_le_bytes());
@@ -112,9 +119,8 @@ impl SegmentHeader {
         if crc(0, &bytes[..CRC_AT]) != u32_at(bytes, CRC_AT) || bytes[..7] != MAGIC {
             return Found::Garbage;
         }
-        if bytes[7] != VERSION {
-            return Found::Newer;
-        }
+        let known = VERSIONS.into_iter().find(|(version, _)| *version == bytes[7]);
+        let Some((_, is_in_last_page)) = known else { return Found::Newer };
         Found::Header(Self {
             log_id: u64_at(bytes, 8),
             sequence: u64_at(bytes, 16),
@@ -124,6 +130,7 @@ impl SegmentHeader {
             page_bytes: u32_at(bytes, 48),
             generation: u32_at(bytes, 52),
             skipped: u32_at(bytes, 56),
+            is_in_last_page,
         })
     }
 
@@ -137,12 +144,23 @@ impl SegmentHeader {
         Seal::new(self.log_id, self.salt, crc)
     }
 
-    /// The places of the header's copies in a segment.
-    pub(super) const PLACES: [u32; 2] = [0, 512];
+    /// The places of the header's copies in the first page of a segment.
+    pub(super) const PLACES: [u32; 2] = [0, SECTOR_BYTES];
 
-    /// The shape of this segment: a log that has moved to a machine with larger pages has segments
-    /// with small ones for a while.
+    /// The place of the copy in the last page, whatever size that has.
+    pub(super) const fn last_place(of_media: Geometry) -> u32 {
+        of_media.segment_bytes - SECTOR_BYTES
+    }
+
+    /// The shape of what frames may use of this segment: a log that has moved to a machine with larger
+    /// pages has segments with small ones for a while.
     pub(super) const fn geometry(&self, of_media: Geometry) -> Geometry {
+        let paged = self.paged(of_media);
+        if self.is_in_last_page { paged.of_frames() } else { paged }
+    }
+
+    /// The whole segment in its own pages.
+    const fn paged(&self, of_media: Geometry) -> Geometry {
         Geometry { page_bytes: self.page_bytes, ..of_media }
     }
 
@@ -154,15 +172,19 @@ impl SegmentHeader {
     ) -> Result<Found, M::Error> {
         let mut found = Found::Garbage;
         let mut failed = None;
-        for at in Self::PLACES {
+        let last = Self::last_place(media.geometry());
+        let [first, second] = Self::PLACES;
+        for at in [first, second, last] {
             let mut bytes = [0; SEGMENT_HEADER_BYTES];
             if let Err(error) = media.read(index, at, &mut bytes) {
                 failed = Some(error);
                 continue;
             }
             match Self::decode(&bytes, crc) {
-                Found::Header(header) if !header.geometry(media.geometry()).is_sound() => {}
+                Found::Header(header) if !header.paged(media.geometry()).is_sound() => {}
                 Found::Garbage => {}
+                // At the end of what is begun there may be zeros as well.
+                Found::Blank if at == last => {}
                 Found::Blank => found = Found::Blank,
                 good => return Ok(good),
             }

@@ -15,8 +15,11 @@ use super::segments::note;
 
 /// What the files of a segment are called: `<stream>-<index, 5 digits or more>.seg`.
 const SUFFIX: &str = ".seg";
-/// Where the page size stands in the copies of a segment's header.
-const PAGE_BYTES_AT: [u64; 2] = [48, 512 + 48];
+/// Where the page size stands in a segment's header, and the copies of that in its file of so many bytes.
+const PAGE_BYTES_AT: u64 = 48;
+const fn header_places(bytes: u32) -> [u64; 3] {
+    [0, 512, (bytes as u64).saturating_sub(512)]
+}
 /// Of a log that has no header that could tell: the first that makes whole pages of a segment.
 const PAGE_BYTES: [u32; 2] = [4096, 1024];
 /// Files that are held open.
@@ -83,10 +86,11 @@ impl LogFiles {
             |page_bytes: &u32| Geometry { page_bytes: *page_bytes, ..self.geometry }.is_sound();
         let told = |(index, at)| {
             let mut bytes = [0; 4];
-            self.read_file(index, at, &mut bytes).ok()?;
+            self.read_file(index, at + PAGE_BYTES_AT, &mut bytes).ok()?;
             Some(u32::from_le_bytes(bytes)).filter(sound)
         };
-        let mut places = (0..segments).flat_map(|index| PAGE_BYTES_AT.map(|at| (index, at)));
+        let copies = header_places(self.geometry.segment_bytes);
+        let mut places = (0..segments).flat_map(|index| copies.map(|at| (index, at)));
         let guess = || PAGE_BYTES.into_iter().find(sound).unwrap_or(PAGE_BYTES[0]);
         places.find_map(told).unwrap_or_else(guess)
     }

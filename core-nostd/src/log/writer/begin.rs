@@ -74,20 +74,23 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
                 page_bytes: of_media.page_bytes,
                 generation: entropy.generation,
                 skipped: 0,
+                is_in_last_page: true,
             },
         });
         let Placed { index, header } = segment;
         let (next, at) = (report.next, found.at);
+        let of_segment = header.geometry(of_media);
+        let is_alike = header.page_bytes == of_media.page_bytes;
         let mut generations = report.generations;
         remember(&mut generations, Generation { number: entropy.generation, first: next });
         Self {
             media,
             buffer,
             crc,
-            geometry: of_media,
+            geometry: if is_alike { of_segment } else { of_media.of_frames() },
             segment,
             seal: header.seal(crc),
-            tail_at: header.geometry(of_media).page_at(at),
+            tail_at: of_segment.page_at(at),
             durable_at: at,
             at,
             next,
@@ -190,7 +193,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         gaps: impl Iterator<Item = Gap> + Clone,
     ) -> Result<(), CommitError> {
         let bytes = FRAME_HEADER_BYTES + GENERATION_BYTES + gaps.clone().count() * GAP_FRAME_BYTES;
-        let room = (self.geometry.segment_bytes - self.at) as usize;
+        let room = self.room() as usize;
         if self.state == State::Sound && bytes <= room {
             let first = self.next;
             let opened = Generation { number: self.generation, first }.encode();

@@ -89,24 +89,29 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         Ok(())
     }
 
-    /// Writes the page that a header stands in, twice, as a whole: of a part the kernel would read the rest
+    /// Writes the two pages that a header stands in as a whole: of a part the kernel would read the rest
     /// first, and nothing could be written where that cannot be read any more.
     pub(super) fn write_header(
         &mut self,
         index: u32,
         header: &[u8; SEGMENT_HEADER_BYTES],
     ) -> Result<(), M::Error> {
-        let page = self.page();
+        let (page, of_media) = (self.geometry.page_bytes, self.media.geometry());
+        let last_page = of_media.segment_bytes - page;
+        let last_place = SegmentHeader::last_place(of_media) - last_page;
         let buffer = self.buffer.borrow_mut();
         // What waits leaves so much of the buffer free.
-        let free = buffer.len() - page;
+        let free = buffer.len() - page as usize;
         let image = &mut buffer[free..];
-        image.fill(0);
-        for place in SegmentHeader::PLACES {
-            image[place as usize..][..SEGMENT_HEADER_BYTES].copy_from_slice(header);
+        for (page_at, places) in [(0, &SegmentHeader::PLACES[..]), (last_page, &[last_place])] {
+            image.fill(0);
+            for place in places {
+                image[*place as usize..][..SEGMENT_HEADER_BYTES].copy_from_slice(header);
+            }
+            self.counters.bytes += u64::from(page);
+            self.media.write(index, page_at, image)?;
         }
-        self.counters.bytes += page as u64;
-        self.media.write(index, 0, image)
+        Ok(())
     }
 
     fn became_durable(&mut self) {

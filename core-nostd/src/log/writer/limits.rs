@@ -32,6 +32,8 @@ pub(super) const fn waiting_bytes_max(geometry: Geometry, buffer_bytes: usize) -
     if in_buffer < in_segment { in_buffer } else { in_segment }
 }
 
-pub(super) const fn half_bytes(geometry: Geometry) -> usize {
+/// Half of what frames may use of a new segment.
+pub(super) const fn half_bytes(of_media: Geometry) -> usize {
+    let geometry = of_media.of_frames();
     ((geometry.segment_bytes - geometry.data_at()) / 2) as usize
 }

@@ -71,6 +71,7 @@ pub struct Log<M: Media, B> {
     media: M,
     buffer: B,
     crc: Crc32c,
+    /// What frames may use of this segment.
     geometry: Geometry,
     segment: Placed,
     seal: Seal,
@@ -199,7 +200,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     /// Bytes that are left in this segment.
     #[must_use]
     pub const fn room(&self) -> u32 {
-        self.geometry.segment_bytes - self.at
+        self.geometry.segment_bytes.saturating_sub(self.at)
     }
 
     /// The offset of the next event.
@@ -289,7 +290,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         reserve: usize,
     ) -> Result<(), AppendError> {
         let buffer_bytes = self.buffer.borrow().len();
-        let bytes_max = body_bytes_max(self.geometry, buffer_bytes);
+        let bytes_max = body_bytes_max(self.media.geometry(), buffer_bytes);
         if body.len() > bytes_max {
             return Err(AppendError::TooLarge { bytes: body.len(), bytes_max });
         }
@@ -300,7 +301,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
             State::Sound | State::Failed => return Err(AppendError::SegmentFull),
         }
         let waiting = (self.at - self.tail_at) as usize;
-        if waiting + frame_bytes > waiting_bytes_max(self.geometry, buffer_bytes) {
+        if waiting + frame_bytes > waiting_bytes_max(self.media.geometry(), buffer_bytes) {
             match self.commit() {
                 Ok(_) => {}
                 Err(CommitError::ReadOnly) => return Err(AppendError::ReadOnly),

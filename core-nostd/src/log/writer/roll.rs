@@ -45,7 +45,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         snapshot: &[(ControlKind, &[u8])],
         clock: Clock,
     ) -> Result<Option<Gap>, CommitError> {
-        let bytes_max = half_bytes(self.geometry) - RESERVE_BYTES;
+        let bytes_max = half_bytes(self.media.geometry()) - RESERVE_BYTES;
         let bytes = self.snapshot_bytes(snapshot);
         if bytes > bytes_max {
             return Err(CommitError::SnapshotTooLarge { bytes, bytes_max });
@@ -141,6 +141,16 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     /// it changes, and after a cut it does not come back with half of what it held. That it is
     /// blank already says nothing: a wipe may be visible and not durable.
     fn give_up(&mut self, index: u32) -> Result<(), M::Error> {
+        let wiped = self.wipe(index);
+        if wiped.is_err() {
+            // The log goes on without it, and gives up the one behind: were this one to come back with a
+            // cut, what that held would look damaged.
+            let _ = self.wipe(index);
+        }
+        wiped
+    }
+
+    fn wipe(&mut self, index: u32) -> Result<(), M::Error> {
         self.write_header(index, &[0; SEGMENT_HEADER_BYTES])?;
         self.counters.barriers += 1;
         self.media.barrier(index)
@@ -196,8 +206,10 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
             page_bytes: self.geometry.page_bytes,
             generation: self.generation,
             skipped: u32::try_from(base.0.saturating_sub(self.events_end.0)).unwrap_or(u32::MAX),
+            is_in_last_page: true,
         };
         self.segment = Placed { index, header };
+        self.geometry = header.geometry(self.media.geometry());
         self.seal = header.seal(self.crc);
         self.at = self.geometry.data_at();
         (self.tail_at, self.durable_at) = (self.at, self.at);

@@ -11,10 +11,12 @@ use rustix::io::Errno;
 
 use super::shared::sync_directory;
 
-/// What the header of a segment begins with, how long it is, and where it stands: see FORMAT.md.
+/// What the header of a segment begins with, how long it is, and where it stands: see FORMAT.md. Once more it stands
+/// at the start of the last sector.
 const MAGIC: &[u8] = b"TRIBSEG";
 const HEADER_BYTES: usize = 64;
-const HEADER_PLACES: [u64; 2] = [0, 512];
+const HEADER_PLACES: [u64; 2] = [0, SECTOR_BYTES];
+const SECTOR_BYTES: u64 = 512;
 
 /// The name of a segment's file, see FORMAT.md.
 pub(super) fn file_name(stream: &str, segment: u32) -> String {
@@ -101,14 +103,19 @@ pub(super) fn is_begun(path: &Path) -> bool {
 /// Whether a file has no header in any of its places. Nothing in it could be read then: what seals the
 /// frames of a segment stands in its header.
 fn is_blank(path: &Path) -> bool {
-    headers(path).is_some_and(|headers| headers.as_flattened().iter().all(|byte| *byte == 0))
+    headers(path).is_some_and(|[in_front @ .., last]| {
+        // There, frames of an earlier version may stand.
+        in_front.as_flattened().iter().all(|byte| *byte == 0) && !last.starts_with(MAGIC)
+    })
 }
 
 /// What stands in the places of a segment's header; `None` if that cannot be read.
-fn headers(path: &Path) -> Option<[[u8; HEADER_BYTES]; 2]> {
+fn headers(path: &Path) -> Option<[[u8; HEADER_BYTES]; 3]> {
     let file = File::open(path).ok()?;
-    let mut headers = [[0; HEADER_BYTES]; 2];
-    for (header, at) in headers.iter_mut().zip(HEADER_PLACES) {
+    let last = file.metadata().ok()?.len().saturating_sub(SECTOR_BYTES);
+    let [first, second] = HEADER_PLACES;
+    let mut headers = [[0; HEADER_BYTES]; 3];
+    for (header, at) in headers.iter_mut().zip([first, second, last]) {
         match file.read_exact_at(header, at) {
             // What a file does not hold is zeros.
             Err(error) if error.kind() != ErrorKind::UnexpectedEof => return None,

@@ -145,6 +145,7 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
             page_bytes: Self::word(),
             generation: self.generation,
             skipped: 0,
+            is_in_last_page: false,
         };
         (self.at, self.next) = (data_at(Self::word()), base);
         (self.base, self.begun_by) = (base, self.generation);
@@ -202,6 +203,7 @@ impl<F: NorFlash, B: BorrowMut<[u8]>> NorLog<F, B> {
             page_bytes: Self::word(),
             generation: self.begun_by,
             skipped: 0,
+            is_in_last_page: false,
         };
         Placed { index: self.index, header }
     }
