@@ -261,6 +261,50 @@ fn a_control_socket_that_cannot_be_made_is_told_and_made_when_it_can() -> Result
     Ok(())
 }
 
+/// Where the pages begin that a segment's header stands in.
+const HEADER_PAGES: [u64; 2] = [0, (4 << 20) - 4096];
+
+#[test]
+fn a_page_with_a_header_costs_nothing() -> Result<()> {
+    let mut patient = Patient::new()?;
+    for page_at in HEADER_PAGES {
+        for index in 0..SEGMENTS {
+            let file = fs::OpenOptions::new().write(true).open(patient.segment(index))?;
+            file.write_all_at(&[0xFF; 4096], page_at)?;
+        }
+        let found = patient.examine()?;
+        ensure!(found.lost() == 0, "{found:?} with the pages at {page_at} damaged");
+        patient.heal()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_log_of_which_no_header_is_left_is_told_to_be_lost() -> Result<()> {
+    let mut patient = Patient::new()?;
+    for index in 0..SEGMENTS {
+        let file = fs::OpenOptions::new().write(true).open(patient.segment(index))?;
+        for page_at in HEADER_PAGES {
+            file.write_all_at(&[0xFF; 4096], page_at)?;
+        }
+    }
+    let verified = Command::new(TRIBUTARY)
+        .args(["log", "verify", "--dir"])
+        .arg(patient.daemon.data())
+        .output()?;
+    let told = core::str::from_utf8(&verified.stdout)?;
+    let lost = format!("{EVENTS} events that were acknowledged are lost");
+    ensure!(!verified.status.success() && told.contains(&lost), "{verified:?}");
+    patient.daemon.restart()?;
+    let status = patient.daemon.status()?;
+    let vanished = status["log"]["vanished"].as_str().context("it is told")?;
+    ensure!(vanished.contains(&format!("events up to offset {}", EVENTS - 1)), "{vanished}");
+    Device::publish(patient.daemon.port(), "a/b", vec!["1".into()])?;
+    patient.daemon.restart()?;
+    ensure!(patient.daemon.status()?["log"]["vanished"].is_null(), "the new log is there");
+    Ok(())
+}
+
 #[test]
 fn refuses_a_log_of_a_newer_version() -> Result<()> {
     let mut patient = Patient::new()?;

@@ -123,6 +123,7 @@ impl<M: Media, B: BorrowMut<[u8]>> Recovery<M, B> {
             Head::None { free } => {
                 report.oldest = floor;
                 report.next = floor;
+                report.vanished = media.noted().filter(|noted| noted.end > Offset(0));
                 let found = Found {
                     at: geometry.data_at(),
                     next: floor,

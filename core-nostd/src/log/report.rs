@@ -1,6 +1,7 @@
 //! What recovery found.
 
 use super::generations::Generations;
+use super::media::Noted;
 use super::{Clock, Gap, LogId, OFFSET_MAX};
 use crate::Offset;
 use crate::time::Age;
@@ -15,6 +16,9 @@ pub struct Report {
     pub created: bool,
     /// The identity; `None` if there was no log yet.
     pub id: Option<LogId>,
+    /// What is noted beside the segments of a log that was here, should none of them have a header any more:
+    /// all of it is lost, and another one begins.
+    pub vanished: Option<Noted>,
     /// The oldest offset that is there.
     pub oldest: Offset,
     /// The offset that the next event will have.
@@ -49,6 +53,7 @@ impl Report {
         Self {
             created: true,
             id: None,
+            vanished: None,
             oldest: floor,
             next: floor,
             gaps: heapless::Vec::new(),

@@ -269,7 +269,11 @@ fn rows<T>(lines: &mut Vec<String>, all: &[T], row: impl Fn(&T) -> String) {
 
 fn inspected(summary: &Summary) -> Vec<String> {
     let mut lines = Vec::new();
-    let id = summary.log_id.as_deref().unwrap_or("(none: nothing was ever written)");
+    let vanished = summary.vanished.as_ref().map(|(id, end)| {
+        format!("({id} is lost, offsets below {end}: no segment has a header that can be read)")
+    });
+    let never = || "(none: nothing was ever written)".to_owned();
+    let id = summary.log_id.clone().or(vanished).unwrap_or_else(never);
     let running = if summary.running { "a daemon has it open" } else { "no daemon has it open" };
     lines.push(format!("log        {id}, stream {}", summary.stream));
     lines.push(format!("in         {}", summary.dir));

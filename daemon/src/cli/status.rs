@@ -112,6 +112,9 @@ fn log(text: &mut String, log: &LogStatus, uptime_s: u64) {
             log.file_system
         ),
     );
+    if let Some(why) = &log.vanished {
+        line(text, "", why);
+    }
     if let Some(why) = &log.smaller {
         line(text, "", &format!("it stays smaller: {why}"));
     }

@@ -14,6 +14,7 @@ use crate::io::files::entropy;
 use crate::io::log_files::LogFiles;
 use crate::io::segments::SegmentFiles;
 use crate::runtime::opening::{recover_patiently, waits_for};
+use crate::runtime::scrub::vanished;
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,6 +48,9 @@ pub fn repair(place: &Place) -> Result<Repaired, ToolError> {
     let recovered = recover_patiently(files, entropy, moment(), waits);
     let recovered = recovered.map_err(|error| unusable(&error))?;
     let (log, report) = (recovered.log, recovered.report);
+    if let Some(lost) = vanished(&report) {
+        return Err(ToolError::Directory(lost));
+    }
     let pair = |gap: &tributary_core::log::Gap| (gap.start.0, gap.end.0);
     let new_gaps = report.gaps.iter().filter(|gap| !report.known_gaps.contains(gap));
     Ok(Repaired {

@@ -34,6 +34,8 @@ pub struct Summary {
     pub segments: Vec<Segment>,
     /// Openings so far, oldest first: number in hex, first offset. Of a running daemon: none here.
     pub generations: Vec<(String, u64)>,
+    /// Of a log of which no segment has a header any more: its id, and the end of what it held.
+    pub vanished: Option<(String, u64)>,
     /// Offsets in the newest segment, or behind it, that are lost.
     pub gaps: Vec<(u64, u64)>,
     /// Bytes behind the end that were never acknowledged.
@@ -94,6 +96,8 @@ pub fn survey(log: &OpenedLog, place: &Place) -> Summary {
         summary.generations =
             report.generations.iter().map(|g| (format!("{:08x}", g.number), g.first.0)).collect();
         summary.gaps = report.gaps.iter().map(|gap| (gap.start.0, gap.end.0)).collect();
+        let noted = report.vanished;
+        summary.vanished = noted.map(|noted| (format!("{:016x}", noted.log_id), noted.end.0));
         summary.torn_bytes = report.torn_bytes;
         summary.unknown_controls = report.unknown_controls;
     }

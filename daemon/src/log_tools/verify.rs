@@ -86,6 +86,9 @@ pub fn verify(log: &OpenedLog, progress: &mut dyn FnMut(Offset)) -> Verified {
         found.lose(&(read_to..log.next));
     }
     if let Source::Files(report) = &log.source {
+        if let Some(noted) = report.vanished {
+            found.lose(&(Offset(0)..noted.end));
+        }
         (found.torn_bytes, found.unread_pages) = (report.torn_bytes, report.unread_pages);
     }
     for index in 0..log.files.geometry().segments {

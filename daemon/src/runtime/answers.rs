@@ -159,6 +159,7 @@ impl Daemon {
             refused: self.ingest.refused(),
             gaps: gaps.listed,
             gaps_more: gaps.more,
+            vanished: damage.vanished(),
             verified: damage.verified(),
             smaller: self.log.smaller(),
             larger: all.find_map(SegmentReader::larger),

@@ -11,7 +11,7 @@ use tributary_core::log::{
 
 use super::clock::{Anchor, Clocks, Moment};
 use super::folding::{Extent, Folding};
-use super::scrub::{Damage, Gaps};
+use super::scrub::{Damage, Gaps, vanished};
 use super::server::Failure;
 use super::sessions::State;
 use super::snapshot::Snapshot;
@@ -90,6 +90,9 @@ fn recover_after<M: Media>(
     };
     look(&recovery);
     let report = Box::new(recovery.report().clone());
+    if let Some(lost) = vanished(&report) {
+        tracing::error!("{lost}");
+    }
     let anchor = snapshot.anchor().and_then(Anchor::decode);
     let mut clocks = Clocks::resume(report.last_clock, anchor, moment);
     let begun = recovery.begin(entropy, clocks.now(moment), &snapshot.records());

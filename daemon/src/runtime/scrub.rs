@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
 use tributary_core::Offset;
-use tributary_core::log::{GapCause, Item, Reader, Report};
+use tributary_core::log::{GapCause, Item, Noted, Reader, Report};
 
 use crate::io::crc::crc32c;
 use crate::io::segments::SegmentReader;
@@ -24,6 +24,7 @@ const GAPS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct Damage {
     gaps: Mutex<Gaps>,
+    vanished: Option<String>,
     verified: AtomicU64,
 }
 
@@ -42,12 +43,18 @@ impl Damage {
     pub fn of(report: &Report) -> Self {
         let listed = report.gaps.iter().map(|gap| (gap.start.0, gap.end.0)).collect();
         let gaps = Gaps { listed, more: u64::from(report.joined_gaps) };
-        Self { gaps: Mutex::new(gaps), verified: AtomicU64::new(report.oldest.0) }
+        let (gaps, verified) = (Mutex::new(gaps), AtomicU64::new(report.oldest.0));
+        Self { gaps, vanished: vanished(report), verified }
     }
 
     /// All that was found so far.
     pub fn gaps(&self) -> Gaps {
         lock(&self.gaps).clone()
+    }
+
+    /// What is to be said of another log that was there before this one, and is lost.
+    pub fn vanished(&self) -> Option<String> {
+        self.vanished.clone()
     }
 
     /// Everything below was read since the start.
@@ -69,6 +76,17 @@ impl Damage {
         }
         true
     }
+}
+
+/// What is to be said of a log of which only the note of its end is left.
+#[must_use]
+pub fn vanished(report: &Report) -> Option<String> {
+    let Noted { log_id, end, .. } = report.vanished?;
+    Some(format!(
+        "the log {log_id:016x} that was here is lost, events up to offset {}: none of its segments has a \
+         header that can be read; a new log begins",
+        end.0 - 1
+    ))
 }
 
 /// Starts the reading, on a thread of its own.

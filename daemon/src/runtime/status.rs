@@ -73,12 +73,13 @@ pub struct LogStatus {
     pub gaps: Vec<(u64, u64)>,
     /// Gaps that are not listed.
     pub gaps_more: u64,
+    /// What is lost of a log that was there before this one began at this start.
+    pub vanished: Option<String>,
     /// Everything below was read and checked since the start.
     pub verified: u64,
     /// Why the log stays smaller than it may be.
     pub smaller: Option<String>,
     /// Why it is larger than it was to be.
-    #[serde(default)]
     pub larger: Option<String>,
     /// Why events are refused at the moment.
     pub refusing: Option<String>,
@@ -89,16 +90,13 @@ pub struct LogStatus {
     /// Commits since the start.
     pub commits: u64,
     /// Dead letters: the oldest that is kept, and the offset of the next one, if there ever was one.
-    #[serde(default)]
     pub dead_letters: Option<(u64, u64)>,
     /// The same of commands, which are kept for devices that stay away for long.
-    #[serde(default)]
     pub commands: Option<(u64, u64)>,
     /// Streams beside it that cannot be used, and why.
     #[serde(default)]
     pub unusable: BTreeMap<String, String>,
     /// Why what it tells of sessions is not kept in the file of sessions, while that is so.
-    #[serde(default)]
     pub unfolded: Option<String>,
     /// Named readers.
     #[serde(default)]
@@ -308,7 +306,6 @@ pub struct RouteStatus {
     /// The lane that ships it.
     pub lane: String,
     /// Why Kafka takes nothing of it.
-    #[serde(default)]
     pub blocked: Option<String>,
     /// The first offset that it may select.
     pub begin: u64,

@@ -141,13 +141,11 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
     /// it changes, and after a cut it does not come back with half of what it held. That it is
     /// blank already says nothing: a wipe may be visible and not durable.
     fn give_up(&mut self, index: u32) -> Result<(), M::Error> {
-        let wiped = self.wipe(index);
-        if wiped.is_err() {
-            // The log goes on without it, and gives up the one behind: were this one to come back with a
-            // cut, what that held would look damaged.
-            let _ = self.wipe(index);
-        }
-        wiped
+        let Err(error) = self.wipe(index) else { return Ok(()) };
+        // The log goes on without it, and gives up the one behind: were this one to come back with a cut,
+        // what that held would look damaged.
+        self.counters.failures += u64::from(self.wipe(index).is_err());
+        Err(error)
     }
 
     fn wipe(&mut self, index: u32) -> Result<(), M::Error> {
