@@ -19,6 +19,7 @@ pub mod ports;
 pub mod power;
 pub mod process;
 pub mod progress;
+pub mod readings;
 #[cfg(feature = "real")]
 pub mod real;
 pub mod refused;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tributary::config::{Events, Lane as Name, PartitionBy, Route, Shape};
+use tributary::config::{Lane as Name, Route};
 use tributary::replicate::feed::Present;
 use tributary::replicate::lane::{Beginning, Effect, Lane};
 use tributary::replicate::report::Report;
@@ -16,17 +16,14 @@ use tributary_bridge::{ConnId, Position, Settings};
 use tributary_cluster as kafka;
 use tributary_cluster::{BrokerId, Cluster, TopicSettings};
 use tributary_core::Offset;
-use tributary_core::log::{AppendError, Clock, ControlKind, Entropy, Frame, Geometry, Log};
-use tributary_core::properties::Properties;
-use tributary_core::record::{Event, Origin, Qos, encode, encoded_len};
-use tributary_core::time::{Age, Instant, Timestamp};
+use tributary_core::log::{AppendError, ControlKind, Entropy, Frame, Geometry, Log};
+use tributary_core::time::Instant;
 use tributary_tests::disk::Disk;
+use tributary_tests::readings::{WALL_AT_ORIGIN, clock, reading};
 
 const GEOMETRY: Geometry = Geometry { segments: 8, segment_bytes: 128 << 10, page_bytes: 4096 };
 const LOG_ID: u64 = 7;
 const TOPIC: &str = "all";
-/// As the cluster has it: 2026-01-01.
-const WALL_AT_ORIGIN: i64 = 1_767_225_600_000;
 const STEP_MS: u64 = 100;
 const MINUTE_MS: u64 = 60_000;
 /// Where a segment's first record stands, and how long its header is.
@@ -55,10 +52,10 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let disk = Disk::new(GEOMETRY, 1);
-        let moment = Moment { now: Instant(0), wall: Timestamp(WALL_AT_ORIGIN), is_set: true };
+        let moment = Moment { now: Instant(0), wall: WALL_AT_ORIGIN, is_set: true };
         let entropy = Entropy { log_id: LOG_ID, generation: 1, salt: 1 };
         let log = recover(disk.clone(), entropy, moment).expect("a new log").log;
-        let wanted = Wanted::compile(&[route()], true).expect("it compiles");
+        let wanted = Wanted::compile(&[Route::everything(TOPIC)], true).expect("it compiles");
         let table = Table::none().succeed(&wanted, Offset(0), Offset(0));
         let mut cluster = Cluster::new(kafka::Settings::default());
         cluster.create_topic(TOPIC, TopicSettings::default()).expect("the cluster is new");
@@ -77,20 +74,7 @@ impl Scene {
     fn publish(&mut self, count: u64) {
         let (clock, first) = (clock(self.now), self.log.next_offset().0);
         for number in first..first + count {
-            let payload = payload(number);
-            let event = Event {
-                topic: "plant",
-                payload: payload.as_bytes(),
-                client: "press",
-                time: clock.wall,
-                qos: Qos::AtLeastOnce,
-                retain: false,
-                origin: Origin::Device,
-                packet_id: None,
-                properties: Properties::NONE,
-            };
-            let mut body = vec![0; encoded_len(&event, clock.wall)];
-            encode(&event, clock.wall, &mut body);
+            let body = reading(number, clock);
             let frame = Frame { count: 1, clock, body: &body };
             if self.log.append(&frame) == Err(AppendError::SegmentFull) {
                 let table = self.table.encode();
@@ -235,30 +219,6 @@ fn lane(
     Lane::new(Instant(0), beginning, disk.reader())
 }
 
-fn route() -> Route {
-    Route {
-        name: TOPIC.to_owned(),
-        from: None,
-        events: Events::default(),
-        condition: None,
-        topic: TOPIC.to_owned(),
-        topics_max: 0,
-        key: None,
-        partition: PartitionBy::Gateway,
-        start: None,
-        lane: Name::Normal,
-        shape: Shape::default(),
-    }
-}
-
-fn clock(now: u64) -> Clock {
-    Clock { wall: Timestamp(WALL_AT_ORIGIN + now.cast_signed()), age: Age(now), trusted: true }
-}
-
-fn payload(number: u64) -> String {
-    format!("reading {number:0100}")
-}
-
 #[test]
 fn a_segment_whose_routing_table_is_damaged_is_shipped_by_the_one_before() {
     let mut scene = Scene::in_the_second_segment();
@@ -312,7 +272,7 @@ fn a_start_waits_for_a_device_that_does_not_give_everything_out_yet() {
     let disk = scene.disk.clone();
     drop(scene);
     disk.make_unreadable(Some((0, FIRST_AT..GEOMETRY.segment_bytes)));
-    let moment = Moment { now: Instant(0), wall: Timestamp(WALL_AT_ORIGIN), is_set: true };
+    let moment = Moment { now: Instant(0), wall: WALL_AT_ORIGIN, is_set: true };
     let entropy = Entropy { log_id: LOG_ID, generation: 2, salt: 2 };
     let mut looks = 0;
     let recovered = recover_patiently(disk.clone(), entropy, moment, |report| {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tributary::config::{Events, Lane as Name, PartitionBy, Route, Shape};
+use tributary::config::{Lane as Name, Route};
 use tributary::replicate::feed::Present;
 use tributary::replicate::lane::{Beginning, Effect, Lane};
 use tributary::replicate::table::{Table, Wanted};
@@ -15,17 +15,14 @@ use tributary_bridge::{BatchLimits, Codec, Compression, ConnId, Position, Settin
 use tributary_cluster as kafka;
 use tributary_cluster::{BrokerId, Cluster, Permission, TopicSettings};
 use tributary_core::Offset;
-use tributary_core::log::{Clock, ControlKind, Entropy, Frame, Geometry, Log};
-use tributary_core::properties::Properties;
-use tributary_core::record::{Event, Origin, Qos, encode, encoded_len};
-use tributary_core::time::{Age, Instant, Timestamp};
+use tributary_core::log::{ControlKind, Entropy, Frame, Geometry, Log};
+use tributary_core::time::Instant;
 use tributary_tests::disk::{Disk, DiskReader};
+use tributary_tests::readings::{WALL_AT_ORIGIN, clock, payload, reading};
 
 const GEOMETRY: Geometry = Geometry { segments: 8, segment_bytes: 1 << 20, page_bytes: 4096 };
 const LOG_ID: u64 = 7;
 const TOPIC: &str = "all";
-/// As the cluster has it: 2026-01-01.
-const WALL_AT_ORIGIN: i64 = 1_767_225_600_000;
 /// What an answer takes.
 const ANSWER_MS: u64 = 300;
 /// What a full transaction holds.
@@ -52,10 +49,10 @@ impl Scene {
     fn new() -> Self {
         let disk = Disk::new(GEOMETRY, 1);
         let reader = disk.reader();
-        let moment = Moment { now: Instant(0), wall: Timestamp(WALL_AT_ORIGIN), is_set: true };
+        let moment = Moment { now: Instant(0), wall: WALL_AT_ORIGIN, is_set: true };
         let entropy = Entropy { log_id: LOG_ID, generation: 1, salt: 1 };
         let mut log = recover(disk, entropy, moment).expect("a new log").log;
-        let wanted = Wanted::compile(&[route()], true).expect("it compiles");
+        let wanted = Wanted::compile(&[Route::everything(TOPIC)], true).expect("it compiles");
         let table = Table::none().succeed(&wanted, Offset(0), Offset(0));
         log.append_control(ControlKind::Routes, &table.encode(), clock(0)).expect("there is room");
         log.commit().expect("a disk");
@@ -82,20 +79,7 @@ impl Scene {
         let clock = clock(self.now);
         let first = self.log.next_offset().0;
         for number in first..first + count {
-            let payload = payload(number);
-            let event = Event {
-                topic: "plant",
-                payload: payload.as_bytes(),
-                client: "press",
-                time: clock.wall,
-                qos: Qos::AtLeastOnce,
-                retain: false,
-                origin: Origin::Device,
-                packet_id: None,
-                properties: Properties::NONE,
-            };
-            let mut body = vec![0; encoded_len(&event, clock.wall)];
-            encode(&event, clock.wall, &mut body);
+            let body = reading(number, clock);
             self.log.append(&Frame { count: 1, clock, body: &body }).expect("there is room");
         }
         self.log.commit().expect("a disk");
@@ -248,30 +232,6 @@ fn lane(
         gaps: None,
     };
     Lane::new(Instant(now), beginning, reader.clone())
-}
-
-fn route() -> Route {
-    Route {
-        name: TOPIC.to_owned(),
-        from: None,
-        events: Events::default(),
-        condition: None,
-        topic: TOPIC.to_owned(),
-        topics_max: 0,
-        key: None,
-        partition: PartitionBy::Gateway,
-        start: None,
-        lane: Name::Normal,
-        shape: Shape::default(),
-    }
-}
-
-fn clock(now: u64) -> Clock {
-    Clock { wall: Timestamp(WALL_AT_ORIGIN + now.cast_signed()), age: Age(now), trusted: true }
-}
-
-fn payload(number: u64) -> String {
-    format!("reading {number:0100}")
 }
 
 fn identity() -> String {

@@ -5,7 +5,7 @@ use core::task::{Context, Waker};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tributary::config::{Events, Lane as Name, PartitionBy, Route, Shape};
+use tributary::config::{Lane as Name, Route};
 use tributary::replicate::feed::Present;
 use tributary::replicate::lane::{Beginning, Effect, Lane};
 use tributary::replicate::report::Report;
@@ -24,12 +24,11 @@ use tributary_core::Offset;
 use tributary_core::log::{Entropy, Geometry};
 use tributary_core::properties::Properties;
 use tributary_core::record::{Event, Origin, Qos};
-use tributary_core::time::{Instant, Timestamp};
+use tributary_core::time::Instant;
 use tributary_tests::disk::{Disk, DiskReader};
+use tributary_tests::readings::WALL_AT_ORIGIN;
 
 const RING: Geometry = Geometry { segments: 4, segment_bytes: 64 << 10, page_bytes: 4096 };
-/// When the cluster's clock begins.
-const BEGIN: Timestamp = Timestamp(1_767_225_600_000);
 const TOPIC: &str = "hot";
 const PRODUCE: [u8; 2] = [0, 0];
 const MINUTE_MS: u64 = 60_000;
@@ -54,7 +53,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let moment = Moment { now: Instant(0), wall: BEGIN, is_set: true };
+        let moment = Moment { now: Instant(0), wall: WALL_AT_ORIGIN, is_set: true };
         let disk = Disk::new(RING, 1);
         let entropy = Entropy { log_id: 1, generation: 1, salt: 1 };
         let recovered = recover(disk.clone(), entropy, moment).expect("it always starts");
@@ -211,20 +210,7 @@ fn put(routing: &Routing<'_>, mut turn: impl FnMut()) {
 }
 
 fn wanted() -> Wanted {
-    let route = Route {
-        name: "hot".to_owned(),
-        from: None,
-        events: Events::default(),
-        condition: None,
-        topic: TOPIC.to_owned(),
-        topics_max: 0,
-        key: None,
-        partition: PartitionBy::Gateway,
-        start: None,
-        lane: Name::Normal,
-        shape: Shape::default(),
-    };
-    Wanted::compile(&[route], true).expect("it compiles")
+    Wanted::compile(&[Route::everything(TOPIC)], true).expect("it compiles")
 }
 
 #[test]

@@ -54,13 +54,33 @@ pub struct Route {
     pub shape: Shape,
 }
 
+impl Route {
+    /// All that devices publish, to one topic, under its name.
+    #[must_use]
+    pub fn everything(topic: &str) -> Self {
+        Self {
+            name: topic.to_owned(),
+            from: None,
+            events: Events::default(),
+            condition: None,
+            topic: topic.to_owned(),
+            topics_max: 0,
+            key: None,
+            partition: PartitionBy::Gateway,
+            start: None,
+            lane: Lane::Normal,
+            shape: Shape::default(),
+        }
+    }
+}
+
 pub(super) fn check(
     sections: &[RouteSection],
     upstream: bool,
     problems: &mut Vec<Problem>,
 ) -> Vec<Route> {
     if sections.is_empty() && upstream {
-        return vec![everything()];
+        return vec![Route::everything(DEFAULT_TOPIC)];
     }
     if let Some(extra) = sections.get(ROUTES_MAX) {
         problems.push(
@@ -123,22 +143,6 @@ fn may_meet(a: &str, b: &str) -> bool {
         (Some(a), None) => a.may_make(b),
         (None, Some(b)) => b.may_make(a),
         (Some(a), Some(b)) => a.may_meet(&b),
-    }
-}
-
-fn everything() -> Route {
-    Route {
-        name: DEFAULT_TOPIC.to_owned(),
-        from: None,
-        events: Events::default(),
-        condition: None,
-        topic: DEFAULT_TOPIC.to_owned(),
-        topics_max: 0,
-        key: None,
-        partition: PartitionBy::Gateway,
-        start: None,
-        lane: Lane::Normal,
-        shape: Shape::default(),
     }
 }
 

@@ -232,23 +232,11 @@ pub fn beginning(wish: &Wish, lane: Lane, known: Option<LaneHint>) -> LaneHint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{PartitionBy, Route, Shape};
+    use crate::config::Route;
     use crate::replicate::table::Wanted;
 
     fn table(before: &Table, routes: &[(&str, Lane)], at: u64) -> Table {
-        let route = |&(topic, lane): &(&str, Lane)| Route {
-            name: topic.to_owned(),
-            from: None,
-            events: crate::config::Events::default(),
-            condition: None,
-            topic: topic.to_owned(),
-            key: None,
-            partition: PartitionBy::Gateway,
-            start: None,
-            lane,
-            shape: Shape::default(),
-            topics_max: 0,
-        };
+        let route = |&(topic, lane): &(&str, Lane)| Route { lane, ..Route::everything(topic) };
         let routes: Vec<Route> = routes.iter().map(route).collect();
         let wanted = Wanted::compile(&routes, true).expect("small");
         before.succeed(&wanted, Offset(at), Offset(0))

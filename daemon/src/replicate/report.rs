@@ -227,24 +227,12 @@ impl Announcer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Events, PartitionBy, Route, Shape};
+    use crate::config::Route;
     use crate::replicate::table::Wanted;
     use crate::runtime::status::routes;
 
     fn table(before: &Table, lane: Lane, at: u64) -> Table {
-        let route = Route {
-            name: "all".to_owned(),
-            from: None,
-            events: Events::default(),
-            condition: None,
-            topic: "events".to_owned(),
-            topics_max: 0,
-            key: None,
-            partition: PartitionBy::Gateway,
-            start: None,
-            lane,
-            shape: Shape::default(),
-        };
+        let route = Route { name: "all".to_owned(), lane, ..Route::everything("events") };
         before.succeed(&Wanted::compile(&[route], true).expect("small"), Offset(at), Offset(0))
     }
 

@@ -317,18 +317,10 @@ mod tests {
     fn wanted(routes: &[(&str, Option<Start>)]) -> Wanted {
         let routes: Vec<Route> = routes
             .iter()
-            .map(|(name, start)| Route {
-                name: (*name).to_owned(),
+            .map(|(topic, start)| Route {
                 from: Some("#".to_owned()),
-                events: Events::default(),
-                condition: None,
-                topic: (*name).to_owned(),
-                topics_max: 0,
-                key: None,
-                partition: PartitionBy::Gateway,
                 start: *start,
-                lane: Lane::Normal,
-                shape: Shape::default(),
+                ..Route::everything(topic)
             })
             .collect();
         Wanted::compile(&routes, true).expect("small")

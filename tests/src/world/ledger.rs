@@ -12,7 +12,7 @@ use tributary_cluster::{Cluster, ReadRecord};
 use super::letters::Found;
 
 use tributary::config::Lane::{self, Bulk, High, Normal};
-use tributary::config::{Events, PartitionBy, Route, Shape};
+use tributary::config::Route;
 
 /// Names a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,17 +147,10 @@ impl Ledger {
         let period = self.periods.last().expect("there is a first");
         let wishes = CONFIGURATIONS[period.configuration].iter();
         let route = |(topic, lane, condition, _): &Wish| Route {
-            name: (*topic).to_owned(),
             from: Some("plant/+/telemetry".to_owned()),
-            events: Events::default(),
             condition: condition.map(str::to_owned),
-            topic: (*topic).to_owned(),
-            key: None,
-            partition: PartitionBy::Gateway,
-            start: None,
             lane: *lane,
-            shape: Shape::default(),
-            topics_max: 0,
+            ..Route::everything(topic)
         };
         wishes.map(route).collect()
     }

@@ -7,7 +7,7 @@ use tributary_core::record::{Event, Origin, Qos, encode, encoded_len};
 use tributary_core::time::{Age, Timestamp};
 
 use super::*;
-use crate::config::{Events, Lane, PartitionBy, Route, Shape, Start};
+use crate::config::{Lane, Route, Start};
 use crate::io::segments::{SegmentFiles, SegmentReader};
 use crate::replicate::account::Account;
 use crate::replicate::aside::{Standing, Wish};
@@ -98,20 +98,8 @@ fn event(wall_ms: i64) -> Event<'static> {
     }
 }
 
-fn route(&(name, start): &(&str, Option<Start>)) -> Route {
-    Route {
-        name: name.to_owned(),
-        from: None,
-        events: Events::default(),
-        condition: None,
-        topic: name.to_owned(),
-        topics_max: 0,
-        key: None,
-        partition: PartitionBy::Gateway,
-        start,
-        lane: Lane::Normal,
-        shape: Shape::default(),
-    }
+fn route(&(topic, start): &(&str, Option<Start>)) -> Route {
+    Route { start, ..Route::everything(topic) }
 }
 
 /// Whose records of route "b" a lane has to look for, of these offsets.

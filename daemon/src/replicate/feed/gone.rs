@@ -217,7 +217,7 @@ pub(super) mod tests {
     use tributary_core::time::Instant;
 
     use super::*;
-    use crate::config::{PartitionBy, Route, Shape, Start};
+    use crate::config::{Route, Start};
     use crate::replicate::account::Account;
     use crate::replicate::judge::Judge;
     use crate::replicate::mapping::Texts;
@@ -230,19 +230,8 @@ pub(super) mod tests {
     }
 
     fn wanted_from(start: Option<Start>, routes: &[(&str, Lane)]) -> Wanted {
-        let route = |&(name, lane): &(&str, Lane)| Route {
-            name: name.to_owned(),
-            from: None,
-            events: crate::config::Events::default(),
-            condition: None,
-            topic: name.to_owned(),
-            topics_max: 0,
-            key: None,
-            partition: PartitionBy::Gateway,
-            start,
-            lane,
-            shape: Shape::default(),
-        };
+        let route =
+            |&(topic, lane): &(&str, Lane)| Route { start, lane, ..Route::everything(topic) };
         Wanted::compile(&routes.iter().map(route).collect::<Vec<_>>(), true).expect("they compile")
     }
 

@@ -80,7 +80,7 @@ mod tests {
 
     use super::super::gone::tests::{fold, present};
     use super::*;
-    use crate::config::{Events, Header, Headers, Lane, PartitionBy, Route, Shape};
+    use crate::config::{Header, Headers, Lane, Route, Shape};
     use crate::properties::user;
     use crate::replicate::judge::Judge;
     use crate::replicate::mapping::EventTime;
@@ -93,19 +93,7 @@ mod tests {
     const CONTROL: &str = "\u{1}";
 
     fn routes(shapes: &[(&str, Shape)]) -> Table {
-        let route = |&(name, shape): &(&str, Shape)| Route {
-            name: name.to_owned(),
-            from: None,
-            events: Events::default(),
-            condition: None,
-            topic: name.to_owned(),
-            topics_max: 0,
-            key: None,
-            partition: PartitionBy::Gateway,
-            start: None,
-            lane: Lane::Normal,
-            shape,
-        };
+        let route = |&(topic, shape): &(&str, Shape)| Route { shape, ..Route::everything(topic) };
         let routes: Vec<Route> = shapes.iter().map(route).collect();
         let wanted = Wanted::compile(&routes, true).expect("they compile");
         Table::none().succeed(&wanted, Offset(0), Offset(0))
