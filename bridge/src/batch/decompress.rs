@@ -93,6 +93,36 @@ mod tests {
         }
     }
 
+    /// Text that repeats itself, the same with noise between, one byte over and over, and noise.
+    fn kinds(bytes: usize) -> [Vec<u8>; 4] {
+        let mut state = 3_u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.to_be_bytes()[0]
+        };
+        let noise: Vec<u8> = (0..bytes).map(|_| noise()).collect();
+        let text = b"plant/press-7/telemetry{\"rpm\":14".iter().copied().cycle().take(bytes);
+        let mixed = text.clone().zip(&noise).enumerate();
+        let mixed = mixed.map(|(at, (text, noise))| if at / 97 % 3 == 0 { *noise } else { text });
+        [text.collect(), mixed.collect(), vec![0; bytes], noise]
+    }
+
+    /// Where blocks, windows and tables of codecs begin to differ.
+    const LENGTHS: [usize; 12] =
+        [0, 1, 2, 7, 255, 1_024, 16_385, 65_537, 131_071, 131_073, 300_000, 1 << 20];
+
+    #[test]
+    fn records_of_every_kind_and_length_come_back() {
+        for (codec, length) in Codec::ALL.into_iter().flat_map(|c| LENGTHS.map(|l| (c, l))) {
+            for records in kinds(length) {
+                let (mut small, mut again) = (Vec::new(), Vec::new());
+                codec.compress(&records, &mut small);
+                let read = codec.decompress(&small, length, &mut again);
+                assert_eq!((read, again == records), (Ok(()), true), "{codec:?}, {length} bytes");
+            }
+        }
+    }
+
     #[test]
     fn a_block_of_snappy_without_a_frame_is_read() {
         let block = snap::raw::Encoder::new().compress_vec(b"records").expect("it compresses");
