@@ -2,11 +2,16 @@
 
 use std::io::Read;
 
+use ruzstd::decoding::StreamingDecoder;
+
 use super::Codec;
 
 /// What snappy-java puts in front of its blocks: a magic, and two version numbers.
 const SNAPPY_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const SNAPPY_HEADER_BYTES: usize = 16;
+/// What RFC 8878 wants a decoder of zstd to be able to look back. It keeps as much before it gives any
+/// out, so that a few bytes which claim more would take more than `most`.
+const ZSTD_WINDOW_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What cannot be decompressed, or comes to more than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +38,8 @@ impl Codec {
             Self::Lz4 => read(lz4_flex::frame::FrameDecoder::new(bytes), most, out)?,
             Self::Snappy => unsnap(bytes, most, out)?,
             Self::Zstd => {
-                let decoder = ruzstd::decoding::StreamingDecoder::new(bytes);
+                let window = most.max(ZSTD_WINDOW_BYTES_MAX) as u64;
+                let decoder = StreamingDecoder::new_with_max_window_size(bytes, window);
                 read(decoder.map_err(|_| Undecodable)?, most, out)?;
             }
         }
@@ -121,6 +127,16 @@ mod tests {
                 assert_eq!((read, again == records), (Ok(()), true), "{codec:?}, {length} bytes");
             }
         }
+    }
+
+    #[test]
+    fn who_claims_a_large_window_does_not_get_it() {
+        // Magic, no flags, a window of 2^(10 + n) bytes; then one block, the last: ten times the letter a.
+        let frame = |n: u8| [0x28, 0xB5, 0x2F, 0xFD, 0, n << 3, 1 | 1 << 1 | 10 << 3, 0, 0, b'a'];
+        let mut out = Vec::new();
+        assert_eq!(Codec::Zstd.decompress(&frame(13), 10, &mut out), Ok(()));
+        assert_eq!(out, [b'a'; 10]);
+        assert_eq!(Codec::Zstd.decompress(&frame(14), 10, &mut out), Err(Undecodable));
     }
 
     #[test]
