@@ -2,11 +2,16 @@
 
 use std::io::Read;
 
+use ruzstd::decoding::StreamingDecoder;
+
 use super::Codec;
 
 /// What snappy-java puts in front of its blocks: a magic, and two version numbers.
 const SNAPPY_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const SNAPPY_HEADER_BYTES: usize = 16;
+/// What RFC 8878 wants a decoder of zstd to be able to look back. It keeps as much before it gives any
+/// out, so that a few bytes which claim more would take more than `most`.
+const ZSTD_WINDOW_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What cannot be decompressed, or comes to more than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +38,8 @@ impl Codec {
             Self::Lz4 => read(lz4_flex::frame::FrameDecoder::new(bytes), most, out)?,
             Self::Snappy => unsnap(bytes, most, out)?,
             Self::Zstd => {
-                let decoder = ruzstd::decoding::StreamingDecoder::new(bytes);
+                let window = most.max(ZSTD_WINDOW_BYTES_MAX) as u64;
+                let decoder = StreamingDecoder::new_with_max_window_size(bytes, window);
                 read(decoder.map_err(|_| Undecodable)?, most, out)?;
             }
         }
@@ -91,6 +97,46 @@ mod tests {
                 assert_eq!(cut, Err(Undecodable), "{codec:?}");
             }
         }
+    }
+
+    /// Text that repeats itself, the same with noise between, one byte over and over, and noise.
+    fn kinds(bytes: usize) -> [Vec<u8>; 4] {
+        let mut state = 3_u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.to_be_bytes()[0]
+        };
+        let noise: Vec<u8> = (0..bytes).map(|_| noise()).collect();
+        let text = b"plant/press-7/telemetry{\"rpm\":14".iter().copied().cycle().take(bytes);
+        let mixed = text.clone().zip(&noise).enumerate();
+        let mixed = mixed.map(|(at, (text, noise))| if at / 97 % 3 == 0 { *noise } else { text });
+        [text.collect(), mixed.collect(), vec![0; bytes], noise]
+    }
+
+    /// Where blocks, windows and tables of codecs begin to differ.
+    const LENGTHS: [usize; 12] =
+        [0, 1, 2, 7, 255, 1_024, 16_385, 65_537, 131_071, 131_073, 300_000, 1 << 20];
+
+    #[test]
+    fn records_of_every_kind_and_length_come_back() {
+        for (codec, length) in Codec::ALL.into_iter().flat_map(|c| LENGTHS.map(|l| (c, l))) {
+            for records in kinds(length) {
+                let (mut small, mut again) = (Vec::new(), Vec::new());
+                codec.compress(&records, &mut small);
+                let read = codec.decompress(&small, length, &mut again);
+                assert_eq!((read, again == records), (Ok(()), true), "{codec:?}, {length} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn who_claims_a_large_window_does_not_get_it() {
+        // Magic, no flags, a window of 2^(10 + n) bytes; then one block, the last: ten times the letter a.
+        let frame = |n: u8| [0x28, 0xB5, 0x2F, 0xFD, 0, n << 3, 1 | 1 << 1 | 10 << 3, 0, 0, b'a'];
+        let mut out = Vec::new();
+        assert_eq!(Codec::Zstd.decompress(&frame(13), 10, &mut out), Ok(()));
+        assert_eq!(out, [b'a'; 10]);
+        assert_eq!(Codec::Zstd.decompress(&frame(14), 10, &mut out), Err(Undecodable));
     }
 
     #[test]
