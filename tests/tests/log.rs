@@ -756,7 +756,9 @@ fn frames_of_a_log_that_was_there_before_are_not_taken_for_this_ones() {
     // The headers are gone. All that tells the new log's frames from the old ones is their salt.
     for segment in 0..4 {
         if disk.bytes(segment).is_some() {
-            HEADER_PAGES.iter().for_each(|at| disk.damage(segment, *at, &[0; 4096]));
+            for page_at in HEADER_PAGES {
+                disk.damage(segment, page_at, &[0; 4096]);
+            }
         }
     }
     let buffer = vec![0; buffer_bytes(SMALL, 12_000)];
