@@ -473,6 +473,9 @@ fn the_room_for_retained_messages_ends() -> Result<()> {
     reader.subscribe("state/more", Qos::AtLeastOnce)?;
     reader.is_quiet()?;
     ensure!(daemon.events()?.iter().any(|event| event.topic == "state/more"));
+    ensure!(daemon.status()?["mqtt"]["unretained"] == 2);
+    let told = daemon.command(&["status"])?;
+    ensure!(told.contains(" 2 messages not retained: "), "{told}");
     old.publish_once("state/0", "", true)?;
     old.publish_once("state/more", &payload, true)?;
     ensure!(reader.take()?.topic == "state/more");

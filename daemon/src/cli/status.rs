@@ -10,9 +10,11 @@ use super::output::print;
 use super::{FAILED, PlaceArgs, block_on, unreachable_daemon};
 use crate::io::control::{Request, ask};
 use crate::runtime::cursors::CursorStatus;
+use crate::runtime::hub::Tally;
 use crate::runtime::retention::Gone;
 use crate::runtime::status::{
-    DownlinkStatus, LogStatus, Refused, RouteStatus, SourceStatus, Status, UpstreamStatus,
+    DownlinkStatus, LogStatus, MqttStatus, Refused, RouteStatus, SourceStatus, Status,
+    UpstreamStatus,
 };
 
 /// A figure for a day needs some time to be one, in seconds.
@@ -64,20 +66,7 @@ fn render(status: &Status) -> String {
     let mut text = String::new();
     let uptime = humantime::format_duration(Duration::from_secs(status.uptime_s));
     line(&mut text, "gateway", &format!("{}, up {uptime}", status.gateway));
-    let mqtt = &status.mqtt;
-    let mut clients = format!("{} connected", mqtt.connections);
-    if mqtt.dropped > 0 {
-        clients = format!("{clients}, {} messages dropped for slow subscribers", mqtt.dropped);
-    }
-    line(&mut text, "mqtt", &format!("{}; {clients}", mqtt.listeners.join(", ")));
-    let Refused { logins, over_limit, publishes, deliveries } = mqtt.refused;
-    if logins + over_limit + publishes + deliveries > 0 {
-        let words = format!(
-            "refused: {logins} logins, {over_limit} connections, {publishes} publishes, \
-             {deliveries} deliveries"
-        );
-        line(&mut text, "", &words);
-    }
+    mqtt(&mut text, &status.mqtt);
     log(&mut text, &status.log, status.uptime_s);
     sources(&mut text, &status.sources);
     downlinks(&mut text, &status.downlinks);
@@ -96,6 +85,33 @@ fn replication(status: &Status) -> String {
 
 fn line(text: &mut String, label: &str, value: &str) {
     text.extend([&format!("{label:<10}"), value, "\n"]);
+}
+
+fn mqtt(text: &mut String, mqtt: &MqttStatus) {
+    let mut clients = format!("{} connected", mqtt.connections);
+    let Tally { dropped, missed, unretained, displaced, .. } = mqtt.counts;
+    if dropped > 0 {
+        clients = format!("{clients}, {dropped} messages dropped for slow subscribers");
+    }
+    line(text, "mqtt", &format!("{}; {clients}", mqtt.listeners.join(", ")));
+    if missed > 0 {
+        line(text, "", &format!("{missed} events were gone before sessions had read them"));
+    }
+    if unretained > 0 {
+        let why = "retained messages take all the room that they may";
+        line(text, "", &format!("{unretained} messages not retained: {why}"));
+    }
+    if displaced > 0 {
+        line(text, "", &format!("{displaced} sessions ended to make room for new ones"));
+    }
+    let Refused { logins, over_limit, publishes, deliveries } = mqtt.refused;
+    if logins + over_limit + publishes + deliveries > 0 {
+        let words = format!(
+            "refused: {logins} logins, {over_limit} connections, {publishes} publishes, \
+             {deliveries} deliveries"
+        );
+        line(text, "", &words);
+    }
 }
 
 fn log(text: &mut String, log: &LogStatus, uptime_s: u64) {
@@ -344,5 +360,31 @@ fn routes(text: &mut String, routes: &[RouteStatus]) {
         if let Some(why) = &route.blocked {
             line(text, "blocked", &format!("{}, in lane {}: {why}", route.name, route.lane));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_subscribers_did_not_get_is_told_where_there_is_any() {
+        let shown = |counts| {
+            let listeners = vec!["127.0.0.1:1883".to_owned()];
+            let (refused, clients) = (Refused::default(), Vec::new());
+            let mut text = String::new();
+            mqtt(&mut text, &MqttStatus { listeners, connections: 3, counts, refused, clients });
+            text
+        };
+        let nothing = Tally { connects: 7, delivered: 8, ..Tally::default() };
+        assert_eq!(shown(nothing), "mqtt      127.0.0.1:1883; 3 connected\n");
+        let all = Tally { dropped: 1, missed: 2, unretained: 4, displaced: 5, ..nothing };
+        assert_eq!(
+            shown(all),
+            "mqtt      127.0.0.1:1883; 3 connected, 1 messages dropped for slow subscribers\n          \
+             2 events were gone before sessions had read them\n          \
+             4 messages not retained: retained messages take all the room that they may\n          \
+             5 sessions ended to make room for new ones\n"
+        );
     }
 }

@@ -327,8 +327,8 @@ fn put<T: Serialize>(table: &mut Rows<'_>, key: &str, value: Option<&T>) -> Resu
     put_row(table, key, value.map(|value| encode(value, Vec::new())))
 }
 
-/// What is looked for stands behind the rest, where there is any: so rows of earlier versions are read, and
-/// those of most clients are what they were.
+/// What is looked for stands behind the rest, where there is any, and behind a 0: so rows of earlier versions are read,
+/// and those of most clients are what they were.
 fn put_client(
     table: &mut Rows<'_>,
     name: &str,
@@ -336,7 +336,7 @@ fn put_client(
 ) -> Result<(), StoreError> {
     let row = client.map(|client| {
         let row = encode(client, Vec::new());
-        if client.searches.is_empty() { row } else { encode(&client.searches, row) }
+        if client.searches.is_empty() { row } else { encode(&(0_u8, &client.searches), row) }
     });
     put_row(table, name, row)
 }
@@ -355,7 +355,12 @@ fn encode<T: Serialize>(value: &T, behind: Vec<u8>) -> Vec<u8> {
 
 fn read_client(row: &[u8]) -> Option<ClientState> {
     let (client, rest): (ClientState, _) = postcard::take_from_bytes(row).ok()?;
-    let searches = if rest.is_empty() { Searches::default() } else { decode(rest)? };
+    let searches = match rest {
+        [] => Searches::default(),
+        [0, searches @ ..] => decode(searches)?,
+        // Where more was looked for an earlier version knew less: the log tells.
+        _ => return None,
+    };
     Some(ClientState { searches, ..client })
 }
 
@@ -495,8 +500,8 @@ mod tests {
         assert_eq!(rows.get("a").unwrap().unwrap().value(), row);
         assert_eq!(store.load(true).unwrap().state, state);
         state.apply_change(3, Noted { client: "a", at: 4, change: searching });
-        let reserved = Change::Reserved { packet_id: 1, offset: 300, retained: true };
-        state.apply_change(4, Noted { client: "a", at: 4, change: reserved });
+        let brought = Change::Brought { packet_id: 1, offset: 300, filter: "a" };
+        state.apply_change(4, Noted { client: "a", at: 4, change: brought });
         state.apply_change(
             5,
             Noted { client: "a", at: 4, change: Change::Completed { packet_id: 1 } },
@@ -505,9 +510,9 @@ mod tests {
         let found = store.load(true).unwrap().state;
         assert_eq!(found, state);
         let (_, search) = found.clients["a"].searches.in_order()[0];
-        assert_eq!(found.clients["a"].searches.came_since(search).collect::<Vec<_>>(), [300]);
+        assert!(search.brought.iter().eq(&[300]));
         let rows = store.database.begin_read().unwrap().open_table(CLIENTS).unwrap();
-        let longer = [row, &b"\x01\x01a\x02\x03\xac\x02\x03\x01\xac\x02\x05"[..]].concat();
+        let longer = [row, &b"\0\x01\x01a\x02\x03\xac\x02\x03\x01\xac\x02"[..]].concat();
         assert_eq!(rows.get("a").unwrap().unwrap().value(), longer);
         state.apply_change(6, Noted { client: "a", at: 4, change: Change::Found });
         store.write(&mut state).unwrap();

@@ -196,13 +196,10 @@ impl Daemon {
     }
 
     fn mqtt_status(&self) -> MqttStatus {
-        let counters = &self.hub.counters;
         MqttStatus {
             listeners: self.constants.listeners.clone(),
             connections: self.hub.connections() as u64,
-            connects: counters.connects.load(Ordering::Relaxed),
-            delivered: counters.delivered.load(Ordering::Relaxed),
-            dropped: counters.dropped.load(Ordering::Relaxed),
+            counts: self.hub.counters.tally(),
             refused: self.refused(),
             clients: self.hub.sessions(CLIENTS_SHOWN_MAX),
         }

@@ -225,6 +225,15 @@ impl Clocks {
         clocks
     }
 
+    /// A log opens at an age behind all that it has seen: a new one not at 0, and others behind what was dropped. What
+    /// comes in from now on bears no age below that, and would count as younger than it is for as long as this clock
+    /// was behind.
+    pub fn go_on_from(&mut self, opened: Age, moment: Moment) {
+        let behind = opened.0.saturating_sub(self.now(moment).age.0);
+        self.age_at_boot += behind.cast_signed();
+        self.anchor = self.anchor_at(moment);
+    }
+
     /// Both clocks now.
     #[must_use]
     pub fn now(&self, moment: Moment) -> Clock {
@@ -352,6 +361,27 @@ mod tests {
             assert_eq!(anchor.as_read(Age(age)), Age(read), "before {age}");
         }
         assert_eq!(anchor.as_read(Age(HOUR + 70_000)), Age(HOUR + 70_000));
+    }
+
+    #[test]
+    fn what_comes_in_at_once_is_as_old_as_the_opening_of_the_log() {
+        let start = moment(10, NOON, false);
+        for last in [None, Some(last(1_000))] {
+            let mut clocks = Clocks::resume(last, None, start);
+            let at = clocks.now(start).age;
+            // What the log opened at is never ahead of it by more than what it dropped.
+            for (opened, expected) in
+                [(at, at), (Age(at.0 + 7), Age(at.0 + 7)), (at, Age(at.0 + 7))]
+            {
+                clocks.go_on_from(opened, start);
+                assert_eq!(clocks.now(start).age, expected);
+            }
+            assert_eq!(clocks.stepped(moment(20, NOON + 10, false)), None);
+            let set = moment(30, NOON + 3_600_000, true);
+            clocks.stepped(set).expect("a step");
+            let all = last.map_or(at.0 + 7 + 20, |last| last.age.0 + HOUR);
+            assert_eq!(clocks.now(set).age, Age(all), "time off is what is left of it");
+        }
     }
 
     #[test]

@@ -75,7 +75,11 @@ impl Delivering {
                 }
                 Delivered::Reserved(id) => {
                     let packet_id = id.get();
-                    let reserved = Change::Reserved { packet_id, offset: offset.0, retained };
+                    let offset = offset.0;
+                    let reserved = match outgoing.found_by.as_deref() {
+                        Some(filter) => Change::Brought { packet_id, offset, filter },
+                        None => Change::Reserved { packet_id, offset, retained },
+                    };
                     let change = turn.change(session.client_id(), &reserved);
                     self.reserved.push_back((change, id, outgoing));
                 }

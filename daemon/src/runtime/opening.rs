@@ -97,6 +97,7 @@ fn recover_after<M: Media>(
     let mut clocks = Clocks::resume(report.last_clock, anchor, moment);
     let begun = recovery.begin(entropy, clocks.now(moment), &snapshot.records());
     let mut log = Box::new(begun.map_err(OpenError::Media)?);
+    clocks.go_on_from(log.age(), moment);
     if let Some(news) = clocks.news() {
         // Before anything else: what this opening has written hides how the last run ended. What fails
         // here the writer tells later.

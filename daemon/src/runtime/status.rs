@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::cursors::CursorStatus;
-use super::hub::SessionStatus;
+use super::hub::{SessionStatus, Tally};
 use super::retention::Gone;
 use crate::config::Lane;
 use crate::replicate::account::Counts;
@@ -112,12 +112,9 @@ pub struct MqttStatus {
     pub listeners: Vec<String>,
     /// Clients connected now.
     pub connections: u64,
-    /// Connections accepted since the start.
-    pub connects: u64,
-    /// Messages on their way to subscribers since the start.
-    pub delivered: u64,
-    /// Messages that slow subscribers did not get since the start.
-    pub dropped: u64,
+    /// What happened since the start.
+    #[serde(flatten)]
+    pub counts: Tally,
     /// What was refused at the doors since the start.
     #[serde(default)]
     pub refused: Refused,

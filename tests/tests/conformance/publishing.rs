@@ -5,7 +5,7 @@ use tributary_core::record::Qos;
 use tributary_mqtt::Reason;
 use tributary_mqtt::codec::Packet;
 use tributary_mqtt::codec::ack::Ack;
-use tributary_mqtt::codec::connect::Connect;
+use tributary_mqtt::codec::connect::{Connect, LastWill};
 use tributary_mqtt::codec::property::{Carrier, Properties, Property};
 use tributary_mqtt::codec::publish::{Delivery, Publish};
 use tributary_tests::daemon::Daemon;
@@ -77,6 +77,48 @@ fn what_a_publisher_says_reaches_each_subscriber() -> Result<()> {
         reader.tell((topic, "response"), qos, false, &came[3..4])?;
         let answer = asking.take()?;
         ensure!(answer.properties().eq([said[3]]) && answer.payload == "response", "{answer:?}");
+    }
+    Ok(())
+}
+
+/// Whatever a packet within the announced size is full of, it ends no connection and is stored and delivered
+/// (MQTT-3.2.2-15): as it comes, from the log to who was away, and as a will.
+#[test]
+fn a_packet_within_the_announced_size_may_be_full_of_properties() -> Result<()> {
+    let mut daemon = Daemon::start(TRIBUTARY, "")?;
+    let long = "v".repeat(50_000);
+    let said = [Property::User("n", &long); 5];
+    let lasting = encoded(&[Property::SessionExpiry(600)]);
+    let reads = connect_5("reader", checked(Carrier::Connect, &lasting));
+    let reads = Connect { clean_start: false, ..reads };
+    let (mut reader, _) = Wire::open(daemon.port(), &reads)?;
+    reader.subscribe("t/#", Qos::ExactlyOnce)?;
+    let encoded_said = encoded(&said);
+    let last = LastWill {
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        properties: checked(Carrier::Will, &encoded_said),
+        topic: "t/will",
+        payload: b"gone",
+    };
+    let asked = Connect { will: Some(last), ..connect_5("writer", Properties::NONE) };
+    let (mut writer, _) = Wire::open(daemon.port(), &asked)?;
+    for qos in EACH_QOS {
+        writer.tell(("t/1", "1"), qos, false, &said)?;
+        let message = reader.take()?;
+        ensure!(message.properties().eq(said) && message.payload == "1");
+    }
+    reader.leave(Reason::Success, Properties::NONE)?;
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        writer.tell(("t/2", "2"), qos, false, &said)?;
+    }
+    writer.leave(Reason::DisconnectWithWill, Properties::NONE)?;
+    daemon.kill()?;
+    daemon.restart()?;
+    let (mut reader, _) = Wire::open(daemon.port(), &reads)?;
+    for topic in ["t/2", "t/2", "t/will"] {
+        let message = reader.take()?;
+        ensure!(message.properties().eq(said) && message.topic == topic, "{}", message.topic);
     }
     Ok(())
 }

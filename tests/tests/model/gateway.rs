@@ -210,3 +210,16 @@ fn load(path: &Path, rules: &str) -> Result<Rules> {
     };
     Rules::load(&listener).map_err(|flaws| anyhow!("{flaws:?}"))
 }
+
+/// The log's clock is the daemon's from the beginning: what comes in at once is as old as it is.
+#[test]
+fn what_comes_in_when_a_log_opens_bears_the_age_that_it_has() -> Result<()> {
+    let start = moment(1_000, WALL_AT_ORIGIN, true);
+    let disk = Disk::new(GEOMETRY, 1);
+    for generation in 1..4 {
+        let entropy = Entropy { log_id: 1, generation, salt: u64::from(generation) };
+        let recovered = recover(disk.clone(), entropy, start).map_err(|why| anyhow!("{why:?}"))?;
+        assert_eq!(recovered.log.age(), recovered.clocks.now(start).age, "{generation}");
+    }
+    Ok(())
+}

@@ -197,6 +197,12 @@ impl<M: Media, B: BorrowMut<[u8]>> Log<M, B> {
         super::offset_at(&shown, self.end, age, (self.crc, buffer))
     }
 
+    /// The age clock of what was written last.
+    #[must_use]
+    pub const fn age(&self) -> Age {
+        self.clock.age
+    }
+
     /// Bytes that are left in this segment.
     #[must_use]
     pub const fn room(&self) -> u32 {

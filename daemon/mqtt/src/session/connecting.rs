@@ -4,12 +4,12 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::{NonZeroU16, NonZeroU32};
 
-use tributary_core::limits::{CLIENT_ID_BYTES_MAX, PROPERTIES_BYTES_MAX};
+use tributary_core::limits::CLIENT_ID_BYTES_MAX;
 
 use super::{Kept, Settings, Will, reasons};
 use crate::codec::Version;
 use crate::codec::connack::{ConnAck, connack_reason};
-use crate::codec::connect::{Connect, LastWill};
+use crate::codec::connect::Connect;
 use crate::codec::malformed::Malformed;
 use crate::codec::property::{Carrier, Properties, Property};
 use crate::codec::reason::Reason;
@@ -75,7 +75,6 @@ impl Wishes {
         }
         check_client_id(connect)?;
         if let Some(will) = &connect.will {
-            check_will(will)?;
             wishes.will = Some(Box::new(Will::new(will)));
         }
         if wishes.packet_bytes_max < limits::CLIENT_PACKET_BYTES_MIN {
@@ -142,13 +141,6 @@ fn check_client_id(connect: &Connect<'_>) -> Result<(), Malformed> {
     let is_nameless = connect.client_id.is_empty() && !connect.clean_start;
     if connect.version != Version::V5 && is_nameless {
         return Err(Malformed::new(Reason::ClientIdNotValid, "MQTT-3.1.3-8 (3.1.1)"));
-    }
-    Ok(())
-}
-
-fn check_will(will: &LastWill<'_>) -> Result<(), Malformed> {
-    if will.properties.bytes().len() > PROPERTIES_BYTES_MAX {
-        return Err(Malformed::new(Reason::PacketTooLarge, "3.1.3.2"));
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::Message;
 use crate::codec::property::Property;
 use crate::codec::publish::Delivery;
 use crate::codec::{Version, writer};
-use crate::limits::{TOPIC_ALIAS_BYTES_MAX, TOPIC_ALIASES_OUT_MAX};
+use crate::limits::{TOPIC_ALIAS_BYTES_FREE, TOPIC_ALIASES_OUT_MAX};
 
 /// What a forwarded PUBLISH has in front of its payload, apart from what the event says.
 pub(super) struct Head<'a> {
@@ -120,7 +120,7 @@ impl AliasesOut {
             return Alias::Known(alias);
         }
         let fits =
-            self.topics.len() < self.max && self.bytes + topic.len() <= TOPIC_ALIAS_BYTES_MAX;
+            self.topics.len() < self.max && self.bytes + topic.len() <= TOPIC_ALIAS_BYTES_FREE;
         match number(self.topics.len()) {
             Some(alias) if fits => Alias::New(alias),
             _ => Alias::None,

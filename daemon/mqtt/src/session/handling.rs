@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use tributary_core::limits::{PAYLOAD_BYTES_MAX, PROPERTIES_BYTES_MAX};
 use tributary_core::record::Qos;
 use tributary_core::time::Instant;
 
@@ -144,9 +143,6 @@ impl Session {
         if self.version == Version::V5 {
             self.check_publish(&publish)?;
         }
-        if publish.payload.len() > PAYLOAD_BYTES_MAX {
-            return Err(Malformed::new(Reason::PacketTooLarge, "MQTT-3.2.2-15"));
-        }
         let Some(packet_id) = publish.delivery.packet_id() else {
             return Ok(Effect::Publish(publish));
         };
@@ -164,16 +160,14 @@ impl Session {
 
     /// What only MQTT 5 can say, and what it was told in the CONNACK.
     fn check_publish(&mut self, publish: &Publish<'_>) -> Result<(), Malformed> {
-        if publish.properties.bytes().len() > PROPERTIES_BYTES_MAX {
-            return Err(Malformed::new(Reason::PacketTooLarge, "MQTT-3.2.2-15"));
-        }
         if publish.properties.subscription_identifier().is_some() {
             return Err(Malformed::protocol("MQTT-3.3.4-6"));
         }
         let Some(alias) = publish.properties.topic_alias() else { return Ok(()) };
         inbound::check(alias, self.settings.topic_alias_max)?;
         if !publish.topic.is_empty() {
-            return self.aliases.set(alias, publish.topic);
+            self.aliases.set(alias, publish.topic);
+            return Ok(());
         }
         match self.aliases.resolve(alias) {
             Some(_) => Ok(()),
@@ -202,6 +196,14 @@ impl Session {
         }
         self.stage = Stage::Closed;
         Ok(Effect::Close(Close { reason: disconnect.reason, statement: "MQTT-3.14.4-3" }))
+    }
+
+    /// What the topics behind the client's aliases take beyond
+    /// [what is everybody's](crate::limits::TOPIC_ALIAS_BYTES_FREE). It may set as many as it was announced, whatever
+    /// their length; where too many do, they are to be turned out.
+    #[must_use]
+    pub const fn alias_bytes_beyond(&self) -> usize {
+        self.aliases.bytes_beyond()
     }
 
     /// Why the first of some filters was not granted, if the client wants to be told and takes as much.

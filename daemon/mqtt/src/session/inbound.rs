@@ -234,22 +234,21 @@ pub(super) struct Aliases {
 
 impl Aliases {
     /// `topic` has a number, [checked](check), from now on.
-    pub(super) fn set(&mut self, alias: NonZeroU16, topic: &str) -> Result<(), Malformed> {
+    pub(super) fn set(&mut self, alias: NonZeroU16, topic: &str) {
         let index = usize::from(alias.get()) - 1;
         if self.topics.len() <= index {
             self.topics.resize_with(index + 1, Box::default);
         }
-        let Some(known) = self.topics.get_mut(index) else { return Ok(()) };
-        if **known == *topic {
-            return Ok(());
-        }
-        let bytes = self.bytes - known.len() + topic.len();
-        if bytes > limits::TOPIC_ALIAS_BYTES_MAX {
-            return Err(Malformed::new(Reason::QuotaExceeded, "4.13.1"));
-        }
-        self.bytes = bytes;
+        let Some(known) = self.topics.get_mut(index).filter(|known| ***known != *topic) else {
+            return;
+        };
+        self.bytes = self.bytes - known.len() + topic.len();
         *known = topic.into();
-        Ok(())
+    }
+
+    /// What the topics take beyond what is everybody's.
+    pub(super) const fn bytes_beyond(&self) -> usize {
+        self.bytes.saturating_sub(limits::TOPIC_ALIAS_BYTES_FREE)
     }
 
     /// The topic that has the number `alias`.

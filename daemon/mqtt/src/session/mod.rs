@@ -121,8 +121,12 @@ enum Stage {
 
 impl Session {
     /// A connection that was opened just now.
+    ///
+    /// # Panics
+    /// If larger packets are allowed than can be taken whatever is in them.
     #[must_use]
     pub fn new(now: Instant, settings: &Settings) -> Self {
+        assert!(settings.packet_bytes_max <= limits::PACKET_BYTES_DEFAULT);
         Self {
             settings: *settings,
             stage: Stage::Opened,

@@ -263,17 +263,17 @@ impl Connection {
         self.portion.set(bytes, may_go);
     }
 
-    /// What it holds of what was read, and whether that may be given up: the begin of a packet, or a CONNECT of
-    /// which nobody knows yet who has sent it.
+    /// What it holds of what was read, and whether that may be given up: the begin of a packet, a CONNECT of
+    /// which nobody knows yet who has sent it, or many long topics behind aliases.
     fn holds(&self) -> (usize, bool) {
         let is_begun = self.wants_more && !self.unread.is_empty();
-        let bytes = self.unread.capacity() + self.dialogue.waiting_bytes();
-        (bytes, is_begun || self.dialogue.is_applying())
+        let bytes = self.unread.capacity() + self.dialogue.holds_bytes();
+        (bytes, is_begun || self.dialogue.may_be_turned_out())
     }
 
-    /// Ends the connection with what it has begun: others need the room.
+    /// Ends the connection with what it holds: others need the room.
     fn give_up(&mut self) {
-        tracing::info!(address = %self.address, "a large packet is given up: there are too many");
+        tracing::info!(address = %self.address, "a client holds much, and others need the room");
         self.dialogue.turn_out(&mut self.out);
         self.unread = Vec::new();
         self.portion.set(0, false);

@@ -1,8 +1,8 @@
 //! What all connections together have read and cannot deal with yet: begins of packets, logins that wait for their
-//! verification, and what waits for us.
+//! verification, and what waits for us; and long topics behind aliases.
 //!
-//! Invariant: above [`UNREAD_BYTES_MAX`] nobody who has begun a packet, or whose login waits, holds more than an
-//! equal share of it, whether he sends more or is silent. Who has been silent for longest makes room first, and
+//! Invariant: above [`UNREAD_BYTES_MAX`] nobody who has begun a packet, whose login waits, or who has set such aliases, holds
+//! more than an equal share of it, whether he sends more or is silent. Who has been silent for longest makes room first, and
 //! only as many do as have to; and less is read at once. So what waits for us was within such a share when it came.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +37,7 @@ struct Holders {
 #[derive(Debug)]
 struct Holder {
     bytes: usize,
-    /// The begin of a packet, or a login: what waits for us is not given up.
+    /// The begin of a packet, a login, or aliases: what waits for us is not given up.
     may_go: bool,
     wake: Arc<Notify>,
 }
@@ -120,7 +120,7 @@ impl Portion {
         }
     }
 
-    /// Whether others needed the room: the packet that has begun, or the login, is given up.
+    /// Whether others needed the room: what it holds is given up, and the connection with it.
     pub(super) fn is_given_up(&self) -> bool {
         self.turn.is_some_and(|turn| !lock(&self.all.holders).by_turn.contains_key(&turn))
     }

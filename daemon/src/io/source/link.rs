@@ -14,7 +14,7 @@ use crate::io::secrets;
 use crate::source::Message;
 
 /// The largest packet that a broker is asked to send: all that can be an event.
-pub(super) const PACKET_BYTES_MAX: u32 = 512 * 1024;
+pub(super) const PACKET_BYTES_MAX: u32 = 640 * 1024;
 /// The largest packet that is read where a broker cannot be asked: one that it sends and we cannot read
 /// would end each connection anew.
 pub(super) const FOREIGN_PACKET_BYTES_MAX: usize = 16 << 20;

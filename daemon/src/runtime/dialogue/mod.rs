@@ -3,6 +3,7 @@
 mod admitting;
 mod entering;
 mod requests;
+mod room;
 mod turn;
 
 use std::sync::{Arc, Mutex};
@@ -87,13 +88,6 @@ struct Held {
     id: Option<NonZeroU16>,
 }
 
-impl Held {
-    fn bytes(&self) -> usize {
-        let event = self.event.event();
-        event.topic.len() + event.payload.len() + event.client.len() + event.properties.0.len()
-    }
-}
-
 /// A client of the hub.
 struct Member {
     key: Key,
@@ -169,26 +163,6 @@ impl Dialogue {
         session.poll_timeout().filter(|_| reads)
     }
 
-    /// Whether it is room at the desk that is waited for: for a publish, or for what comes next.
-    #[must_use]
-    pub fn is_held(&self) -> bool {
-        self.held.is_some() || self.shared.ingest.is_crowded()
-    }
-
-    /// Bytes that it holds for us, beside what was not handed in: a CONNECT whose password is being verified, or a
-    /// publish that waits for room.
-    #[must_use]
-    pub fn waiting_bytes(&self) -> usize {
-        let applicant = self.applicant.as_ref().map_or(0, |applicant| applicant.bytes());
-        applicant + self.held.as_ref().map_or(0, |held| held.bytes())
-    }
-
-    /// Whether it is not decided yet who it is.
-    #[must_use]
-    pub fn is_applying(&self) -> bool {
-        self.applicant.is_some()
-    }
-
     /// Whether bytes may be handed in.
     #[must_use]
     pub fn wants_bytes(&self, out: &[u8]) -> bool {
@@ -256,19 +230,6 @@ impl Dialogue {
     /// The client takes what it was slow to take, and was not read meanwhile: its silence was ours.
     pub fn handle_taken(&mut self, moment: Moment) {
         lock(&self.session).handle_unread(moment.now);
-    }
-
-    /// The connection is to end: others need the room that it takes, for a packet that has not come to its end,
-    /// or for a CONNECT whose password is being verified.
-    pub fn turn_out(&mut self, out: &mut Vec<u8>) {
-        let session = &mut *lock(&self.session);
-        if session.is_deciding() {
-            session.refuse(Reason::ServerBusy, out);
-        } else {
-            session.turn_out(out);
-        }
-        self.applicant = None;
-        self.closed = true;
     }
 
     /// Sends what has become possible: answers and messages; ends what is to end.

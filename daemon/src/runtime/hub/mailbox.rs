@@ -123,6 +123,8 @@ pub struct Outgoing {
     pub again: Option<NonZeroU16>,
     /// It is a retained message for a new subscription.
     pub retained: bool,
+    /// Of such a one that is not under way yet: the filter of that subscription.
+    pub found_by: Option<Arc<str>>,
     /// The group that it was for, if its subscription is shared.
     pub(super) group: Option<Key>,
     /// Members of the group that may not read it.
@@ -138,6 +140,7 @@ impl Outgoing {
             message: Some(message),
             again: None,
             retained: false,
+            found_by: None,
             group: None,
             denied: Box::default(),
             qos: grant.qos,
@@ -153,6 +156,7 @@ impl Outgoing {
             message,
             again: None,
             retained: false,
+            found_by: None,
             group: None,
             denied: Box::default(),
             qos: share.qos,

@@ -36,6 +36,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tributary_core::Offset;
 use tributary_core::time::Age;
@@ -69,12 +70,46 @@ pub struct Counters {
     pub dropped: AtomicU64,
     /// Messages put into outboxes.
     pub delivered: AtomicU64,
-    /// Events that were evicted from the log before a session had read them.
+    /// Events that were gone from the log before a session had read them.
     pub missed: AtomicU64,
     /// Messages that were to be retained and are not: there was no room.
     pub unretained: AtomicU64,
     /// Sessions that were ended to make room for new ones.
     pub displaced: AtomicU64,
+}
+
+/// The counters of the MQTT side as they stand, for `status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tally {
+    /// Connections that were accepted by the protocol.
+    pub connects: u64,
+    /// Messages put into outboxes.
+    pub delivered: u64,
+    /// Messages that a slow subscriber did not get.
+    pub dropped: u64,
+    /// Events that were gone from the log before a session had read them: for each session all that may have been for it.
+    pub missed: u64,
+    /// Messages that were to be retained and are not: there was no room.
+    pub unretained: u64,
+    /// Sessions that were ended to make room for new ones.
+    pub displaced: u64,
+}
+
+impl Counters {
+    /// As they stand.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Tally {
+            connects: read(&self.connects),
+            delivered: read(&self.delivered),
+            dropped: read(&self.dropped),
+            missed: read(&self.missed),
+            unretained: read(&self.unretained),
+            displaced: read(&self.displaced),
+        }
+    }
 }
 
 /// All clients.

@@ -27,13 +27,13 @@ pub(super) const LOOKS_MAX: usize = 1_000;
 /// A search for retained messages that goes on when there is room.
 #[derive(Clone, Debug)]
 pub(super) struct Scan {
-    filter: Box<str>,
+    filter: Arc<str>,
     wanted: Subscription,
     /// The topic that was looked at last.
     after: Option<Box<str>>,
     /// What comes from here on comes as it comes.
     below: Offset,
-    /// It was begun before this run: what has come at QoS 2 since then, or is under way.
+    /// It was begun before this run: what it has brought at QoS 2 since then, or is under way by it.
     begun_anew: Option<BTreeSet<Offset>>,
 }
 
@@ -85,7 +85,7 @@ impl Members {
     pub(super) fn search(&mut self, key: Key, scan: Scan) {
         let number = self.new_key();
         let Some(client) = self.sessions.get_mut(&key) else { return };
-        let Some(entry) = client.filters.get_mut(&scan.filter) else { return };
+        let Some(entry) = client.filters.get_mut(&*scan.filter) else { return };
         client.scans.end(core::mem::replace(&mut entry.search, number));
         client.scans.ask(number, scan);
     }
@@ -133,9 +133,7 @@ impl Members {
             let Some(client) = self.sessions.get_mut(&key) else { return };
             let Some(options) = Options::from_byte(known.options) else { continue };
             let wanted = Subscription { options, identifier: NonZeroU32::new(known.identifier) };
-            let under_way = client.kept.in_flight.iter().filter(|entry| entry.retained);
-            let came = searches.came_since(known).map(Offset);
-            let passed = came.chain(under_way.map(|entry| entry.offset)).collect();
+            let passed = known.brought.iter().copied().map(Offset).collect();
             client.scans.is_noted = true;
             let scan = Scan::new(filter, wanted, Offset(known.below));
             self.search(key, Scan { begun_anew: Some(passed), ..scan });
@@ -185,8 +183,11 @@ impl Scan {
                 && !scan.has_passed(message.offset, is_owed)
                 && !(scan.wanted.options.no_local && is_own)
                 && topic::matches(&scan.filter, event.topic);
-            let outgoing = || Outgoing::new(Arc::clone(message), grant);
-            if *looks == 0 || is_wanted && !mailbox.put(Outgoing { retained: true, ..outgoing() }) {
+            let outgoing = || {
+                let found_by = Some(Arc::clone(&scan.filter));
+                Outgoing { retained: true, found_by, ..Outgoing::new(Arc::clone(message), grant) }
+            };
+            if *looks == 0 || is_wanted && !mailbox.put(outgoing()) {
                 done.is_over = false;
                 break;
             }
@@ -201,7 +202,7 @@ impl Scan {
         done
     }
 
-    /// Whether it is begun anew, and passes this message over: it has come at QoS 2, or it may have come at QoS 0.
+    /// Whether it is begun anew, and passes this message over: it brought it at QoS 2, or it may have come at QoS 0.
     fn has_passed(&self, offset: Offset, is_owed: bool) -> bool {
         self.begun_anew.as_ref().is_some_and(|passed| !is_owed || passed.contains(&offset))
     }

@@ -100,6 +100,16 @@ pub enum Change<'a> {
     },
     /// All that was looked for on behalf of the client's subscriptions has come to it, or is under way at QoS 2.
     Found,
+    /// To the client, at QoS 2: a retained message gets an identifier. Of several subscriptions that select it, each
+    /// brings it.
+    Brought {
+        /// Which.
+        packet_id: u16,
+        /// The message's place in the log.
+        offset: u64,
+        /// The filter of the subscription for which it was looked for.
+        filter: &'a str,
+    },
 }
 
 /// A will as the log keeps it.

@@ -266,16 +266,21 @@ impl ClientState {
                 }
             }
             Change::Reserved { packet_id, offset, retained } => {
-                self.complete(packet_id, number);
-                let received = false;
-                self.in_flight.push(InFlightState { packet_id, offset, retained, received });
+                if retained {
+                    self.searches.note_brought(None, offset);
+                }
+                self.reserve(packet_id, offset, retained);
+            }
+            Change::Brought { packet_id, offset, filter } => {
+                self.searches.note_brought(Some(filter), offset);
+                self.reserve(packet_id, offset, true);
             }
             Change::Received { packet_id } => {
                 for entry in &mut self.in_flight {
                     entry.received |= entry.packet_id == packet_id;
                 }
             }
-            Change::Completed { packet_id } => self.complete(packet_id, number),
+            Change::Completed { packet_id } => self.complete(packet_id),
             Change::Progress { cursor } => {
                 self.cursor = self.cursor.max(cursor);
                 self.over = self.over.split_off(&self.cursor);
@@ -289,7 +294,9 @@ impl ClientState {
             Change::WillPublished => (self.will, self.will_due) = (None, None),
             Change::Searching { filter, options, identifier, below } => {
                 if self.filters.contains_key(filter) {
-                    self.searches.begin(filter, Search { options, identifier, below, number });
+                    let brought = BTreeSet::new();
+                    let search = Search { options, identifier, below, number, brought };
+                    self.searches.begin(filter, search);
                 }
             }
             Change::Found => self.searches = Searches::default(),
@@ -297,12 +304,16 @@ impl ClientState {
         }
     }
 
-    fn complete(&mut self, packet_id: u16, number: u64) {
+    fn reserve(&mut self, packet_id: u16, offset: u64, retained: bool) {
+        self.complete(packet_id);
+        let received = false;
+        self.in_flight.push(InFlightState { packet_id, offset, retained, received });
+    }
+
+    fn complete(&mut self, packet_id: u16) {
         if let Some(index) = self.in_flight.iter().position(|entry| entry.packet_id == packet_id) {
             let entry = self.in_flight.remove(index);
-            if entry.retained {
-                self.searches.note_came(entry.offset, number);
-            } else if entry.offset >= self.cursor {
+            if !entry.retained && entry.offset >= self.cursor {
                 self.over.insert(entry.offset);
             }
         }

@@ -46,12 +46,13 @@ fn changes_survive_the_log() {
         Change::Dealt { cursor: 300 },
         Change::Searching { filter: "a/+", options: 1, identifier: 300, below: 70_000 },
         Change::Found,
+        Change::Brought { packet_id: 7, offset: u64::MAX, filter: "a/+" },
     ];
     let mut batch = Batch::new(41);
     for (index, change) in changes.iter().enumerate() {
         assert_eq!(batch.push("press", Offset(100 + index as u64), change), 41 + index as u64);
     }
-    assert_eq!(batch.last(), 48);
+    assert_eq!(batch.last(), 49);
     let body = batch.body();
     let read: Vec<_> = read_batch(body).collect();
     assert_eq!(read.len(), changes.len());
@@ -74,6 +75,7 @@ fn changes_are_written_as_ever() {
             b"\x0c\x03a/+\x01\xac\x02\xf0\xa2\x04",
         ),
         (Change::Found, b"\x0d"),
+        (Change::Brought { packet_id: 300, offset: 7, filter: "a" }, b"\x0e\xac\x02\x07\x01a"),
     ] {
         let mut batch = Batch::new(41);
         batch.push("press", Offset(5), &change);
@@ -106,28 +108,36 @@ fn what_is_looked_for_is_remembered_until_it_was_found_or_is_not_wanted() {
 }
 
 #[test]
-fn what_came_at_qos_2_is_remembered_while_something_is_owed() {
-    let reserved = |packet_id, offset| Change::Reserved { packet_id, offset, retained: true };
-    let searching = Change::Searching { filter: "a", options: 2, identifier: 0, below: 5 };
-    let subscribed = Change::Subscribed { filter: "a", options: 2, identifier: 0 };
-    let came = |state: &State| -> Vec<u64> {
+fn what_got_an_identifier_at_qos_2_is_remembered_for_the_subscription_that_brought_it() {
+    let (options, identifier, below) = (2, 0, 5);
+    let searching = |filter| Change::Searching { filter, options, identifier, below };
+    let subscribed = |filter| Change::Subscribed { filter, options, identifier };
+    let brought = |packet_id, offset, filter| Change::Brought { packet_id, offset, filter };
+    let all = |state: &State| -> Vec<(String, Vec<u64>)> {
         let searches = &state.clients["press"].searches;
-        let asked = searches.in_order().first().map(|(_, search)| *search);
-        searches.came_since(asked.unwrap_or_default()).collect()
+        let of_one = |search: &Search| search.brought.iter().copied().collect();
+        let all = searches.in_order().into_iter();
+        all.map(|(filter, search)| (filter.to_owned(), of_one(search))).collect()
     };
+    let of = |filter: &str, offsets: &[u64]| (filter.to_owned(), offsets.to_vec());
     let mut state = State::default();
-    fold(&mut state, &[(5, begun(true)), (5, subscribed), (5, reserved(1, 0))]);
+    fold(&mut state, &[(5, begun(true)), (5, subscribed("a")), (5, brought(1, 0, "a"))]);
+    assert_eq!(all(&state), [], "nothing is owed");
+    fold(&mut state, &[(5, subscribed("+")), (5, searching("a")), (5, searching("+"))]);
+    fold(&mut state, &[(5, brought(1, 0, "a")), (5, brought(2, 0, "+")), (5, brought(3, 1, "a"))]);
+    assert_eq!(all(&state), [of("a", &[0, 1]), of("+", &[0])]);
+    assert_eq!(state.clients["press"].in_flight.len(), 3);
     fold(&mut state, &[(5, Change::Completed { packet_id: 1 })]);
-    assert_eq!(came(&state), [0; 0], "nothing is owed");
-    fold(&mut state, &[(5, searching.clone()), (5, reserved(1, 0)), (5, reserved(2, 1))]);
-    fold(&mut state, &[(5, Change::Completed { packet_id: 2 })]);
-    assert_eq!(came(&state), [1]);
-    fold(&mut state, &[(5, searching)]);
-    assert_eq!(came(&state), [0; 0], "all are asked for again");
-    fold(&mut state, &[(5, Change::Completed { packet_id: 1 })]);
-    assert_eq!(came(&state), [0]);
+    assert_eq!(all(&state), [of("a", &[0, 1]), of("+", &[0])]);
+    fold(&mut state, &[(5, searching("a"))]);
+    assert_eq!(all(&state), [of("+", &[0]), of("a", &[])], "all are asked for again");
+    // As an earlier version told it.
+    fold(&mut state, &[(5, Change::Reserved { packet_id: 4, offset: 2, retained: true })]);
+    assert_eq!(all(&state), [of("+", &[0, 2]), of("a", &[2])]);
+    fold(&mut state, &[(5, Change::Unsubscribed { filter: "+" })]);
+    assert_eq!(all(&state), [of("a", &[2])]);
     fold(&mut state, &[(5, Change::Found)]);
-    assert_eq!(came(&state), [0; 0]);
+    assert_eq!(all(&state), []);
 }
 
 #[test]

@@ -120,6 +120,15 @@ fn a_will_of_any_kind_is_served() {
 }
 
 #[test]
+fn a_will_may_be_as_large_as_a_packet() {
+    let properties = super::publishing::many(200_000);
+    let asked = LastWill { properties: checked(Carrier::Will, &properties), ..will() };
+    let mut connection = Connection::accepted(&Connect { will: Some(asked), ..connect(V5) });
+    let will = connection.session.take_will().expect("it left one");
+    assert_eq!(will.event(TIME).properties.0, properties);
+}
+
+#[test]
 fn a_session_lasts_as_long_as_asked_and_allowed() {
     let settings = Settings { session_expiry_max_s: 100, ..Settings::default() };
     let expiry = |seconds| properties(&[Property::SessionExpiry(seconds)]);

@@ -6,6 +6,7 @@ use tributary_core::properties;
 use tributary_core::record::{Event, Origin, Qos};
 
 use crate::codec::ack::Ack;
+use crate::limits;
 use crate::session::Step;
 
 fn puback(version: Version, packet_id: u16) -> Vec<u8> {
@@ -237,17 +238,26 @@ fn an_alias_that_is_not_allowed_or_not_known_ends_the_connection() {
     }
 }
 
+/// As many as were announced, of any length: what they take beyond what is everybody's the driver is told.
 #[test]
-fn the_topics_behind_aliases_are_bounded() {
+fn the_topics_behind_aliases_are_counted() {
+    const FREE: usize = limits::TOPIC_ALIAS_BYTES_FREE;
     let mut connection = Connection::accepted(&connect(V5));
-    let topic = "t".repeat(crate::limits::TOPIC_ALIAS_BYTES_MAX / 2);
-    for (alias, expected) in
-        [(1, None), (2, None), (2, None), (3, close(Reason::QuotaExceeded, "4.13.1"))]
-    {
+    let topic = "t".repeat(FREE / 2);
+    let long = "t".repeat(65_535);
+    for (alias, topic, beyond) in [
+        (1, &topic, 0),
+        (2, &topic, 0),
+        (2, &topic, 0),
+        (3, &long, 65_535),
+        (3, &topic, FREE / 2),
+        (16, &long, FREE / 2 + 65_535),
+    ] {
         let sent = super::properties(&[Property::TopicAlias(id(alias))]);
         let properties = checked(Carrier::Publish, &sent);
-        let publish = Publish { topic: &topic, properties, ..publish(Delivery::AtMostOnce) };
-        assert_eq!(connection.send(&Packet::Publish(publish)), expected, "{alias}");
+        let publish = Publish { topic, properties, ..publish(Delivery::AtMostOnce) };
+        assert_eq!(connection.send(&Packet::Publish(publish)), None, "{alias}");
+        assert_eq!(connection.session.alias_bytes_beyond(), beyond, "{alias}");
     }
 }
 
@@ -262,22 +272,36 @@ fn a_client_does_not_send_subscription_identifiers() {
     assert_eq!(connection.sent(), break_off(Reason::ProtocolError, "MQTT-3.3.4-6"));
 }
 
+/// So many bytes of user properties, the smallest there are.
+pub(super) fn many(bytes: usize) -> Vec<u8> {
+    let all = alloc::vec![Property::User("", ""); bytes / 5 - 1];
+    let last = "v".repeat(bytes % 5);
+    super::properties(&[&all[..], &[Property::User("", &last)]].concat())
+}
+
+/// Whatever it is full of: all that was announced is taken (MQTT-3.2.2-15).
+#[test]
+fn what_is_not_too_large_as_a_whole_is_taken() {
+    let max = limits::PACKET_BYTES_DEFAULT as usize;
+    // Fixed header, topic, packet identifier, and the length of no properties or of many.
+    let around = 4 + 2 + "é/b".len() + 2;
+    let payload = alloc::vec![0; max - around - 1];
+    let properties = many(max - around - 3);
+    let full_of_payload = Publish { payload: &payload, ..at_least_once(1) };
+    let properties = checked(Carrier::Publish, &properties);
+    let full_of_properties = Publish { properties, payload: b"", ..at_least_once(1) };
+    for publish in [full_of_payload, full_of_properties] {
+        let bytes = encoded(V5, &Packet::Publish(publish));
+        assert_eq!(bytes.len(), max);
+        let mut connection = Connection::accepted(&connect(V5));
+        assert_eq!(connection.handle(&bytes), Effect::Publish(publish));
+        let event = connection.session.event(&publish, TIME);
+        assert_eq!(event.properties.0, publish.properties.bytes());
+    }
+}
+
 #[test]
 fn what_is_too_large_is_not_taken() {
-    let settings = Settings { packet_bytes_max: 1024 * 1024, ..Settings::default() };
-    let large = alloc::vec![0; 256 * 1024 + 1];
-    let values = "v".repeat(65_535);
-    let too_many = super::properties(&[Property::User("n", &values)]);
-    let properties = checked(Carrier::Publish, &too_many);
-    for (publish, fits) in [
-        (Publish { payload: &large[1..], ..publish(Delivery::AtMostOnce) }, true),
-        (Publish { payload: &large, ..publish(Delivery::AtMostOnce) }, false),
-        (Publish { properties, ..publish(Delivery::AtMostOnce) }, false),
-    ] {
-        let expected = if fits { None } else { close(Reason::PacketTooLarge, "MQTT-3.2.2-15") };
-        let mut connection = Connection::accepted_with(&settings, &connect(V5));
-        assert_eq!(connection.send(&Packet::Publish(publish)), expected);
-    }
     let mut connection = Connection::accepted(&connect(V5));
     let closed = connection.handle(b"\x30\x80\x80\x20");
     assert_eq!(Some(closed), close(Reason::PacketTooLarge, "MQTT-3.2.2-15").map(Effect::Close));

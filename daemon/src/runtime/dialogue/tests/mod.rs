@@ -18,6 +18,7 @@ use tributary_core::log::{Clock, End, Geometry, ReadMedia};
 use tributary_core::properties::Properties;
 use tributary_core::record::{Event, Origin, Qos};
 use tributary_core::time::Timestamp;
+use tributary_mqtt::limits::TOPIC_ALIAS_BYTES_FREE;
 
 /// MQTT 5, clean start, client `a`.
 const CONNECT: &[u8] = b"\x10\x0e\0\x04MQTT\x05\x02\0\x3c\0\0\x01a";
@@ -867,14 +868,43 @@ fn nobody_leaves_a_will_under_the_topics_of_the_daemon() {
 fn what_waits_for_room_is_counted() {
     let shared = shared_at_noon();
     let mut dialogue = come_311(&shared, false);
-    assert_eq!(dialogue.waiting_bytes(), 0);
+    assert_eq!(dialogue.holds_bytes(), 0);
     shared.ingest.hold(true);
     heard(&mut dialogue, EXACTLY_ONCE[0]);
     // Topic, payload and client identifier.
-    assert_eq!(dialogue.waiting_bytes(), 3);
+    assert_eq!(dialogue.holds_bytes(), 3);
     shared.ingest.hold(false);
     dialogue.retry(moment(), &mut Vec::new());
-    assert_eq!(dialogue.waiting_bytes(), 0);
+    assert_eq!(dialogue.holds_bytes(), 0);
+}
+
+/// As many as it was announced: who holds much by it makes room where others need it.
+#[test]
+fn long_topics_behind_aliases_are_counted_and_make_room() {
+    const BYTES: usize = 20_000;
+    let (_, mut dialogue) = inside();
+    let mut out = Vec::new();
+    for (alias, holds) in
+        [(1, BYTES - TOPIC_ALIAS_BYTES_FREE), (2, 2 * BYTES - TOPIC_ALIAS_BYTES_FREE)]
+    {
+        let properties = [0x23, 0, alias];
+        let mut bytes = vec![0x30];
+        let length = 2 + BYTES + 1 + properties.len();
+        bytes.extend(
+            [length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14]
+                .map(|digit| digit.to_le_bytes()[0]),
+        );
+        bytes.extend(u16::try_from(BYTES).expect("it fits").to_be_bytes());
+        bytes.extend(vec![b't'; BYTES]);
+        bytes.push(3);
+        bytes.extend(properties);
+        assert_eq!(dialogue.handle_bytes(moment(), &bytes, &mut out).used, bytes.len());
+        assert_eq!((dialogue.holds_bytes(), dialogue.may_be_turned_out()), (holds, true));
+        assert!(out.is_empty() && !dialogue.is_closed());
+    }
+    dialogue.turn_out(&mut out);
+    assert_eq!((out[..3].to_vec(), dialogue.is_closed()), (vec![0xE0, 1, 0x97], true));
+    assert_eq!((dialogue.holds_bytes(), dialogue.may_be_turned_out()), (0, false));
 }
 
 #[test]
@@ -887,10 +917,10 @@ fn what_waits_for_a_password_is_counted_and_makes_room() {
     let mut dialogue = Dialogue::new(Arc::clone(&shared), moment(), visit);
     let mut out = Vec::new();
     dialogue.handle_bytes(moment(), LOGIN, &mut out);
-    assert!(dialogue.is_applying() && out.is_empty());
-    assert_eq!(dialogue.waiting_bytes(), 2 * LOGIN.len());
+    assert!(dialogue.may_be_turned_out() && out.is_empty());
+    assert_eq!(dialogue.holds_bytes(), 2 * LOGIN.len());
     dialogue.turn_out(&mut out);
     // Busy.
     assert_eq!((out[0], out[3], dialogue.is_closed()), (0x20, 0x89, true), "{out:x?}");
-    assert_eq!((dialogue.waiting_bytes(), dialogue.is_applying()), (0, false));
+    assert_eq!((dialogue.holds_bytes(), dialogue.may_be_turned_out()), (0, false));
 }

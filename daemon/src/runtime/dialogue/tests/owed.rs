@@ -45,10 +45,10 @@ fn parse(out: &[u8]) -> Vec<Came> {
     came
 }
 
-/// What comes to a client until nothing does.
+/// What comes to a client until nothing does: what is sent again is read one by one.
 fn hear(client: &mut Dialogue, shared: &Shared, state: &mut State) -> Vec<Came> {
     let (end, mut out) = (shared.ingest.durable(), Vec::new());
-    for _ in 0..20 {
+    for _ in 0..AT_ONCE + 20 {
         match shared.hub.next_work(end) {
             Next::Read(work) if work.again.is_some() => shared.hub.send_again(&work, None),
             Next::Read(work) => shared.hub.caught_up(&work, end, end),
@@ -187,6 +187,57 @@ fn a_search_that_is_begun_anew_passes_over_what_came_at_qos_2() {
     assert_eq!(came, []);
     note(&shared, &mut state);
     assert!(!owes(&state));
+}
+
+/// As many as may be under way at once, and a SUBSCRIBE with two filters of which each selects all of them.
+const AT_ONCE: u64 = 128;
+const BOTH: &[u8] = b"\x82\x0f\0\x01\0\0\x03r/#\x02\0\x03r/+\x02";
+
+/// What comes over as many starts as there may be something; and how often each, if that is the same for all.
+fn hear_the_rest(state: &mut State, mut all: Vec<Came>) -> Option<usize> {
+    for _ in 0..5 {
+        let shared = begin_again(state, AT_ONCE);
+        let (mut client, came) = come(&shared, state, b"");
+        acknowledge(&mut client, (&shared, state), &came);
+        all.extend(came);
+    }
+    let mut count = std::collections::BTreeMap::<&str, usize>::new();
+    for topic in topics(&all) {
+        *count.entry(topic).or_default() += 1;
+    }
+    let times = all.len() / 128;
+    (count.len() == 128 && count.values().all(|of_one| *of_one == times)).then_some(times)
+}
+
+#[test]
+fn each_of_two_subscriptions_gets_what_it_is_owed_over_a_crash() {
+    let mut state = State::default();
+    kept(&mut state, ("", Qos::ExactlyOnce), AT_ONCE);
+    let shared = begin_again(&state, AT_ONCE);
+    let (mut client, came) = come(&shared, &mut state, BOTH);
+    assert_eq!(came.len(), 128, "all of one, and none of the other");
+    // The identifiers that are free go to others.
+    acknowledge(&mut client, (&shared, &mut state), &came[..20]);
+    note(&shared, &mut state);
+    assert!(owes(&state));
+    assert_eq!(hear_the_rest(&mut state, came[..20].to_vec()), Some(2));
+}
+
+/// One of them is ended meanwhile, or asks again.
+#[test]
+fn what_one_subscription_brought_is_still_owed_to_another() {
+    let (end, again) = (b"\xa2\x08\0\x02\0\0\x03r/#", &want(Qos::ExactlyOnce));
+    for (request, times) in [(&end[..], 2), (again, 3)] {
+        let mut state = State::default();
+        kept(&mut state, ("", Qos::ExactlyOnce), AT_ONCE);
+        let shared = begin_again(&state, AT_ONCE);
+        let (mut client, came) = come(&shared, &mut state, BOTH);
+        assert_eq!(came.len(), 128);
+        client.handle_bytes(moment(), request, &mut Vec::new());
+        settle(&shared, &mut state);
+        assert!(owes(&state));
+        assert_eq!(hear_the_rest(&mut state, Vec::new()), Some(times), "{request:x?}");
+    }
 }
 
 /// It asks for all of them once more, and gets none before the crash.
