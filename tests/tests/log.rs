@@ -365,6 +365,22 @@ fn a_page_that_a_header_stands_in_costs_nothing() {
     }
 }
 
+#[test]
+fn a_segment_that_is_full_leaves_the_last_page_to_its_header() {
+    let disk = Disk::new(SMALL, 1);
+    let mut log = open(&disk, 0, 1);
+    // Down to what is left for openings.
+    while log.room() > 2_048 + 512 {
+        append(&mut log, 60);
+        log.commit().expect("the disk is well");
+    }
+    log.roll(&[], CLOCK).expect("the disk is well");
+    log.commit().expect("the disk is well");
+    drop(log);
+    disk.damage(0, 0, &[0xFF; 4096]);
+    assert_eq!(open(&disk, 0, 2).oldest(), Offset(0));
+}
+
 /// A log on a disk, without a history.
 fn open(disk: &Disk, floor: u64, generation: u32) -> DiskLog {
     open_with(12_000, disk, floor, generation)
