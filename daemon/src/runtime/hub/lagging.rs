@@ -129,7 +129,10 @@ impl Members {
                             && client.connection.as_ref().is_some_and(|c| c.mailbox.is_empty())
                     })
                 };
-                let any = group.members.iter().any(|(key, _)| free(key));
+                let any = group
+                    .members
+                    .iter()
+                    .any(|(key, wanted)| group.may_take(wanted, from) && free(key));
                 any.then_some(Work { target, mailbox: None, again: None, from })
             }
         }

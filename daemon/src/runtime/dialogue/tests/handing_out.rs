@@ -542,3 +542,30 @@ fn what_a_member_has_not_acknowledged_is_for_another_when_its_session_ends() {
     assert!(settle_due(&shared, at(20_000), &mut shared.ingest.desk()));
     assert!(next_read(&shared.hub).is_none(), "nobody is a member any more");
 }
+
+/// At QoS 0 it may have come to somebody already, so who has room at QoS 0 does not help.
+#[test]
+fn what_is_dealt_again_waits_for_who_may_have_it() {
+    const AT_MOST_ONCE: &[u8] = b"\x82\x10\0\x02\0\0\x0a$share/g/t\0";
+    let (shared, wanted) = (new(), event(Qos::AtLeastOnce));
+    let [mut first, mut second] = ['a', 'b'].map(|name| come_with(&shared, name, SHARE));
+    let mut third = come_with(&shared, 'c', AT_MOST_ONCE);
+    publish(&shared, 3);
+    distribute(&shared, 0..3);
+    let counts = [&mut first, &mut second, &mut third].map(taken);
+    assert_eq!(counts, [1, 1, 1]);
+    first.leave(moment());
+    second.leave(at(5_000));
+    assert!(settle_due(&shared, at(10_000), &mut shared.ingest.desk()));
+    assert!(next_read(&shared.hub).is_none(), "it would be read for nobody again and again");
+    let mut second = come_with(&shared, 'b', b"");
+    taken(&mut second);
+    let mut served = Vec::new();
+    while let Some(again) = next_read(&shared.hub) {
+        if again.from == Offset(0) && shared.hub.catch_up(&again, again.from, &wanted, Age(0)) {
+            served.push(again.from);
+        }
+        shared.hub.caught_up(&again, Offset(3), Offset(3));
+    }
+    assert_eq!((served.len(), taken(&mut second)), (1, 1));
+}
