@@ -29,13 +29,25 @@ pub(super) struct Group {
     /// Of what stands below this, only `again` is still to be dealt: members had it at QoS 1, and their sessions ended.
     pub(super) again_below: Offset,
     pub(super) again: BTreeSet<u64>,
-    /// Members that were dealt something that may not have come to them: nothing of it is older than this.
-    pub(super) owing: BTreeMap<Key, Offset>,
+    /// Members that were dealt something that may not have come to them.
+    pub(super) owing: BTreeMap<Key, Owing>,
     /// The log knows that all below is dealt with; `None`: no session that lasts was a member, it need not know.
     pub(super) noted: Option<Offset>,
     /// Something was dealt since that was noted.
     pub(super) has_dealt: bool,
 }
+
+/// What a member was dealt that may not have come to it.
+#[derive(Debug)]
+pub(super) struct Owing {
+    /// Nothing of it is older.
+    oldest: Offset,
+    /// Places of it: what the member has under way by subscriptions of its own is not among it.
+    dealt: BTreeSet<u64>,
+}
+
+/// Of what a member was dealt and acknowledges late, so much is remembered, the newest.
+const DEALT_MAX: usize = 4_096;
 
 impl Group {
     /// Nobody is a member yet.
@@ -82,17 +94,16 @@ impl Group {
         self.had.contains(&offset.0) || self.members.iter().any(has_had)
     }
 
-    /// The session of a member has ended, which had not acknowledged these, or was sent them by subscriptions of its
-    /// own: others get what it was dealt (MQTT 5.0, 4.8.2). `position` is where the fan-out is. Whether there is
-    /// something.
+    /// The session of a member has ended, which had not acknowledged these: others get what of it was dealt to it (MQTT
+    /// 5.0, 4.8.2). `position` is where the fan-out is. Whether there is something.
     pub(super) fn deal_again(
         &mut self,
         key: Key,
         unacked: &BTreeSet<u64>,
         position: Offset,
     ) -> bool {
-        let Some(since) = self.owing.get(&key) else { return false };
-        let mut dealt = unacked.range(since.0..).peekable();
+        let Some(owing) = self.owing.get(&key) else { return false };
+        let mut dealt = unacked.intersection(&owing.dealt).peekable();
         let Some(oldest) = dealt.peek().copied().filter(|_| self.members.len() > 1) else {
             return false;
         };
@@ -156,23 +167,31 @@ impl Group {
     /// A member was dealt a message that is to come to it.
     pub(super) fn owe(&mut self, key: Key, offset: Offset) {
         self.has_dealt = true;
-        let oldest = self.owing.entry(key).or_insert(offset);
-        *oldest = offset.min(*oldest);
+        let nothing = Owing { oldest: offset, dealt: BTreeSet::new() };
+        let owing = self.owing.entry(key).or_insert(nothing);
+        owing.oldest = offset.min(owing.oldest);
+        owing.dealt.insert(offset.0);
+        if owing.dealt.len() > DEALT_MAX {
+            owing.dealt.pop_first();
+        }
     }
 
     /// All that a member was dealt has come to it, but perhaps for what is not older than `unacked`.
     pub(super) fn settle(&mut self, key: Key, unacked: Option<Offset>) {
-        let Some(oldest) = self.owing.get_mut(&key) else { return };
+        let Some(owing) = self.owing.get_mut(&key) else { return };
         match unacked {
             // It may be one of its own.
-            Some(unacked) => *oldest = unacked.max(*oldest),
+            Some(unacked) => {
+                owing.oldest = unacked.max(owing.oldest);
+                owing.dealt = owing.dealt.split_off(&unacked.0);
+            }
             None => drop(self.owing.remove(&key)),
         }
     }
 
     /// All below is dealt with; `position` is where the fan-out is.
     fn place(&self, position: Offset) -> Offset {
-        let places = self.owing.values().copied().chain(self.lag);
+        let places = self.owing.values().map(|owing| owing.oldest).chain(self.lag);
         places.min().unwrap_or(position)
     }
 

@@ -569,3 +569,22 @@ fn what_is_dealt_again_waits_for_who_may_have_it() {
     }
     assert_eq!((served.len(), taken(&mut second)), (1, 1));
 }
+
+/// A member may have the same message under way by a subscription of its own; another one had it for the group.
+#[test]
+fn what_a_member_has_by_a_subscription_of_its_own_is_for_nobody_else() {
+    let (shared, wanted) = (new(), event(Qos::AtLeastOnce));
+    let mut first = come_with(&shared, 'a', &[SHARE, WANT].concat());
+    let mut second = come_with(&shared, 'b', SHARE);
+    publish(&shared, 2);
+    distribute(&shared, 0..2);
+    assert_eq!((messages(&mut first), messages(&mut second)), (3, 1));
+    first.leave(moment());
+    assert!(settle_due(&shared, at(10_000), &mut shared.ingest.desk()));
+    let work = next_read(&shared.hub).expect("the group's");
+    for offset in 0..2 {
+        assert!(shared.hub.catch_up(&work, Offset(offset), &wanted, Age(0)));
+    }
+    shared.hub.caught_up(&work, Offset(2), Offset(2));
+    assert_eq!(messages(&mut second), 1, "the one that the other was dealt");
+}
