@@ -135,7 +135,7 @@ class Segment:
                 (self.log, self.sequence, self.base, self.salt, self.oldest, self.page, self.generation,
                  self.skipped) = struct.unpack("<QQQQQIII", copy[8:60])
                 page = self.page
-                if 1024 <= page <= 65536 and page & page - 1 == 0 and size % page == 0 and size // page >= 8:
+                if 1024 <= page <= 65536 and page & page - 1 == 0 and size % page == 0 and size // page >= 8 and size >= 9216:
                     self.header = copy
                     # Frames end before the last page, which holds the header again.
                     self.data = self.data[:size - page if copy[7:8] == b"2" else size]

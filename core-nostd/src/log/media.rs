@@ -18,6 +18,8 @@ pub struct Geometry {
 impl Geometry {
     /// Pages in front of a segment's frames: header, slot A, slot B.
     pub const PAGES_IN_FRONT: u32 = 3;
+    /// Less leaves no room for a frame beside what an opening notes.
+    const SEGMENT_BYTES_MIN: u32 = 9 << 10;
 
     /// Where the frames of a segment begin.
     #[must_use]
@@ -44,6 +46,7 @@ impl Geometry {
             && self.page_bytes.is_power_of_two()
             && self.page_bytes >= 1 << 10
             && self.page_bytes <= 1 << 16
+            && self.segment_bytes >= Self::SEGMENT_BYTES_MIN
             && self.segment_bytes <= 1 << 30
             && self.segment_bytes.is_multiple_of(self.page_bytes)
             && self.segment_bytes / self.page_bytes >= Self::PAGES_IN_FRONT + 5

@@ -23,7 +23,7 @@ use tributary_core::log::Geometry;
 
 const PAGE: u32 = 1024;
 /// As few and as small segments as there may be.
-const RING: Geometry = Geometry { segments: 2, segment_bytes: 8 * PAGE, page_bytes: PAGE };
+const RING: Geometry = Geometry { segments: 2, segment_bytes: 9 * PAGE, page_bytes: PAGE };
 /// Of so many operations at which the power may go, one is tried.
 const EVERY: u64 = if cfg!(miri) { 17 } else { 1 };
 const SEEDS: u64 = if cfg!(miri) { 1 } else { 20 };
