@@ -31,10 +31,14 @@ pub(crate) enum Stage {
 /// What came to a client, beside answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Came {
-    Welcome { present: bool },
+    Welcome {
+        present: bool,
+    },
     Message(Heard),
     Granted(Vec<u8>),
     Acknowledged(NonZeroU16),
+    /// There was no room for it.
+    Refused(NonZeroU16),
     Released(NonZeroU16),
 }
 
@@ -240,10 +244,11 @@ impl Client {
             Packet::Publish(publish) => return self.take_message(publish, came),
             Packet::PubAck(ack) => {
                 self.under_way.remove(&ack.packet_id).context("nothing was under way")?;
-                came.push(Came::Acknowledged(ack.packet_id));
+                came.push(answered(ack)?);
             }
             Packet::PubRec(ack) if ack.reason.is_failure() => {
                 self.under_way.remove(&ack.packet_id).context("nothing was under way")?;
+                came.push(answered(ack)?);
             }
             Packet::PubRec(ack) => {
                 let sent = self.under_way.get_mut(&ack.packet_id).context("nothing under way")?;
@@ -310,6 +315,17 @@ impl Client {
     pub(crate) fn forget(&mut self) {
         self.under_way.clear();
         self.held.clear();
+    }
+}
+
+/// What a PUBACK says, or a PUBREC that refuses.
+fn answered(ack: &Ack<'_>) -> Result<Came> {
+    match ack.reason {
+        Reason::QuotaExceeded => Ok(Came::Refused(ack.packet_id)),
+        reason => {
+            ensure!(!reason.is_failure(), "{reason:?}");
+            Ok(Came::Acknowledged(ack.packet_id))
+        }
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Gateway {
     /// What the wall clock is off by, and whether the network has set it.
     wall_off: i64,
     is_set: bool,
+    /// The log is full and holds.
+    holds: bool,
 }
 
 impl Gateway {
@@ -82,6 +84,7 @@ impl Gateway {
             now,
             wall_off,
             is_set,
+            holds: false,
         })
     }
 
@@ -122,6 +125,18 @@ impl Gateway {
         (self.wall_off, self.is_set) = (0, true);
     }
 
+    /// The log is full from now on, and holds: it takes no events, and nothing that waits becomes durable. Or there is
+    /// room again.
+    pub(crate) fn hold(&mut self, holds: bool) {
+        self.holds = holds;
+        self.shared.ingest.hold(holds);
+        self.keep();
+    }
+
+    pub(crate) const fn holds(&self) -> bool {
+        self.holds
+    }
+
     /// Does what is due.
     pub(crate) fn keep(&mut self) {
         self.keeper.turn(self.moment());
@@ -129,6 +144,9 @@ impl Gateway {
 
     /// Makes durable what was left, and hands it out.
     pub(crate) fn commit(&mut self) {
+        if self.holds {
+            return;
+        }
         self.writer.turn(self.moment(), self.shared.ingest.take());
         self.writer.tend(self.moment());
         while self.fanout.turn(&self.disk.reader(), self.disk.reader().end().0) {}
@@ -145,6 +163,7 @@ impl Gateway {
     /// too, if its clock is `booted` anew.
     pub(crate) fn crash(&mut self, booted: bool, off_ms: u64) -> Result<()> {
         self.generation += 1;
+        self.holds = false;
         self.time += off_ms;
         self.now += off_ms;
         if booted {

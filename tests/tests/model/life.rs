@@ -1,6 +1,6 @@
 //! One life: some clients, a gateway, and what happens to them.
 
-use core::num::NonZeroU32;
+use core::num::{NonZeroU16, NonZeroU32};
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
@@ -49,6 +49,8 @@ pub(crate) struct Outcome {
     /// Wills that were published, and those that came to nothing.
     pub(crate) wills: u64,
     pub(crate) void_wills: u64,
+    /// Publishes for which there was no room.
+    pub(crate) refused: u64,
     /// Messages that came with what is left of their time, and by a subscription with a name.
     pub(crate) ending: u64,
     pub(crate) named: u64,
@@ -65,6 +67,7 @@ impl Outcome {
         self.denied += other.denied;
         self.wills += other.wills;
         self.void_wills += other.void_wills;
+        self.refused += other.refused;
         self.ending += other.ending;
         self.named += other.named;
     }
@@ -78,6 +81,8 @@ struct Life {
     promises: Promises,
     /// Of those who greet: whether there is a session for them.
     expected: [bool; NAMES.len()],
+    /// Publishes for which there was no room, and whose clients have not heard it.
+    refused: BTreeSet<(usize, NonZeroU16)>,
     messages: u64,
     outcome: Outcome,
 }
@@ -97,7 +102,9 @@ pub(crate) fn live(seed: u64) -> Result<Outcome> {
     promises.put_rules(AREAS.into());
     promises.pass(gateway.time());
     let (expected, outcome) = ([false; NAMES.len()], Outcome::default());
-    let mut life = Life { rng, clock, gateway, clients, promises, expected, messages: 0, outcome };
+    let (refused, messages) = (BTreeSet::new(), 0);
+    let mut life =
+        Life { rng, clock, gateway, clients, promises, expected, refused, messages, outcome };
     for step in 0..STEPS {
         life.step().with_context(|| format!("step {step}"))?;
     }
@@ -126,16 +133,19 @@ impl Life {
         let is_here = self.clients[client].stage == Stage::Here;
         match self.rng.u8(..42) {
             0..14 if is_here => self.publish(client),
-            14..18 if is_here => return self.subscribe(client),
+            // Its answer would wait for room.
+            14..18 if is_here && !self.gateway.holds() => return self.subscribe(client),
             18 if is_here => return self.unsubscribe(client),
             19 if is_here => self.lose(client),
             20..26 if is_here => self.clients[client].answer(),
             26 => self.connect(client),
+            27..29 if self.gateway.holds() => self.hold(false),
             27..36 => self.commit(),
             36 => self.put_rules()?,
             37 | 39 => self.pass(),
             40 if is_here => self.depart(client),
             38 if self.rng.bool() => self.crash()?,
+            41 => self.hold(true),
             _ if !is_here && self.clients[client].stage == Stage::Away => self.connect(client),
             _ => {}
         }
@@ -152,7 +162,25 @@ impl Life {
         let expiry_s = self.message_expiry_s();
         let sent = Sent { topic, payload, retain, qos, expiry_s, received: false };
         let id = self.clients[client].publish(sent.clone());
-        self.promises.publish(client, id, &sent);
+        self.note_published(client, id, &sent);
+    }
+
+    /// A publish is on its way: it becomes an event, or there is no room for it. One that became an event before, at
+    /// QoS 2, is known.
+    fn note_published(&mut self, client: usize, id: Option<NonZeroU16>, sent: &Sent) {
+        if self.gateway.holds() && !self.promises.is_taken(client, id) {
+            self.refused.extend(id.map(|id| (client, id)));
+        } else {
+            self.promises.publish(client, id, sent);
+        }
+    }
+
+    /// The log is full and holds, or there is room again.
+    fn hold(&mut self, holds: bool) {
+        self.gateway.hold(holds);
+        self.promises.hold(holds);
+        // What has waited is what there is room for first.
+        self.commit();
     }
 
     fn message_expiry_s(&mut self) -> Option<u32> {
@@ -235,6 +263,7 @@ impl Life {
     fn lose(&mut self, client: usize) {
         let Some(mut wire) = self.clients[client].lose() else { return };
         wire.leave(self.gateway.moment());
+        self.refused.retain(|(whose, _)| *whose != client);
         self.promises.lose(client, false);
         self.gateway.keep();
     }
@@ -242,6 +271,7 @@ impl Life {
     fn depart(&mut self, client: usize) {
         let reason = if self.rng.bool() { Reason::Success } else { Reason::DisconnectWithWill };
         let was_heard = self.clients[client].depart(self.gateway.moment(), reason);
+        self.refused.retain(|(whose, _)| *whose != client);
         self.promises.lose(client, was_heard && reason == Reason::Success);
         self.gateway.keep();
     }
@@ -255,6 +285,7 @@ impl Life {
         let (is_clean, expiry_s) = (self.clients[client].is_clean, self.clients[client].expiry_s);
         let will = self.will(client);
         let before = self.clients[client].greet(wire, will.as_ref());
+        self.refused.retain(|(whose, _)| *whose != client);
         self.expected[client] = self.promises.connect((client, is_clean), (expiry_s, will));
         // The one before learns of it later, or not at all.
         drop(before);
@@ -268,7 +299,7 @@ impl Life {
         let most_ms = [1_000, 30_000, HOUR_MS, 10 * HOUR_MS][self.rng.usize(..4)];
         // Nobody knows better than a clock that was steady for a day.
         let is_late = self.gateway.uptime() + most_ms > 20 * HOUR_MS || self.rng.u8(..3) == 0;
-        if is_late && self.clock == Clock::Late && !self.gateway.is_set() {
+        if is_late && self.clock == Clock::Late && !self.gateway.is_set() && !self.gateway.holds() {
             self.gateway.set_clock();
             self.promises.confirm();
             // The writer sees it, and what it notes of it is durable.
@@ -280,8 +311,10 @@ impl Life {
     }
 
     fn commit(&mut self) {
-        self.gateway.commit();
-        self.promises.commit();
+        if !self.gateway.holds() {
+            self.gateway.commit();
+            self.promises.commit();
+        }
     }
 
     fn put_rules(&mut self) -> Result<()> {
@@ -294,6 +327,7 @@ impl Life {
     fn crash(&mut self) -> Result<()> {
         self.outcome.crashes += 1;
         self.clients.iter_mut().for_each(|client| drop(client.lose()));
+        self.refused.clear();
         let is_off = self.clock != Clock::Jumping && self.rng.bool();
         let off_ms = if is_off { self.rng.u64(..100 * HOUR_MS) } else { 0 };
         self.gateway.crash(self.rng.bool(), off_ms)?;
@@ -341,7 +375,12 @@ impl Life {
             }
             Came::Acknowledged(id) => {
                 self.outcome.acknowledged += 1;
+                ensure!(!self.refused.contains(&(client, *id)), "there was no room for it");
                 self.promises.acknowledge(client, *id)?;
+            }
+            Came::Refused(id) => {
+                self.outcome.refused += 1;
+                ensure!(self.refused.remove(&(client, *id)), "there was room for it");
             }
             Came::Granted(_) | Came::Released(_) => {}
         }
@@ -358,13 +397,14 @@ impl Life {
                 self.clients[client].send(&Packet::PubRel(Ack::success(id)));
             } else {
                 self.clients[client].send_message(Some(id), &sent, true);
-                self.promises.publish(client, Some(id), &sent);
+                self.note_published(client, Some(id), &sent);
             }
         }
     }
 
     /// All who have a session come, answer, and get what they are owed.
     fn end(&mut self) -> Result<()> {
+        self.hold(false);
         for client in 0..self.clients.len() {
             self.clients[client].be_prompt();
             if self.clients[client].stage == Stage::Away && self.clients[client].expiry_s > 0 {
@@ -382,6 +422,7 @@ impl Life {
         for client in self.clients.iter().filter(|client| client.stage == Stage::Here) {
             ensure!(client.under_way.is_empty(), "{}: {:?}", client.name, client.under_way);
         }
+        ensure!(self.refused.is_empty(), "they were not told: {:?}", self.refused);
         self.promises.finish()
     }
 }

@@ -1,7 +1,7 @@
 //! Random clients against the daemon's sessions, and a model of what MQTT promises them: wildcards, overlapping
 //! and shared subscriptions with all their options and identifiers, retained messages, messages and sessions that
-//! expire, wills, clean starts, take-overs, crashes, clocks that are set late or jump, and an access list that
-//! changes in between. In virtual time; all of it follows from one number.
+//! expire, wills, clean starts, take-overs, crashes, clocks that are set late or jump, an access list that changes in
+//! between, and a log that is full and holds for a while. In virtual time; all of it follows from one number.
 //!
 //! `TRIBUTARY_SEED=N` repeats a life; `TRIBUTARY_SECONDS=N` makes as many as there is time for.
 
@@ -38,11 +38,11 @@ fn clients_get_what_they_are_promised() {
     println!("{lives} lives in {:.1} s: {all:?}", started.elapsed().as_secs_f64());
     // A life in which nothing happens proves nothing.
     let Outcome { acknowledged, heard, twice, retained, shared, crashes, denied, .. } = all;
-    let Outcome { wills, void_wills, ending, named, .. } = all;
+    let Outcome { wills, void_wills, ending, named, refused, .. } = all;
     assert!(
         [acknowledged, heard, twice, retained, shared, crashes, denied]
             .into_iter()
-            .chain([wills, void_wills, ending, named])
+            .chain([wills, void_wills, ending, named, refused])
             .all(|count| count > lives / 4)
     );
 }

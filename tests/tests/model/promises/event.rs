@@ -10,12 +10,17 @@ use super::time::Time;
 use super::{Subscription, selects, shared};
 use crate::client::{Heard, Sent};
 
+/// Of the time for which something waits for room in a full log no more counts, in milliseconds.
+const WAIT_MS_MAX: u64 = 60_000;
+
 /// A message that became an event.
 pub(super) struct Event {
     pub(super) sent: Sent,
     pub(super) publisher: usize,
     /// When it did: at QoS 1 a publisher may send again.
     pub(super) born: Vec<u64>,
+    /// When it was committed, and by how much it may be told older than it is: it may have waited for room.
+    pub(super) written: Vec<(u64, u64)>,
     /// Publishes that were processed before it became one the last time.
     pub(super) before: usize,
     pub(super) is_lost: bool,
@@ -189,6 +194,7 @@ impl Event {
             sent: sent.clone(),
             publisher,
             born: Vec::new(),
+            written: Vec::new(),
             before: 0,
             is_lost: false,
             has_crashed: false,
@@ -341,12 +347,20 @@ impl Event {
     fn left_s(&self, time: &Time) -> Option<Vec<RangeInclusive<u32>>> {
         let expiry_s = self.sent.expiry_s?;
         let seconds = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
-        let left = self.born.iter().map(|born| {
-            let (least, most) = time.waited(*born);
+        let left = self.born.iter().zip(&self.written).map(|(born, (written, older))| {
+            let ((_, most), (least, _)) = (time.waited(*born), time.waited(*written));
+            let most = most + older;
             let least_s = expiry_s.saturating_sub(seconds(most.div_ceil(1_000)));
             least_s..=expiry_s.saturating_sub(seconds(least / 1_000))
         });
         Some(left.collect())
+    }
+
+    /// It waited for room in a full log until `now`, the last time or each time that it was published. What waits
+    /// together is as old as the first of it, and no more than a minute of that counts.
+    pub(super) fn note_waited(&mut self, now: u64, was_known: bool) {
+        let begun = if was_known { self.written.len().saturating_sub(1) } else { 0 };
+        self.written.iter_mut().skip(begun).for_each(|written| *written = (now, WAIT_MS_MAX));
     }
 
     /// Whether its time may be over.

@@ -60,6 +60,10 @@ pub(crate) struct Promises {
     /// By subscriber, publisher, topic and quality of service, the event that came last for the first time.
     newest: BTreeMap<(usize, usize, &'static str, u8), usize>,
     time: Time,
+    /// The log is full and holds.
+    holds: bool,
+    /// It did since the last commit.
+    has_held: bool,
     /// Wills that were published, and those that came to nothing.
     pub(crate) wills: (u64, u64),
 }
@@ -116,7 +120,18 @@ impl Promises {
         self.time.confirm();
     }
 
-    /// A message is on its way to the gateway.
+    /// There is no room for events from now on, wills among them; or there is again, and what is due happens.
+    pub(crate) fn hold(&mut self, holds: bool) {
+        (self.holds, self.has_held) = (holds, self.has_held || holds);
+        self.keep();
+    }
+
+    /// Whether a message at QoS 2 became an event under this identifier.
+    pub(crate) fn is_taken(&self, client: usize, id: Option<NonZeroU16>) -> bool {
+        id.is_some_and(|id| self.state.taken.contains(&(client, id)))
+    }
+
+    /// A message is on its way to the gateway, which has room for it.
     pub(crate) fn publish(&mut self, client: usize, id: Option<NonZeroU16>, sent: &Sent) {
         if sent.qos == Qos::ExactlyOnce
             && let Some(id) = id
@@ -144,6 +159,7 @@ impl Promises {
         let is_readable = is_readable(&self.readable, sent.topic);
         let event = &mut self.events[index];
         event.born.push(self.time.now);
+        event.written.push((self.time.now, 0));
         event.before = self.publishes;
         self.publishes += 1;
         event.was_denied |= !is_readable;
@@ -234,6 +250,14 @@ impl Promises {
         if self.publishes > self.durable_publishes {
             self.time.write();
         }
+        if core::mem::take(&mut self.has_held) {
+            let (from, events) = (self.durable_publishes, self.durable_events);
+            for (index, event) in self.events.iter_mut().enumerate() {
+                if event.before >= from {
+                    event.note_waited(self.time.now, index < events);
+                }
+            }
+        }
         self.durable = self.state.clone();
         self.durable_events = self.events.len();
         self.durable_publishes = self.publishes;
@@ -243,6 +267,7 @@ impl Promises {
     /// then what time it is.
     pub(crate) fn crash(&mut self, now: u64, is_known: bool) {
         self.state = self.durable.clone();
+        (self.holds, self.has_held) = (false, false);
         for event in self.events.iter_mut().skip(self.durable_events) {
             event.is_lost = true;
             event.excuse_all();

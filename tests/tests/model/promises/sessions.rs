@@ -51,6 +51,8 @@ impl Promises {
             before.due = Some(self.time.now);
         }
         self.keep();
+        // What it left behind comes before what it begins, and does not wait for room.
+        self.publish_due(|whose| whose == client);
         let present = self.state.sessions.contains_key(&client) && !is_clean;
         if !present {
             self.end_session(client);
@@ -106,10 +108,17 @@ impl Promises {
         for client in over {
             self.end_session(client);
         }
+        if !self.holds {
+            self.publish_due(|_| true);
+        }
+    }
+
+    fn publish_due(&mut self, is_meant: impl Fn(usize) -> bool) {
+        let now = self.time.now;
         let is_due = |will: &PendingWill| will.due.is_some_and(|due| due <= now);
         let due = self.state.wills.iter().filter(|(_, will)| is_due(will));
-        let due: Vec<usize> = due.map(|(client, _)| *client).collect();
-        for client in due {
+        let due = due.map(|(client, _)| *client).filter(|client| is_meant(*client));
+        for client in due.collect::<Vec<_>>() {
             if let Some(PendingWill { will, .. }) = self.state.wills.remove(&client) {
                 self.wills.0 += 1;
                 self.publish(client, None, &will.sent);
