@@ -126,11 +126,11 @@ impl Group {
 
     /// Whether a member may be dealt what waits at `from`. At QoS 0 it is not, what others had before, as long as there is
     /// anybody who wants more: reading it for this one would come to nothing, again and again.
-    pub(super) fn may_take(&self, wanted: &Subscription, from: Offset) -> bool {
-        let wants_more = |it: &Subscription| it.options.qos != Qos::AtMostOnce;
+    pub(super) fn may_take(&self, wanted: Subscription, from: Offset) -> bool {
+        let wants_more = |it: Subscription| it.options.qos != Qos::AtMostOnce;
         !self.again.contains(&from.0)
             || wants_more(wanted)
-            || !self.members.iter().any(|(_, other)| wants_more(other))
+            || !self.members.iter().any(|(_, other)| wants_more(*other))
     }
 
     /// Whether an opening before may have dealt a message to somebody who gets it once.

@@ -132,7 +132,7 @@ impl Members {
                 let any = group
                     .members
                     .iter()
-                    .any(|(key, wanted)| group.may_take(wanted, from) && free(key));
+                    .any(|(key, wanted)| group.may_take(*wanted, from) && free(key));
                 any.then_some(Work { target, mailbox: None, again: None, from })
             }
         }
